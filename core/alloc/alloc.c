@@ -1,0 +1,607 @@
+/*
+ * malloc and free.
+ *
+ * Fast paths: no lock, no atomic read-modify-write, no call. malloc takes a slot from the thread cache (LIFO, then word) and stores its state; free
+ * finds the state byte by one load of the span map and one multiplication, which also proves that the address is a block's first byte, and
+ * stores HINTED. Every unusual case is a state other than ALLOCATED, an empty bin or a class without a magic number, and ends in one of the slow
+ * functions below.
+ *
+ * Two rules of order (SOUNDNESS 1.6, 1.7). malloc has the block's address in a register before it stores the state, and free keeps it there until the
+ * state is stored: a thread stopped anywhere in between still names the block. And the state store is the last thing free does to the span.
+ *
+ * Without a cache (a dying thread; a signal handler that interrupted this very code) slots are taken under the class's lock, signals blocked.
+ */
+#include "core/alloc/alloc.h"
+
+#include "core/base/arith.h"
+#include "core/base/bits.h"
+#include "core/base/option.h"
+#include "core/gc/cycle.h"
+#include "core/gc/pacer.h"
+#include "core/gc/probation.h"
+#include "core/gc/thread.h"
+#include "core/heap/central.h"
+#include "core/heap/heap_stats.h"
+#include "core/heap/large.h"
+#include "core/heap/meta.h"
+#include "core/heap/page_heap.h"
+#include "core/heap/thread_cache.h"
+#include "core/os/lock.h"
+#include "core/os/memory.h"
+#include "core/os/syscall.h"
+#include "core/profile/sampler.h"
+#include "core/profile/stack_table.h"
+
+#include <string.h>
+#include <sys/uio.h>
+
+enum {
+	PAD_BYTES = 8,		       // with a collector: one past the end of a block is still inside its slot, sizes as glibc's
+	MOVE_BYTES_MIN = 256 * 1024,   // realloc moves pages instead of copying from here on
+	SAMPLE_CREDIT_MAX = INT32_MAX, // so that credits never overflow
+};
+
+enum init_phase { INIT_NONE, INIT_RUNS, INIT_DONE, INIT_FAILED };
+
+static enum stats_reply alloc_obey(enum stats_request request);
+
+/* Constant after alloc_init(), but for free_policy (changed on a command; each call takes the old or the new value). */
+static struct {
+	size_t small_max;     // largest size served from size classes; 0 before alloc_init()
+	size_t bias;	      // pad, and 15 for rounding up to a granule
+	uint32_t free_policy; // enum option_free
+	bool keeps_stacks;
+	uint32_t phase;	      // enum init_phase
+} alloc;
+
+__attribute__((weak)) void alloc_start_hook(void);
+
+bool alloc_init(void)
+{
+	if (LIKELY(load_acquire(&alloc.phase) == INIT_DONE))
+		return true;
+	if (!cas_seq(&alloc.phase, (uint32_t)INIT_NONE, (uint32_t)INIT_RUNS)) {
+		while (load_acquire(&alloc.phase) == INIT_RUNS)
+			cpu_relax();
+		return load_acquire(&alloc.phase) == INIT_DONE;
+	}
+	if (alloc_start_hook)
+		alloc_start_hook();
+	if (!heap_init(options.collector == COLLECTOR_OFF && options.free == FREE_TRUST ? 0 : PAD_BYTES)) {
+		store_release(&alloc.phase, INIT_FAILED);
+		return false;
+	}
+	alloc_apply_options();
+	pacer_set(0, 0);
+	alloc.bias = heap.pad + GRANULE_BYTES - 1;
+	store_release(&alloc.small_max, SMALL_BYTES_MAX - heap.pad);
+	store_release(&alloc.phase, INIT_DONE);
+	return true;
+}
+
+/* No pause is needed: a free that still stores HINTED leaves a slot for the next sweep, and no slot is handed out but FREE or CACHED ones. */
+static enum stats_reply alloc_obey(enum stats_request request)
+{
+	options.free = FREE_TRUST;
+	stats_set(free, FREE_TRUST);
+	if (request == STATS_REQUEST_COLLECTOR_OFF) {
+		options.collector = COLLECTOR_OFF;
+		stats_set(collector, COLLECTOR_OFF);
+		stats_set(aside, STATS_ASIDE_REQUEST);
+	}
+	alloc_apply_options();
+	cycle_trust_all();
+	pacer_set(0, 0);
+	return STATS_REPLY_DONE;
+}
+
+void alloc_apply_options(void)
+{
+	cycle_obey_hook = alloc_obey;
+	alloc.keeps_stacks = options.stacks != STACKS_OFF;
+	store_relaxed(&alloc.free_policy, (uint32_t)options.free);
+}
+
+void alloc_unreserve(void)
+{
+	struct signal_guard guard;
+
+	signals_block(&guard);
+	page_heap_unreserve();
+	meta_unreserve();
+	stack_table_unreserve();
+	signals_restore(&guard);
+}
+
+bool alloc_owns(const void *pointer)
+{
+	return heap_contains((uintptr_t)pointer);
+}
+
+/* ---- allocation ---- */
+
+/* The calling thread's cache, made if it may have one; else THREAD_CACHE_NONE. */
+static struct thread_cache *cache_get(void)
+{
+	struct thread_cache *cache = thread_cache_current;
+
+	return LIKELY(cache != THREAD_CACHE_NONE) ? cache : thread_recover_cache();
+}
+
+static ALWAYS_INLINE void *bin_take_lifo(struct cache_bin *bin)
+{
+	struct lifo_entry *entry = &bin->lifo[bin->lifo_count - 1];
+	char *block = entry->address;
+	uint8_t *state = entry->state;
+
+	bin->lifo_count--;
+	__asm__ volatile("" : "+r"(block));
+	store_relaxed(state, SLOT_ALLOCATED);
+	KEEP_ALIVE(block);
+	return block;
+}
+
+static ALWAYS_INLINE void *bin_take_word(struct cache_bin *bin, uint8_t state)
+{
+	uint64_t word = bin->word;
+	unsigned index = lowest_bit(word);
+	char *block = bin->base + (size_t)index * bin->slot_bytes;
+
+	bin->word = word & (word - 1);
+	__asm__ volatile("" : "+r"(block));
+	store_relaxed(&bin->states[index], state);
+	KEEP_ALIVE(block);
+	return block;
+}
+
+/* Records the caller's stack for a block just allocated (state SAMPLED is stored last, so that whoever sees it finds the id). */
+static void sample_block(void *block, struct thread_cache *cache)
+{
+	uint64_t next = sampler_next(&cache->random_state);
+	struct signal_guard guard;
+	struct slot slot;
+	uint32_t stack, *ids;
+
+	cache->sample_credit = next > SAMPLE_CREDIT_MAX ? SAMPLE_CREDIT_MAX : (int64_t)next;
+	stack = stack_capture(__builtin_frame_address(0));
+	if (stack == 0 || !heap_find_slot((uintptr_t)block, &slot))
+		return;
+	ids = load_acquire(&slot.span->stack_ids);
+	if (!ids) {
+		signals_block(&guard);
+		ids = span_make_stack_ids(slot.span);
+		signals_restore(&guard);
+	}
+	if (!ids)
+		return;
+	store_relaxed(&ids[slot.index], stack);
+	cas_seq(slot_state(slot), (uint8_t)SLOT_ALLOCATED, (uint8_t)SLOT_SAMPLED);
+	KEEP_ALIVE(block);
+}
+
+/*
+ * Of a word just refilled, keeps as many slots as may be handed out before the next sample is due; the rest is found again later. True when the very
+ * next one is to be sampled (it alone is kept).
+ */
+static bool trim_to_credit(struct thread_cache *cache, struct cache_bin *bin)
+{
+	int64_t count = count_bits(bin->word);
+	int64_t fitting = cache->sample_credit / (int64_t)bin->slot_bytes;
+	uint64_t kept = 0;
+
+	if (fitting >= count) {
+		cache->sample_credit -= count * (int64_t)bin->slot_bytes;
+		return false;
+	}
+	for (int64_t i = 0; i < (fitting > 0 ? fitting : 1); i++) {
+		kept |= bin->word & -bin->word;
+		bin->word &= bin->word - 1;
+	}
+	bin->word = kept;
+	bin->next_group--;
+	if (fitting > 0)
+		cache->sample_credit -= fitting * (int64_t)bin->slot_bytes;
+	return fitting <= 0;
+}
+
+static NOINLINE void *take_sampled(struct thread_cache *cache, struct cache_bin *bin)
+{
+	bool is_due = trim_to_credit(cache, bin);
+	void *block = bin_take_word(bin, SLOT_ALLOCATED);
+
+	if (is_due)
+		sample_block(block, cache);
+	return block;
+}
+
+static COLD void *malloc_small_uncached(unsigned class)
+{
+	struct signal_guard guard;
+	void *block;
+
+	signals_block(&guard);
+	block = central_alloc_slot(class, SLOT_ALLOCATED);
+	signals_restore(&guard);
+	KEEP_ALIVE(block);
+	return block;
+}
+
+/*
+ * The kernel gives no more memory. True: what the program has freed was made free, try once more. By a cycle, or where none gives a verdict
+ * unproved: any other allocator would have memory here, and a malloc that fails is worse than an old hint that is trusted.
+ */
+static COLD bool make_room(size_t bytes)
+{
+	uint64_t hinted = pacer_hinted_bytes();
+
+	if (load_relaxed(&alloc.free_policy) != FREE_HINT || hinted == 0 || hinted < bytes || cache_get() == THREAD_CACHE_NONE)
+		return false;
+	if (!cycle_collect())
+		cycle_trust_all();
+	return true;
+}
+
+static NOINLINE void *malloc_small_slow(unsigned class)
+{
+	struct thread_cache *cache;
+	struct cache_bin *bin;
+
+	if (UNLIKELY(!alloc_init()))
+		return 0;
+	cache = cache_get();
+	if (cache == THREAD_CACHE_NONE)
+		return malloc_small_uncached(class);
+	bin = &cache->bins[class];
+	if (bin->lifo_count > 0)
+		return bin_take_lifo(bin);
+	if (bin->word == 0) {
+		struct span *before = bin->span;
+
+		if (!thread_cache_refill(cache, class) && !(make_room(size_classes[class].slot_bytes) && thread_cache_refill(cache, class)))
+			return 0;
+		if (bin->span != before)
+			pacer_note_growth();
+		if (bin->lifo_count > 0)
+			return bin_take_lifo(bin);
+		// the pacer may have waited for a cycle with signals open, and a handler may have used the bin's word up
+		if (bin->word == 0)
+			return malloc_small_slow(class);
+		if (UNLIKELY(alloc.keeps_stacks))
+			return take_sampled(cache, bin);
+	}
+	return bin_take_word(bin, SLOT_ALLOCATED);
+}
+
+static NOINLINE void *malloc_large(size_t size, size_t alignment, bool *ret_zero)
+{
+	struct thread_cache *cache;
+	void *block;
+
+	if (size > BLOCK_BYTES_MAX)
+		return 0;
+	pacer_note_growth();
+	block = large_alloc(size + heap.pad, alignment, ret_zero);
+	if (UNLIKELY(!block) && make_room(size))
+		block = large_alloc(size + heap.pad, alignment, ret_zero);
+	if (!block)
+		return 0;
+	cache = cache_get();
+	if (alloc.keeps_stacks && cache != THREAD_CACHE_NONE) {
+		cache->sample_credit -= (int64_t)min_u64(size, SAMPLE_CREDIT_MAX);
+		if (cache->sample_credit <= 0)
+			sample_block(block, cache);
+	}
+	return block;
+}
+
+/* Sizes above the classes, and nearly every size before alloc_init(). */
+static NOINLINE void *malloc_slow(size_t size)
+{
+	bool zero;
+
+	if (!alloc_init())
+		return 0;
+	return size <= alloc.small_max ? alloc_malloc(size) : malloc_large(size, GRANULE_BYTES, &zero);
+}
+
+static ALWAYS_INLINE void *malloc_class(unsigned class)
+{
+	struct cache_bin *bin = &thread_cache_current->bins[class];
+
+	if (bin->lifo_count > 0)
+		return bin_take_lifo(bin);
+	if (LIKELY(bin->word != 0))
+		return bin_take_word(bin, SLOT_ALLOCATED);
+	return malloc_small_slow(class);
+}
+
+void *alloc_malloc(size_t size)
+{
+	if (UNLIKELY(size > load_relaxed(&alloc.small_max)))
+		return malloc_slow(size);
+	return malloc_class(size_class_of_granules[(size + alloc.bias) >> GRANULE_SHIFT]);
+}
+
+void *alloc_zeroed(size_t size)
+{
+	bool zero = false;
+	void *block;
+
+	if (!alloc_init())
+		return 0;
+	block = size <= alloc.small_max ? alloc_malloc(size) : malloc_large(size, GRANULE_BYTES, &zero);
+	if (block && !zero)
+		memset(block, 0, size);
+	return block;
+}
+
+void *alloc_aligned(size_t alignment, size_t size)
+{
+	bool zero;
+
+	if (alignment <= GRANULE_BYTES)
+		return alloc_malloc(size);
+	if (!alloc_init())
+		return 0;
+	// spans start at multiples of 64 KiB, so a slot is aligned when the slot size is a multiple of the alignment
+	if (size <= alloc.small_max) {
+		for (unsigned class = size_class_of(size + heap.pad); class <= SIZE_CLASS_COUNT; class ++) {
+			if (size_classes[class].slot_bytes % alignment == 0)
+				return malloc_class(class);
+		}
+	}
+	return malloc_large(size, alignment, &zero);
+}
+
+/* ---- free ---- */
+
+static NOINLINE void note_hinted(struct thread_cache *cache)
+{
+	int64_t bytes = HINT_QUANTUM_BYTES - cache->hint_credit;
+
+	if (cache == THREAD_CACHE_NONE) {
+		cache->hint_credit = 0;
+		return;
+	}
+	cache->hint_credit = HINT_QUANTUM_BYTES;
+	pacer_note_hinted(bytes > 0 ? (uint64_t)bytes : 0);
+}
+
+/* free=trust, small block (CACHED by now), no room in the LIFO (or none yet). */
+static void trust_small_slow(struct slot slot, uint8_t *state)
+{
+	struct thread_cache *cache = cache_get();
+	unsigned class = slot.span->class;
+	struct cache_bin *bin = &cache->bins[class];
+	struct lifo_entry entry = { (char *)slot_address(slot), state };
+	struct signal_guard guard;
+
+	if (cache == THREAD_CACHE_NONE || alloc.keeps_stacks) {
+		signals_block(&guard);
+		central_free_slots(class, &entry, 1);
+		signals_restore(&guard);
+		return;
+	}
+	bin->lifo_limit = thread_cache_lifo_size(class);
+	if (bin->lifo_count >= bin->lifo_limit)
+		thread_cache_spill(cache, class);
+	bin->lifo[bin->lifo_count] = entry;
+	__atomic_signal_fence(__ATOMIC_RELEASE);
+	bin->lifo_count++;
+}
+
+/* The program gives up a block in a live state `from`. */
+static void hint_slow(struct slot slot, uint8_t from)
+{
+	uint8_t *state = slot_state(slot);
+	bool is_large = slot.span->kind == SPAN_LARGE;
+	uint64_t bytes = slot_bytes(slot);
+	uint64_t policy = load_relaxed(&alloc.free_policy);
+	bool trust = policy == FREE_TRUST;
+
+	if (policy == FREE_IGNORE)
+		return;
+	// small and trusted: never HINTED, not even for a moment, for the sweep might find it so and make it FREE a second time
+	if (!cas_seq(state, from, (uint8_t)(trust && !is_large ? SLOT_CACHED : SLOT_HINTED))) {
+		add_relaxed(&heap_stats.double_free_count, 1);
+		return;
+	}
+	if (!trust) {
+		pacer_note_hinted(bytes);
+		return;
+	}
+	if (is_large)
+		large_free_hinted(slot.span);
+	else
+		trust_small_slow(slot, state);
+	pacer_note_free_pages();
+}
+
+static COLD void free_misuse(uint64_t *counter)
+{
+	add_relaxed(counter, 1);
+}
+
+static NOINLINE void free_slow(void *pointer)
+{
+	struct slot slot;
+	uint8_t state;
+
+	if (!heap_contains((uintptr_t)pointer)) {
+		free_misuse(&heap_stats.foreign_free_count);
+		return;
+	}
+	if (!heap_find_slot((uintptr_t)pointer, &slot)) {
+		free_misuse(&heap_stats.unused_free_count);
+		return;
+	}
+	if (slot_address(slot) != (uintptr_t)pointer) {
+		free_misuse(&heap_stats.interior_free_count);
+		return;
+	}
+	state = load_relaxed(slot_state(slot));
+	if (state == SLOT_PROBATION)
+		probation_evidence(slot);
+	if (state_is_live(state) || state == SLOT_PROBATION)
+		hint_slow(slot, state);
+	else
+		free_misuse(&heap_stats.double_free_count);
+	KEEP_ALIVE(pointer);
+}
+
+void alloc_free(void *pointer)
+{
+	uintptr_t word = (uintptr_t)pointer;
+	struct thread_cache *cache;
+	unsigned class;
+	uint64_t entry, quotient;
+	uint8_t *state;
+
+	if (UNLIKELY(!heap_contains(word))) {
+		if (pointer)
+			free_slow(pointer);
+		return;
+	}
+	entry = heap_map_entry(word);
+	class = map_entry_class(entry);
+	quotient = span_quotient(word, entry, class);
+	// no class and large blocks have no magic number: never exact
+	if (UNLIKELY((uint32_t)quotient >= size_classes[class].magic || (word & 7) != 0)) {
+		free_slow(pointer);
+		return;
+	}
+	state = heap.states + (size_t)map_entry_index(entry) * 64 + (quotient >> 32);
+	if (UNLIKELY(load_relaxed(state) != SLOT_ALLOCATED)) {
+		free_slow(pointer);
+		return;
+	}
+	cache = thread_cache_current;
+	if (LIKELY(load_relaxed(&alloc.free_policy) == FREE_HINT)) {
+		int64_t credit = load_relaxed(&cache->hint_credit) - size_classes[class].slot_bytes;
+
+		store_relaxed(&cache->hint_credit, credit);
+		store_release(state, SLOT_HINTED);
+		KEEP_ALIVE(pointer);
+		if (UNLIKELY(credit < 0))
+			note_hinted(cache);
+		return;
+	}
+	if (load_relaxed(&alloc.free_policy) == FREE_TRUST) {
+		struct cache_bin *bin = &cache->bins[class];
+		uint32_t count = bin->lifo_count;
+
+		if (LIKELY(count < bin->lifo_limit)) {
+			bin->lifo[count] = (struct lifo_entry){ pointer, state };
+			__atomic_signal_fence(__ATOMIC_RELEASE); // a handler may jump out between the two
+			bin->lifo_count = count + 1;
+			store_release(state, SLOT_CACHED);
+			KEEP_ALIVE(pointer);
+			return;
+		}
+	}
+	free_slow(pointer);
+}
+
+/* ---- realloc, usable size ---- */
+
+/* The block whose first byte is at `pointer`, whatever its state; false for anything else. Notices a block on probation. */
+static bool find_block(const void *pointer, struct slot *ret_slot)
+{
+	if (!heap_find_block((uintptr_t)pointer, ret_slot))
+		return false;
+	if (UNLIKELY(load_relaxed(slot_state(*ret_slot)) == SLOT_PROBATION)) {
+		probation_evidence(*ret_slot);
+		cas_seq(slot_state(*ret_slot), (uint8_t)SLOT_PROBATION,
+			(uint8_t)(slot_stack_id(*ret_slot) ? SLOT_SAMPLED : SLOT_ALLOCATED));
+	}
+	return true;
+}
+
+size_t alloc_usable_size(const void *pointer)
+{
+	struct slot slot;
+
+	return find_block(pointer, &slot) ? slot_bytes(slot) - heap.pad : 0;
+}
+
+/* A pointer that is not ours (the loader's early allocator, another libc): its length is unknown, so what can be read is copied. */
+static void *realloc_foreign(const void *pointer, size_t size)
+{
+	char *block = alloc_malloc(size);
+	long process = SYSCALL_0(SYS_getpid);
+	size_t done = 0;
+
+	while (block && done < size) {
+		size_t piece = min_u64(size - done, OS_PAGE_BYTES - (((uintptr_t)pointer + done) & (OS_PAGE_BYTES - 1)));
+		struct iovec local = { block + done, piece }, remote = { (char *)(uintptr_t)pointer + done, piece };
+
+		if (SYSCALL(process_vm_readv, process, &local, 1, &remote, 1, 0) != (long)piece)
+			break;
+		done += piece;
+	}
+	return block;
+}
+
+static bool resize_in_place(struct slot slot, size_t size)
+{
+	size_t old_bytes = slot_bytes(slot), wanted = size + heap.pad;
+	bool trust = load_relaxed(&alloc.free_policy) == FREE_TRUST;
+
+	if (slot.span->kind == SPAN_LARGE) {
+		if (wanted <= SMALL_BYTES_MAX || !large_resize(slot.span, wanted, trust))
+			return false;
+		if (!trust && slot_bytes(slot) < old_bytes)
+			pacer_note_hinted(old_bytes - slot_bytes(slot));
+		return true;
+	}
+	// a slot is left when the block would fit a much smaller one
+	return wanted <= old_bytes && (wanted > old_bytes / 2 || old_bytes <= 4 * GRANULE_BYTES);
+}
+
+static void *move_block(void *pointer, struct slot slot, size_t size)
+{
+	size_t old_bytes = slot_bytes(slot);
+	bool is_live = state_is_live(load_relaxed(slot_state(slot)));
+	void *block = 0;
+
+	if (is_live && slot.span->kind == SPAN_LARGE && size > old_bytes && old_bytes >= MOVE_BYTES_MIN) {
+		bool trust = load_relaxed(&alloc.free_policy) == FREE_TRUST;
+
+		block = large_move(slot.span, size + heap.pad, trust);
+		if (block && !trust)
+			pacer_note_hinted(old_bytes);
+		if (block)
+			return block;
+	}
+	block = alloc_malloc(size);
+	if (!block)
+		return 0;
+	memcpy(block, pointer, min_u64(size, old_bytes - heap.pad));
+	if (is_live)
+		alloc_free(pointer);
+	return block;
+}
+
+void *alloc_realloc(void *pointer, size_t size)
+{
+	struct slot slot;
+
+	if (size > BLOCK_BYTES_MAX - UNIT_BYTES)
+		return 0;
+	if (!heap_contains((uintptr_t)pointer))
+		return alloc_init() ? realloc_foreign(pointer, size) : 0;
+	if (!find_block(pointer, &slot)) {
+		add_relaxed(&heap_stats.interior_free_count, 1);
+		return alloc_malloc(size);
+	}
+	if (!state_is_live(load_relaxed(slot_state(slot)))) {
+		// the program reallocates what it has freed: what it would read is copied, the old block stays as it is
+		add_relaxed(&heap_stats.double_free_count, 1);
+		return move_block(pointer, slot, size);
+	}
+	if (resize_in_place(slot, size)) {
+		KEEP_ALIVE(pointer);
+		return pointer;
+	}
+	return move_block(pointer, slot, size);
+}

@@ -1,0 +1,527 @@
+/*
+ * The collector thread: sleeps until it is wanted, runs cycles, gives free pages back, answers commands.
+ *
+ * It has a descriptor table of its own (nothing of the program is held open by it, and what it opens is seen by nobody), blocks all signals, and is
+ * started only when there is something to do. Its sleep is the futex of the public page, so `gasket set` wakes it too.
+ *
+ * Requests are bits in one word, set by anybody. `thread_state` says whether somebody will see them:
+ *	ABSENT -> STARTING -> RUNS -> (cycle_stop_thread) ENDING -> ABSENT
+ */
+#include "core/gc/collector.h"
+
+#include "core/base/format.h"
+#include "core/base/option.h"
+#include "core/gc/cycle.h"
+#include "core/gc/leak_check.h"
+#include "core/gc/pacer.h"
+#include "core/gc/probation.h"
+#include "core/gc/thread.h"
+#include "core/heap/central.h"
+#include "core/heap/heap_stats.h"
+#include "core/heap/page_heap.h"
+#include "core/heap/sweep.h"
+#include "core/heap/thread_cache.h"
+#include "core/os/clock.h"
+#include "core/os/futex.h"
+#include "core/os/log.h"
+#include "core/os/proc.h"
+#include "core/os/sandbox.h"
+#include "core/os/syscall.h"
+#include "core/gc/world.h"
+#include "core/profile/stats_page.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+#ifndef CLOSE_RANGE_UNSHARE
+#define CLOSE_RANGE_UNSHARE 2
+#endif
+#ifndef SCHED_BATCH
+#define SCHED_BATCH 3
+#endif
+
+enum thread_state { ABSENT, STARTING, RUNS, ENDING };
+
+enum {
+	RETRY_START_MS = 1000,	   // after the thread could not be started
+	THROTTLE_WAIT_MS = 200,	   // longest wait of a program thread for a cycle, then it counts as one without a verdict
+	NO_VERDICT_CYCLES_MAX = 3, // in a row, before old hints are trusted
+	PURGE_TICK_MS = 250,
+	PURGE_KEEP_EIGHTHS = 7,	   // of the dirty limit survives a tick: 0.5 % is left after 10 s
+	BACK_OFF_MS_MIN = 10,	   // after a cycle without a verdict, doubled each time
+	BACK_OFF_MS_MAX = 5000,
+	TRUST_ROUNDS = 64,
+};
+
+bool (*cycle_start_hook)(void);
+enum stats_reply (*cycle_obey_hook)(enum stats_request request);
+
+/* Words changed by anybody (compare-and-swap or relaxed stores); the rest is the collector thread's. */
+static struct {
+	uint32_t requests;     // bit per enum cycle_reason
+	uint32_t thread_state; // enum thread_state
+	uint32_t done;	       // cycles ended, futex of those who wait
+	uint32_t shut_down;
+	int32_t thread_id;
+	uint32_t starved;      // waits in a row that ended without any cycle
+	uint64_t retry_start_ns;
+	// collector thread
+	uint64_t not_before_ns; // next cycle for hints or growth
+	uint64_t last_cycle_ns;
+	uint64_t back_off_ms;
+	uint64_t dirty_limit;
+	uint64_t next_purge_ns;
+} collector;
+
+int cycle_thread_id(void)
+{
+	return load_relaxed(&collector.thread_id);
+}
+
+uint64_t cycle_done_count(void)
+{
+	return load_acquire(&collector.done);
+}
+
+static void start_thread(void)
+{
+	uint64_t now;
+
+	// without a cache this may be a signal handler inside our own code, or a thread that ends: not a place to make a thread
+	if (!cycle_start_hook || load_relaxed(&collector.shut_down) || thread_recover_cache() == THREAD_CACHE_NONE)
+		return;
+	now = clock_now_ns();
+	if (now < load_relaxed(&collector.retry_start_ns) || !cas_seq(&collector.thread_state, (uint32_t)ABSENT, (uint32_t)STARTING))
+		return;
+	if (cycle_start_hook()) {
+		store_relaxed(&collector.retry_start_ns, 0);
+		return;
+	}
+	store_relaxed(&collector.retry_start_ns, now + RETRY_START_MS * NS_PER_MS);
+	stats_set(no_verdict, STATS_NO_VERDICT_NO_THREAD);
+	store_release(&collector.thread_state, ABSENT);
+}
+
+void cycle_request(enum cycle_reason reason)
+{
+	uint32_t bit = 1u << reason;
+
+	if (options.collector == COLLECTOR_OFF && (reason == CYCLE_FOR_HINTS || reason == CYCLE_FOR_GROWTH))
+		return;
+	if (load_relaxed(&collector.thread_state) == ABSENT)
+		start_thread();
+	if (load_relaxed(&collector.requests) & bit)
+		return;
+	or_relaxed(&collector.requests, bit);
+	stats_wake();
+}
+
+/* ---- no verdict: hints are trusted, oldest first ---- */
+
+static struct span *next_used_span(uint32_t *unit)
+{
+	struct span *found = 0;
+
+	lock_acquire(page_heap_lock());
+	while (!found) {
+		struct span *span = heap_span_at(*unit);
+
+		if (!span)
+			break;
+		*unit += span->unit_count;
+		if (span->kind == SPAN_SMALL || span->kind == SPAN_LARGE)
+			found = span;
+	}
+	lock_release(page_heap_lock());
+	return found;
+}
+
+/* Gives spans with hints and no age the present age; returns the oldest age there is (UINT32_MAX: no hints). */
+static uint32_t stamp_hints(uint32_t age)
+{
+	uint32_t oldest = UINT32_MAX, unit = 0;
+	struct span *span;
+
+	while ((span = next_used_span(&unit))) {
+		uint32_t stamp = load_relaxed(&span->first_hint_cycle);
+
+		if (stamp == 0 && span_has_hints(span))
+			store_relaxed(&span->first_hint_cycle, stamp = age);
+		if (stamp != 0 && stamp < oldest)
+			oldest = stamp;
+	}
+	return oldest;
+}
+
+static uint64_t trust_age(uint32_t age, uint64_t wanted)
+{
+	uint64_t bytes = 0;
+	uint32_t unit = 0;
+	struct span *span;
+
+	while (bytes < wanted && (span = next_used_span(&unit))) {
+		bool released;
+
+		if (load_relaxed(&span->first_hint_cycle) == age)
+			bytes += central_trust_span(span, &released);
+	}
+	return bytes;
+}
+
+/* Lock CYCLE held, signals blocked. */
+static void trust_oldest_locked(void)
+{
+	static uint32_t age; // lock CYCLE
+	uint64_t goal = load_relaxed(&pacer_goal()->hinted_bytes);
+	uint64_t bytes = 0, hinted = pacer_hinted_bytes();
+	uint64_t wanted = hinted > goal / 2 ? hinted - goal / 2 : 0;
+
+	age++;
+	for (int round = 0; round < TRUST_ROUNDS && bytes < wanted; round++) {
+		uint32_t oldest = stamp_hints(age);
+
+		if (oldest == UINT32_MAX)
+			break;
+		bytes += trust_age(oldest, wanted - bytes);
+	}
+	// what is counted and no longer there (large tails, races of counters) must not keep everybody here
+	pacer_forget_hinted(bytes > 0 ? bytes : hinted);
+	stats_add(trusted_bytes, bytes);
+	if (!stats_get(trusting)) {
+		stats_set(trusting, 1);
+		log_line("no cycle gives a verdict: freed memory is used again unproved, oldest first");
+	}
+}
+
+void cycle_trust_all(void)
+{
+	struct signal_guard guard;
+	uint32_t unit = 0;
+	struct span *span;
+	uint64_t bytes = 0;
+
+	signals_block(&guard);
+	lock_acquire(cycle_lock());
+	while ((span = next_used_span(&unit))) {
+		bool released;
+
+		bytes += central_trust_span(span, &released);
+	}
+	pacer_forget_hinted(UINT64_MAX);
+	stats_add(trusted_bytes, bytes);
+	lock_release(cycle_lock());
+	signals_restore(&guard);
+}
+
+static bool verdicts_are_missing(void)
+{
+	return options.collector == COLLECTOR_OFF || stats_get(cycles_without_verdict) >= NO_VERDICT_CYCLES_MAX ||
+	       load_relaxed(&collector.starved) >= NO_VERDICT_CYCLES_MAX ||
+	       (load_relaxed(&collector.thread_state) == ABSENT && load_relaxed(&collector.retry_start_ns) > 0);
+}
+
+/* The thread counts as stopped while it waits: it may be what the cycle waits for. */
+static void wait_for_cycle(uint32_t done, uint64_t timeout_ms)
+{
+	struct gate_frame frame = { 0 };
+	uint64_t deadline = clock_now_ns() + timeout_ms * NS_PER_MS, now;
+
+	gate_publish(&frame);
+	gate_enter(&frame);
+	while (load_acquire(&collector.done) == done && (now = clock_now_ns()) < deadline)
+		futex_wait(&collector.done, done, deadline - now);
+	gate_leave(&frame);
+}
+
+void cycle_throttle(void)
+{
+	uint32_t done = load_acquire(&collector.done);
+	struct signal_guard guard;
+
+	cycle_request(CYCLE_FOR_HINTS);
+	if (verdicts_are_missing()) {
+		signals_block(&guard);
+		if (lock_try(cycle_lock())) {
+			trust_oldest_locked();
+			lock_release(cycle_lock());
+		}
+		signals_restore(&guard);
+		return;
+	}
+	if (load_relaxed(&collector.shut_down) || load_relaxed(&collector.thread_state) == ABSENT)
+		return;
+	wait_for_cycle(done, THROTTLE_WAIT_MS);
+	if (load_acquire(&collector.done) == done)
+		add_relaxed(&collector.starved, 1);
+}
+
+/* ---- cycles ---- */
+
+static void note_cycle_end(bool verdict)
+{
+	uint64_t now = clock_now_ns();
+	uint64_t rest = cycle_last.cpu_ns * (100 - options.cpu_percent) / options.cpu_percent;
+
+	collector.last_cycle_ns = now;
+	if (verdict) {
+		collector.back_off_ms = 0;
+		collector.not_before_ns = now + rest;
+		stats_set(trusting, 0);
+	} else {
+		collector.back_off_ms = min_u64(max_u64(2 * collector.back_off_ms, BACK_OFF_MS_MIN), BACK_OFF_MS_MAX);
+		collector.not_before_ns = now + collector.back_off_ms * NS_PER_MS;
+	}
+	store_relaxed(&collector.starved, 0);
+	add_seq(&collector.done, 1);
+	futex_wake(&collector.done, INT32_MAX);
+}
+
+uint32_t cycle_forks_waiting;
+
+/* The lock is not fair: cycle after cycle would keep a fork waiting until it gives up. */
+static void let_fork_go_first(void)
+{
+	enum { TICKS = 50 };
+	uint32_t waiting;
+
+	for (int i = 0; i < TICKS && (waiting = load_seq(&cycle_forks_waiting)) != 0; i++)
+		futex_wait(&cycle_forks_waiting, waiting, NS_PER_MS);
+}
+
+static bool run_cycle(void)
+{
+	struct signal_guard guard;
+	bool verdict;
+
+	signals_block(&guard);
+	let_fork_go_first();
+	lock_acquire(cycle_lock());
+	verdict = !load_relaxed(&collector.shut_down) && cycle_run_locked();
+	lock_release(cycle_lock());
+	signals_restore(&guard);
+	note_cycle_end(verdict);
+	return verdict;
+}
+
+bool cycle_collect(void)
+{
+	uint32_t done = load_acquire(&collector.done);
+
+	if (!cycle_start_hook)
+		return run_cycle();
+	// the cycle under way may have stopped threads before this call: the one after it counts
+	for (int i = 0; i < 2; i++) {
+		uint32_t before = load_acquire(&collector.done);
+
+		cycle_request(CYCLE_FOR_CALLER);
+		if (load_relaxed(&collector.thread_state) == ABSENT)
+			return false;
+		wait_for_cycle(before, 10000);
+	}
+	return load_acquire(&collector.done) >= done + 2 && cycle_last.has_verdict;
+}
+
+/* ---- commands ---- */
+
+/*
+ * A report that has no file of its own (report=PATH) goes to who asked: beside the public page, from where `gasket set` prints it. `text`
+ * becomes where it is.
+ */
+static enum stats_reply report_now(char *text, size_t capacity)
+{
+	struct signal_guard guard;
+	bool has_path = strcmp(options.report, "off") != 0 && strcmp(options.report, "stderr") != 0, beside = false;
+	bool verdict = run_cycle();
+	uint64_t leaks;
+	struct stat status;
+
+	if (has_path)
+		format_text(text, capacity, "%s", options.report);
+	else if (!(beside = stats_report_path(text, capacity)))
+		format_text(text, capacity, "stderr");
+	signals_block(&guard);
+	lock_acquire(cycle_lock());
+	leaks = leak_check_report(text, verdict);
+	lock_release(cycle_lock());
+	signals_restore(&guard);
+	if (beside && leaks > 0 && syscall_failed(SYSCALL(newfstatat, AT_FDCWD, text, &status, AT_SYMLINK_NOFOLLOW))) {
+		format_text(text, capacity, "the report could not be written");
+		return STATS_REPLY_FAILED;
+	}
+	return verdict ? STATS_REPLY_DONE : STATS_REPLY_NO_VERDICT;
+}
+
+static enum stats_reply obey(enum stats_request request, char *text, size_t capacity)
+{
+	switch (request) {
+	case STATS_REQUEST_LEAKS_OFF:
+		options.leaks = LEAKS_OFF;
+		stats_set(leaks, LEAKS_OFF);
+		return STATS_REPLY_DONE;
+	case STATS_REQUEST_FREE_TRUST:
+	case STATS_REQUEST_COLLECTOR_OFF:
+		return cycle_obey_hook ? cycle_obey_hook(request) : STATS_REPLY_REFUSED;
+	case STATS_REQUEST_REPORT_NOW:
+		return report_now(text, capacity);
+	default:
+		return STATS_REPLY_UNKNOWN;
+	}
+}
+
+static void answer_command(void)
+{
+	struct stats_command command;
+	char text[STATS_TEXT_BYTES] = "";
+
+	if (stats_poll_command(&command))
+		stats_command_done(&command, obey(command.request, text, sizeof(text)), text);
+}
+
+/* ---- pages ---- */
+
+/* Free pages are kept for a while: the limit jumps to what is free and then decays, 7/8 every tick. */
+static void purge_tick(uint64_t now)
+{
+	const struct page_heap_stats *pages = page_heap_stats();
+	uint64_t dirty = load_relaxed(&pages->dirty_unit_count);
+	struct signal_guard guard;
+
+	if (now < collector.next_purge_ns)
+		return;
+	collector.next_purge_ns = now + PURGE_TICK_MS * NS_PER_MS;
+	signals_block(&guard);
+	lock_acquire(cycle_lock()); // fork waits for it: a run that is being purged is in no list, and a child would have a hole
+	central_drain_stock();
+	collector.dirty_limit = dirty > collector.dirty_limit ? dirty : collector.dirty_limit * PURGE_KEEP_EIGHTHS / 8;
+	if (dirty > collector.dirty_limit)
+		page_heap_purge(collector.dirty_limit);
+	lock_release(cycle_lock());
+	signals_restore(&guard);
+}
+
+/* ---- the thread ---- */
+
+static void become_guest(void)
+{
+	struct sched_param parameter = { 0 };
+	int duplicate = -1;
+
+	// messages were asked for: keep a way to write them
+	if (options.gctrace || options.report[0] == 's')
+		duplicate = (int)SYSCALL(fcntl, 2, F_DUPFD_CLOEXEC, 900);
+	if (duplicate >= 0 && syscall_failed(SYSCALL(close_range, 0, duplicate - 1, CLOSE_RANGE_UNSHARE)))
+		duplicate = -1;
+	if (duplicate >= 0)
+		SYSCALL(close_range, duplicate + 1, ~0u, 0);
+	else if (syscall_failed(SYSCALL(close_range, 0, ~0u, CLOSE_RANGE_UNSHARE)))
+		SYSCALL(unshare, CLONE_FILES);
+	log_set_thread_descriptor(load_relaxed(&collector.thread_id), duplicate);
+	if (sandbox_allows(SANDBOX_PRIORITY))
+		SYSCALL(sched_setscheduler, 0, SCHED_BATCH, &parameter);
+	proc_open();
+}
+
+static uint64_t next_timed_cycle_ns(void)
+{
+	uint64_t due = options.leaks == LEAKS_RECLAIM ? probation_wants_cycle_ns() : UINT64_MAX;
+
+	if (options.interval_ms > 0)
+		due = min_u64(due, collector.last_cycle_ns + options.interval_ms * NS_PER_MS);
+	return due;
+}
+
+static bool cycle_is_due(uint32_t requests, uint64_t now)
+{
+	const uint32_t paced = 1u << CYCLE_FOR_HINTS | 1u << CYCLE_FOR_GROWTH;
+
+	if (requests & 1u << CYCLE_FOR_CALLER)
+		return true;
+	if (options.collector == COLLECTOR_OFF)
+		return false;
+	if ((requests & paced) && (now >= collector.not_before_ns || pacer_hinted_bytes() >= pacer_goal()->hard_bytes))
+		return true;
+	return now >= next_timed_cycle_ns();
+}
+
+/* Nanoseconds until something is to be done without being asked. */
+static uint64_t sleep_ns(uint32_t requests, uint64_t now)
+{
+	uint64_t until = options.collector == COLLECTOR_OFF ? UINT64_MAX : next_timed_cycle_ns();
+
+	if (requests & (1u << CYCLE_FOR_HINTS | 1u << CYCLE_FOR_GROWTH))
+		until = min_u64(until, collector.not_before_ns);
+	if (load_relaxed(&page_heap_stats()->dirty_unit_count) > 0)
+		until = min_u64(until, collector.next_purge_ns);
+	if (until == UINT64_MAX)
+		return FUTEX_NO_TIMEOUT;
+	return until > now ? until - now : 1;
+}
+
+void cycle_thread_main(void)
+{
+	uint32_t requests = 0;
+
+	store_relaxed(&collector.thread_id, (int32_t)SYSCALL_0(SYS_gettid));
+	become_guest();
+	cas_seq(&collector.thread_state, (uint32_t)STARTING, (uint32_t)RUNS);
+	collector.last_cycle_ns = clock_now_ns();
+	while (load_acquire(&collector.thread_state) == RUNS) {
+		uint32_t value = stats_wake_value();
+		uint64_t now = clock_now_ns();
+
+		requests |= __atomic_exchange_n(&collector.requests, 0, __ATOMIC_ACQ_REL);
+		answer_command();
+		purge_tick(now);
+		if (cycle_is_due(requests, now)) {
+			requests = 0;
+			run_cycle();
+			continue;
+		}
+		requests &= 1u << CYCLE_FOR_HINTS | 1u << CYCLE_FOR_GROWTH;
+		if (load_relaxed(&collector.requests) == 0)
+			stats_wait(value, sleep_ns(requests, clock_now_ns()));
+	}
+	proc_close();
+	store_relaxed(&collector.thread_id, 0);
+	store_release(&collector.thread_state, ABSENT);
+	futex_wake(&collector.thread_state, INT32_MAX);
+}
+
+bool cycle_stop_thread(void)
+{
+	uint64_t deadline = clock_now_ns() + NS_PER_S;
+
+	// one that was made just now is on its way
+	while (load_acquire(&collector.thread_state) == STARTING && clock_now_ns() < deadline)
+		futex_wait(&collector.thread_state, STARTING, NS_PER_MS);
+	if (!cas_seq(&collector.thread_state, (uint32_t)RUNS, (uint32_t)ENDING))
+		return load_relaxed(&collector.thread_state) == ABSENT;
+	stats_wake();
+	while (load_acquire(&collector.thread_state) == ENDING && clock_now_ns() < deadline)
+		futex_wait(&collector.thread_state, ENDING, NS_PER_MS);
+	return load_acquire(&collector.thread_state) == ABSENT;
+}
+
+void cycle_shut_down(void)
+{
+	struct signal_guard guard;
+
+	store_seq(&collector.shut_down, 1);
+	signals_block(&guard);
+	if (lock_acquire_timeout(cycle_lock(), NS_PER_S))
+		lock_release(cycle_lock());
+	signals_restore(&guard);
+}
+
+void cycle_fork_child(void)
+{
+	bool shut_down = load_relaxed(&collector.shut_down);
+
+	collector = (__typeof__(collector)){ .shut_down = shut_down };
+	proc_forget();
+}

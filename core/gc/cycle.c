@@ -1,0 +1,253 @@
+/*
+ * One collection, stop-the-world tier. The phases in order, each a call:
+ *
+ *	prepare		memory for marks, mappings list, signal: nothing may be asked of the kernel's allocator later
+ *	stop		every thread stands still, or there is no verdict (world.h)
+ *	preset		marks: set for free slots, clear for all others; spans are MARKING
+ *	roots, mark	all roots, then through the heap
+ *	commit		the standstill held until here, or there is no verdict
+ *	start		threads run again
+ *	judge		what is unreached and was never freed goes on probation; PROBATION marks its slots, so the sweep leaves them
+ *	sweep		spans are UNSWEPT: HINTED and unmarked becomes FREE, by refills and by this thread
+ *	finish		probation takes back what is due; pacer, figures, trace
+ *
+ * Why HINTED and unmarked may be swept at any time later: unreachable at the pause is unreachable for ever, and a slot gets a new occupant only through
+ * FREE, which the sweep alone stores, after it has set the mark (SOUNDNESS, proof sketch).
+ */
+#include "core/gc/cycle.h"
+
+#include "core/base/option.h"
+#include "core/gc/collector.h"
+#include "core/gc/mark.h"
+#include "core/gc/pacer.h"
+#include "core/gc/probation.h"
+#include "core/gc/roots.h"
+#include "core/gc/thread.h"
+#include "core/gc/trace.h"
+#include "core/gc/verdict.h"
+#include "core/gc/world.h"
+#include "core/heap/central.h"
+#include "core/heap/heap_stats.h"
+#include "core/heap/page_heap.h"
+#include "core/os/clock.h"
+#include "core/os/log.h"
+#include "core/os/proc.h"
+#include "core/profile/stats_page.h"
+
+enum { STOP_TIMEOUT_MS = 50, ESTIMATE_DECAY = 64 };
+
+struct cycle_result cycle_last;
+
+/* Guarded by `lock`. */
+static struct {
+	struct lock lock;
+	uint64_t mark_ns_per_mb; // of the last complete mark, for the estimate of the next pause
+	uint64_t roots_ns;	 // the same for the roots, which do not grow with the heap
+	bool requests_in_flight;
+} cycle = { .lock = LOCK_INITIAL(CYCLE) };
+
+struct lock *cycle_lock(void)
+{
+	return &cycle.lock;
+}
+
+static uint64_t heap_span_bytes(void)
+{
+	return (uint64_t)load_relaxed(&page_heap_stats()->used_unit_count) << UNIT_SHIFT;
+}
+
+static bool no_verdict(struct cycle_result *result, enum stats_no_verdict reason)
+{
+	result->no_verdict = reason;
+	return false;
+}
+
+static enum stats_no_verdict reason_of_world(void)
+{
+	switch (world_last_failure()) {
+	case WORLD_NO_PROC:
+		return STATS_NO_VERDICT_NO_PROC;
+	case WORLD_NO_MEMORY:
+		return STATS_NO_VERDICT_NO_MEMORY;
+	case WORLD_FOREIGN_TASK:
+		return STATS_NO_VERDICT_SHARED_MEMORY;
+	case WORLD_WAS_ABANDONED:
+		return STATS_NO_VERDICT_ABANDONED;
+	default:
+		return STATS_NO_VERDICT_STOP_TIMEOUT;
+	}
+}
+
+/*
+ * The pause that marking this heap would take, from the CPU time of the last one (a busy machine must not lock us out); the first is guessed at 2 GB/s:
+ * the smallest heap that starts a cycle by its growth must get one, or nothing would ever be measured. Each refusal lowers the estimate a
+ * little, so that one wrong measurement does not stand for ever: tried again after minutes.
+ */
+static bool pause_is_too_long(void)
+{
+	uint64_t ns_per_mb = cycle.mark_ns_per_mb ? cycle.mark_ns_per_mb : NS_PER_MS / 2;
+	uint64_t estimate = cycle.roots_ns + (heap_span_bytes() >> 20) * ns_per_mb;
+
+	if (options.collector != COLLECTOR_AUTO || estimate <= options.pause_max_ms * NS_PER_MS)
+		return false;
+	cycle.roots_ns -= cycle.roots_ns / ESTIMATE_DECAY;
+	cycle.mark_ns_per_mb -= cycle.mark_ns_per_mb / ESTIMATE_DECAY;
+	return true;
+}
+
+static bool prepare(struct cycle_result *result)
+{
+	if (!proc_is_open() && !proc_open())
+		return no_verdict(result, STATS_NO_VERDICT_NO_PROC);
+	if (pause_is_too_long())
+		return no_verdict(result, STATS_NO_VERDICT_PAUSE_TOO_LONG);
+	if (!world_prepare())
+		return no_verdict(result, reason_of_world());
+	if (!mark_prepare(&marker) || !roots_prepare())
+		return no_verdict(result, STATS_NO_VERDICT_NO_MEMORY);
+	return true;
+}
+
+/* In the pause: everything reachable is marked, or false. */
+static bool mark_all(struct cycle_result *result)
+{
+	struct root_scan scan = { .marker = &marker };
+	uint64_t start = clock_now_ns(), after_roots, cpu = clock_thread_cpu_ns(), cpu_after_roots;
+
+	if (CHECKS)
+		heap_check();
+	if (!mark_preset())
+		return no_verdict(result, STATS_NO_VERDICT_NO_MEMORY);
+	if (!roots_scan(&scan)) {
+		result->root_failure = roots_failure_text(scan.failure);
+		result->root_scanner = scan.failure_scanner ? scan.failure_scanner : "all";
+		result->root_address = scan.failure_address;
+		return no_verdict(result, STATS_NO_VERDICT_ROOTS);
+	}
+	after_roots = clock_now_ns();
+	cpu_after_roots = clock_thread_cpu_ns();
+	if (!mark_drain(&marker))
+		return no_verdict(result, STATS_NO_VERDICT_ROOTS);
+	result->roots_ns = after_roots - start;
+	result->mark_ns = clock_now_ns() - after_roots;
+	cycle.roots_ns = cpu_after_roots - cpu;
+	cycle.mark_ns_per_mb = (clock_thread_cpu_ns() - cpu_after_roots) / ((result->heap_bytes_before >> 20) + 1);
+	cycle.requests_in_flight = scan.requests_in_flight;
+	return true;
+}
+
+/*
+ * Leaked blocks go on probation, and their slots are marked. Beside the program; but with free=trust in the pause: there a slot gets its next owner without a
+ * sweep that marks it, so a leaked block that is freed now (its pointer was hidden) would make its next owner look leaked.
+ */
+static void judge(struct cycle_result *result)
+{
+	uint64_t start = clock_now_ns();
+
+	result->leaks_judged = options.leaks != LEAKS_OFF && !cycle.requests_in_flight;
+	if (result->leaks_judged)
+		probation_begin(result->number);
+	verdict_judge(result, result->leaks_judged);
+	result->verdict_ns = clock_now_ns() - start;
+}
+
+static bool stop_and_mark(struct cycle_result *result)
+{
+	uint64_t start = clock_now_ns();
+	bool complete;
+
+	if (!world_stop(STOP_TIMEOUT_MS * NS_PER_MS))
+		return no_verdict(result, reason_of_world());
+	result->stop_ns = clock_now_ns() - start;
+	complete = mark_all(result);
+	if (!world_commit() && complete)
+		complete = no_verdict(result, STATS_NO_VERDICT_ABANDONED);
+	if (complete && options.free == FREE_TRUST)
+		judge(result);
+	world_start();
+	result->pause_ns = clock_now_ns() - start;
+	return complete;
+}
+
+/* The marks stand. Runs beside the program. */
+static void apply_verdict(struct cycle_result *result)
+{
+	uint64_t hinted_before = pacer_hinted_bytes();
+	uint64_t start;
+	struct signal_guard guard;
+
+	if (options.free != FREE_TRUST)
+		judge(result);
+	mark_set_spans(SPAN_UNSWEPT);
+	signals_block(&guard);
+	central_offer_sweep();
+	signals_restore(&guard);
+	start = clock_now_ns();
+	result->reused_bytes = verdict_sweep();
+	result->sweep_ns = clock_now_ns() - start;
+	if (result->leaks_judged)
+		probation_finish();
+	// what was hinted at the pause and is still reached stays hinted; what was hinted since stays too
+	if (hinted_before > result->dangling_bytes)
+		pacer_forget_hinted(hinted_before - result->dangling_bytes);
+}
+
+static void publish(const struct cycle_result *result)
+{
+	stats_add(cycles, 1);
+	stats_set(tier, STATS_TIER_STW);
+	stats_set(heap_bytes, result->heap_bytes_after);
+	stats_set(reused_blocks, load_relaxed(&heap_stats.reused_hint_count));
+	stats_set(threads, threads_count());
+	stats_set(log_lines_dropped, log_dropped_count());
+	stats_set(double_frees, load_relaxed(&heap_stats.double_free_count));
+	stats_set(foreign_frees, load_relaxed(&heap_stats.foreign_free_count));
+	stats_set(interior_frees, load_relaxed(&heap_stats.interior_free_count) + load_relaxed(&heap_stats.unused_free_count));
+	if (!result->has_verdict) {
+		stats_add(cycles_without_verdict, 1);
+		stats_set(no_verdict, result->no_verdict);
+		return;
+	}
+	stats_set(cycles_without_verdict, 0);
+	stats_add(cycles_with_verdict, 1);
+	stats_set(live_bytes, result->live_bytes);
+	stats_set(dangling_blocks, result->dangling_blocks);
+	stats_set(last_pause_ns, result->pause_ns);
+	stats_set(stop_ns, result->stop_ns);
+	stats_add(total_pause_ns, result->pause_ns);
+	if (result->pause_ns > stats_get(max_pause_ns))
+		stats_set(max_pause_ns, result->pause_ns);
+}
+
+bool cycle_run_locked(void)
+{
+	static struct cycle_result result; // the holder of the lock
+	uint64_t cpu = clock_thread_cpu_ns();
+	struct probation_totals totals;
+
+	lock_assert_held(&cycle.lock);
+	result = (struct cycle_result){ .number = cycle_last.number + 1, .heap_bytes_before = heap_span_bytes() };
+	result.has_verdict = prepare(&result) && stop_and_mark(&result);
+	if (result.has_verdict) {
+		apply_verdict(&result);
+	} else {
+		mark_set_spans(SPAN_SWEPT);
+	}
+	mark_finish(&marker);
+	result.heap_bytes_after = heap_span_bytes();
+	result.threads = threads_count();
+	result.cpu_ns = clock_thread_cpu_ns() - cpu;
+	pacer_set(result.heap_bytes_after, result.has_verdict ? result.dangling_bytes : 0);
+	cycle_last = result;
+	publish(&result);
+	probation_read_totals(&totals);
+	stats_set(leaked_bytes, totals.leaked_bytes);
+	stats_set(leaked_blocks, totals.leaked_blocks);
+	stats_set(reclaimed_bytes, totals.reclaimed_bytes);
+	stats_set(reclaimed_blocks, totals.reclaimed_blocks);
+	stats_set(evidence, totals.evidence);
+	stats_set(reclaim_stopped, totals.stopped);
+	if (options.gctrace)
+		trace_cycle(&result);
+	return result.has_verdict;
+}

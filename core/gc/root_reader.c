@@ -1,0 +1,257 @@
+/*
+ * Reading. A page is read only if the page tables say that there is something: one that was never touched stays so, and 16 TiB of reserved addresses
+ * cost nothing. What a mapping is decides which of its pages count:
+ *
+ *	private memory	   pages that are its own; clean pages of a file hold what the file holds, and zero pages nothing
+ *	shared memory	   every page in our page tables or in the page cache
+ *	a shared file	   present pages, if it may be written; a pointer in a file is no root otherwise
+ *	rings (io_uring)   whole; and the kernel may hold further pointers in requests under way
+ *	devices, vdso	   nothing
+ *	executable memory  at every byte, unless it is a file's
+ *
+ * Small ranges are gathered and copied by one system call; a call that fails as a whole is repeated page by page. A page that is still there and cannot be
+ * read is a failure; one that went away meanwhile is not.
+ */
+#include "core/gc/root_reader.h"
+
+#include "core/base/arith.h"
+#include "core/gc/mark.h"
+#include "core/gc/words.h"
+#include "core/gc/world.h"
+#include "core/os/memory.h"
+
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+
+enum {
+	PIECE_BYTES = 64 * 1024,	 // read at once
+	BATCH_PIECES = 256,		 // small ones that are read by one call
+	CARRY_BYTES = sizeof(uintptr_t), // of the piece before, for words across the edge
+};
+
+/* The collector thread's. */
+static struct {
+	char *buffer; // CARRY_BYTES + PIECE_BYTES; a piece starts at CARRY_BYTES
+	struct {
+		struct iovec pieces[BATCH_PIECES];
+		uint8_t flags[BATCH_PIECES]; // enum root_read_flags
+		uint8_t owner[BATCH_PIECES];
+		size_t count;
+		size_t bytes;
+	} batch; // ranges to be read as words
+} reader;
+
+bool root_reader_prepare(void)
+{
+	if (!reader.buffer)
+		reader.buffer = os_map(CARRY_BYTES + PIECE_BYTES);
+	return reader.buffer != 0;
+}
+
+void root_reader_begin(void)
+{
+	reader.batch.count = 0;
+	reader.batch.bytes = 0;
+}
+
+void root_scan_words(struct root_scan *scan, const uintptr_t *words, size_t count)
+{
+	if (scan->sink)
+		scan->sink(scan->sink_argument, words, count);
+	else
+		mark_words(scan->marker, words, count);
+}
+
+/* The words at every byte but the aligned ones; the piece before left its last bytes in front. */
+static void scan_unaligned(struct root_scan *scan, size_t bytes)
+{
+	const char *first = reader.buffer + 1;
+	const char *end = reader.buffer + bytes + 1; // of the last word's first byte
+	uintptr_t words[WORDS_BLOCK];
+	size_t count = 0;
+
+	for (const char *at = first; at < end; at++) {
+		memcpy(&words[count++], at, sizeof(uintptr_t));
+		if (count == WORDS_BLOCK || at + 1 == end) {
+			root_scan_words(scan, words, count);
+			count = 0;
+		}
+	}
+	memcpy(reader.buffer, reader.buffer + bytes, CARRY_BYTES);
+}
+
+static void scan_piece(struct root_scan *scan, size_t bytes, unsigned flags)
+{
+	scan->bytes_read += bytes;
+	if (flags & ROOT_READ_BYTES)
+		scan_unaligned(scan, bytes);
+	else
+		root_scan_words(scan, (const uintptr_t *)(reader.buffer + CARRY_BYTES), bytes / sizeof(uintptr_t));
+}
+
+/* The one function that reads the program's memory by plain loads: out of the sanitizers' sight. */
+__attribute__((no_sanitize_address, no_sanitize_thread))
+static void copy_words(uintptr_t *to, const volatile uintptr_t *from, size_t bytes)
+{
+	for (size_t i = 0; i < bytes / sizeof(uintptr_t); i++)
+		to[i] = from[i];
+}
+
+/* [start, start + bytes) lies in one page. The page was refused as part of a larger piece. */
+static bool scan_page(struct root_scan *scan, uintptr_t start, size_t bytes, unsigned flags)
+{
+	char *piece = reader.buffer + CARRY_BYTES;
+
+	if (memory_read(piece, start, bytes)) {
+		scan_piece(scan, bytes, flags);
+		return true;
+	}
+	if (flags & ROOT_READ_DIRECT) {
+		copy_words((uintptr_t *)piece, (const volatile uintptr_t *)start, bytes);
+		scan_piece(scan, bytes, flags);
+		return true;
+	}
+	if ((flags & ROOT_READ_TOLERANT) || !page_has_contents(align_down(start, OS_PAGE_BYTES)))
+		return true;
+	return root_fail(scan, ROOTS_MEMORY_UNREADABLE, start);
+}
+
+static bool scan_by_page(struct root_scan *scan, uintptr_t start, uintptr_t end, unsigned flags)
+{
+	while (start < end) {
+		size_t bytes = min_u64(end - start, OS_PAGE_BYTES - (start & (OS_PAGE_BYTES - 1)));
+
+		if (!scan_page(scan, start, bytes, flags))
+			return false;
+		start += bytes;
+	}
+	return true;
+}
+
+/* Large ranges, and those that are read at every byte. */
+static bool scan_by_piece(struct root_scan *scan, uintptr_t start, uintptr_t end, unsigned flags)
+{
+	memset(reader.buffer, 0, CARRY_BYTES);
+	while (start < end) {
+		size_t bytes = min_u64(end - start, PIECE_BYTES);
+
+		if (memory_read(reader.buffer + CARRY_BYTES, start, bytes))
+			scan_piece(scan, bytes, flags);
+		else if (!scan_by_page(scan, start, start + bytes, flags))
+			return false;
+		start += bytes;
+		world_beat();
+	}
+	return true;
+}
+
+/* Reads the batch; if that fails as a whole, piece by piece. */
+bool root_reader_finish(struct root_scan *scan)
+{
+	uint32_t scanner = scan->scanner;
+	size_t count = reader.batch.count, bytes = reader.batch.bytes;
+	bool complete = true;
+
+	reader.batch.count = 0;
+	reader.batch.bytes = 0;
+	if (count == 0)
+		return true;
+	world_beat();
+	if (memory_read_pieces(reader.buffer + CARRY_BYTES, reader.batch.pieces, count, bytes)) {
+		scan->scanner = reader.batch.owner[count - 1];
+		scan_piece(scan, bytes, ROOT_READ_WORDS);
+	} else {
+		for (size_t i = 0; i < count && complete; i++) {
+			uintptr_t start = (uintptr_t)reader.batch.pieces[i].iov_base;
+
+			scan->scanner = reader.batch.owner[i];
+			complete = scan_by_page(scan, start, start + reader.batch.pieces[i].iov_len, reader.batch.flags[i]);
+		}
+	}
+	scan->scanner = scanner;
+	return complete;
+}
+
+bool root_scan_memory(struct root_scan *scan, uintptr_t start, uintptr_t end, unsigned flags)
+{
+	size_t bytes = end - start, last = reader.batch.count;
+	bool is_full = last == BATCH_PIECES || reader.batch.bytes + bytes > PIECE_BYTES;
+
+	if (start >= end)
+		return true;
+	if (bytes > PIECE_BYTES / 2 || (flags & ROOT_READ_BYTES))
+		return root_reader_finish(scan) && scan_by_piece(scan, start, end, flags);
+	// a sink wants to know whose words it gets
+	if ((is_full || (scan->sink && last > 0 && reader.batch.owner[last - 1] != scan->scanner)) && !root_reader_finish(scan))
+		return false;
+	last = reader.batch.count++;
+	reader.batch.pieces[last] = (struct iovec){ (void *)start, bytes };
+	reader.batch.flags[last] = (uint8_t)flags;
+	reader.batch.owner[last] = (uint8_t)scan->scanner;
+	reader.batch.bytes += bytes;
+	return true;
+}
+
+/* ---- mappings ---- */
+
+/* How a mapping is read. */
+struct reading {
+	struct root_scan *scan;
+	uintptr_t start; // the part that is wanted
+	uintptr_t end;
+	unsigned flags;
+};
+
+static bool read_run(uintptr_t start, uintptr_t end, void *argument)
+{
+	const struct reading *reading = argument;
+
+	if (start < reading->start)
+		start = reading->start;
+	if (end > reading->end)
+		end = reading->end;
+	return root_scan_memory(reading->scan, start, end, reading->flags);
+}
+
+bool root_read_pages(struct root_scan *scan, uintptr_t start, uintptr_t end, enum page_choice choice, unsigned flags)
+{
+	struct reading reading = { scan, start, end, flags };
+
+	return pages_for_each(align_down(start, OS_PAGE_BYTES), align_up(end, OS_PAGE_BYTES), choice, read_run, &reading) ||
+	       root_fail(scan, ROOTS_PAGES_UNREADABLE, start);
+}
+
+static bool read_ring(struct root_scan *scan, const struct mapping *mapping, uintptr_t start, uintptr_t end)
+{
+	scan->requests_in_flight = true;
+	if (!(mapping->protection & PROT_READ))
+		return true;
+	return root_scan_memory(scan, start, end, ROOT_READ_DIRECT);
+}
+
+bool root_read_mapping(struct root_scan *scan, const struct mapping *mapping, uintptr_t start, uintptr_t end)
+{
+	unsigned flags = (mapping->protection & PROT_EXEC) ? ROOT_READ_BYTES : ROOT_READ_WORDS;
+	unsigned direct = (mapping->protection & PROT_READ) ? ROOT_READ_DIRECT : 0;
+
+	switch (mapping->kind) {
+	case MAPPING_ANONYMOUS:
+	case MAPPING_STACK:
+		return root_read_pages(scan, start, end, PAGES_OWN, flags);
+	case MAPPING_FILE:
+		if (!mapping->shared)
+			return root_read_pages(scan, start, end, PAGES_OWN, ROOT_READ_WORDS);
+		return !(mapping->protection & PROT_WRITE) || root_read_pages(scan, start, end, PAGES_PRESENT, ROOT_READ_TOLERANT);
+	case MAPPING_SHMEM:
+		return root_read_pages(scan, start, end, PAGES_SHARED, flags);
+	case MAPPING_SECRET:
+		return root_read_pages(scan, start, end, PAGES_PRESENT, direct);
+	case MAPPING_RING:
+		return read_ring(scan, mapping, start, end);
+	case MAPPING_DEVICE:
+		return mapping->shared || root_read_pages(scan, start, end, PAGES_OWN, ROOT_READ_TOLERANT);
+	default:
+		return true;
+	}
+}

@@ -1,0 +1,80 @@
+/*
+ * Verdicts. Per group of 64 slots a few masks decide; single slots are visited only where something unusual was found.
+ *
+ *	reached		HINTED: dangling, kept		ALLOCATED: live		PROBATION: live again
+ *	not reached	HINTED: freed by the sweep	ALLOCATED: leaked	PROBATION: still leaked
+ */
+#include "core/gc/verdict.h"
+
+#include "core/base/bits.h"
+#include "core/gc/mark.h"
+#include "core/gc/probation.h"
+#include "core/heap/central.h"
+#include "core/heap/sweep.h"
+#include "core/os/arch.h"
+
+struct judgement {
+	struct cycle_result *result;
+	bool judge_leaks;
+};
+
+static void for_each_slot(struct span *span, uint32_t group, uint64_t mask, void (*visit)(struct slot slot))
+{
+	for (; mask; mask &= mask - 1)
+		visit((struct slot){ span, group * 64 + lowest_bit(mask) });
+}
+
+static void judge_group(struct span *span, uint32_t group, const struct judgement *judgement)
+{
+	const uint8_t *states = span_states(span) + group * 64;
+	struct cycle_result *result = judgement->result;
+	uint64_t marks = span_marks(span)[group];
+	uint64_t hinted = bytes_equal_mask(states, SLOT_HINTED);
+	uint64_t probation = bytes_equal_mask(states, SLOT_PROBATION);
+	uint64_t live = bytes_equal_mask(states, SLOT_ALLOCATED) | bytes_equal_mask(states, SLOT_SAMPLED);
+	uint64_t leaked = (live | probation) & ~marks;
+	size_t bytes = span_slot_bytes(span);
+
+	result->live_blocks += count_bits(live & marks);
+	result->live_bytes += count_bits(live & marks) * bytes;
+	result->dangling_blocks += count_bits(hinted & marks);
+	result->dangling_bytes += count_bits(hinted & marks) * bytes;
+	result->leaked_blocks += count_bits(leaked);
+	result->leaked_bytes += count_bits(leaked) * bytes;
+	if (!judgement->judge_leaks)
+		return;
+	for_each_slot(span, group, probation & marks, probation_revive);
+	for_each_slot(span, group, leaked, probation_block);
+}
+
+static void judge_span(struct span *span, void *argument)
+{
+	for (uint32_t group = 0; group < span_group_count(span); group++)
+		judge_group(span, group, argument);
+}
+
+void verdict_judge(struct cycle_result *result, bool judge_leaks)
+{
+	struct judgement judgement = { result, judge_leaks };
+
+	mark_for_each_span(judge_span, &judgement);
+}
+
+static void sweep_one(struct span *span, void *argument)
+{
+	uint64_t *bytes = argument;
+	struct signal_guard guard;
+	bool released;
+
+	signals_block(&guard);
+	*bytes += central_sweep_span(span, &released);
+	signals_restore(&guard);
+}
+
+uint64_t verdict_sweep(void)
+{
+	uint64_t bytes = 0;
+
+	mark_for_each_span(sweep_one, &bytes);
+	return bytes;
+}

@@ -1,0 +1,138 @@
+/*
+ * Large blocks. A span each, its one slot's state in a group of its own. Growing prefers the units behind the block, then moving pages by mremap
+ * (which writes nothing and keeps contents out of the caches), then a copy (the caller's).
+ */
+#include "core/heap/large.h"
+
+#include "core/base/attr.h"
+#include "core/heap/central.h"
+#include "core/heap/heap_stats.h"
+#include "core/heap/page_heap.h"
+#include "core/heap/sweep.h"
+#include "core/os/lock.h"
+#include "core/os/memory.h"
+
+/* Each moved span costs up to two kernel mappings until its units are mapped afresh; max_map_count is 65530. */
+enum { MOVED_SPANS_MAX = 8192 };
+
+static uint32_t moved_span_count; // relaxed: a bound, not a count to rely on
+
+static size_t units_of(size_t bytes)
+{
+	return (bytes + UNIT_BYTES - 1) >> UNIT_SHIFT;
+}
+
+static struct span *span_alloc(size_t bytes, size_t alignment)
+{
+	size_t alignment_units = alignment > UNIT_BYTES ? alignment >> UNIT_SHIFT : 1;
+	struct span *span;
+
+	if (bytes > BLOCK_BYTES_MAX - UNIT_BYTES)
+		return 0;
+	span = page_heap_alloc(SIZE_CLASS_LARGE, bytes ? units_of(bytes) : 1, alignment_units);
+	if (span)
+		add_relaxed(&heap_stats.large_bytes, span_bytes(span));
+	return span;
+}
+
+void *large_alloc(size_t bytes, size_t alignment, bool *ret_zero)
+{
+	struct signal_guard guard;
+	struct span *span;
+	void *address = 0;
+
+	signals_block(&guard);
+	span = span_alloc(bytes, alignment);
+	if (span) {
+		address = (void *)span_address(span);
+		*ret_zero = span->fresh;
+		store_relaxed(span_states(span), SLOT_ALLOCATED);
+		span_end_busy(span);
+	}
+	signals_restore(&guard);
+	KEEP_ALIVE(address);
+	return address;
+}
+
+void large_free_hinted(struct span *span)
+{
+	struct signal_guard guard;
+
+	signals_block(&guard);
+	if (span_try_busy(span, SPAN_SWEPT) || span_try_busy(span, SPAN_UNSWEPT)) {
+		// the sweep may have been quicker, and the units somebody else's by now
+		if (span->kind == SPAN_LARGE && cas_seq(span_states(span), (uint8_t)SLOT_HINTED, (uint8_t)SLOT_FREE)) {
+			sub_relaxed(&heap_stats.large_bytes, span_bytes(span));
+			page_heap_free(span);
+		} else {
+			span_end_busy(span);
+		}
+	}
+	signals_restore(&guard);
+}
+
+static bool shrink(struct span *span, size_t units, bool trust)
+{
+	struct span *tail = page_heap_split(span, units, SLOT_HINTED);
+
+	if (tail && trust)
+		large_free_hinted(tail);
+	return tail != 0;
+}
+
+bool large_resize(struct span *span, size_t bytes, bool trust)
+{
+	size_t units = units_of(bytes), old_units = span->unit_count;
+	struct signal_guard guard;
+	bool done = true;
+
+	signals_block(&guard);
+	if (units < old_units) {
+		done = shrink(span, units, trust);
+	} else if (units > old_units) {
+		done = page_heap_grow_in_place(span, units);
+		if (done)
+			add_relaxed(&heap_stats.large_bytes, (units - old_units) << UNIT_SHIFT);
+	}
+	signals_restore(&guard);
+	return done;
+}
+
+static void *move_to(struct span *span, struct span *target, bool trust)
+{
+	void *from = (void *)span_address(span), *to = (void *)span_address(target);
+
+	if (!os_move_pages(from, to, span_bytes(span)))
+		return 0;
+	target->moved = 1;
+	span->moved = 1;
+	add_relaxed(&moved_span_count, 1);
+	store_relaxed(span_states(target), SLOT_ALLOCATED);
+	span_end_busy(target);
+	store_relaxed(span_states(span), SLOT_HINTED);
+	if (trust)
+		large_free_hinted(span);
+	return to;
+}
+
+void *large_move(struct span *span, size_t bytes, bool trust)
+{
+	struct signal_guard guard;
+	struct span *target;
+	void *address = 0;
+
+	if (load_relaxed(&moved_span_count) >= MOVED_SPANS_MAX || load_relaxed(&span->odd))
+		return 0;
+	signals_block(&guard);
+	target = span_alloc(bytes, GRANULE_BYTES);
+	if (target) {
+		address = move_to(span, target, trust);
+		if (!address) {
+			sub_relaxed(&heap_stats.large_bytes, span_bytes(target));
+			page_heap_free(target);
+		}
+	}
+	signals_restore(&guard);
+	KEEP_ALIVE(address);
+	return address;
+}

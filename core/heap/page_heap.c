@@ -1,0 +1,439 @@
+/*
+ * Page heap. A free run is described at its first and last unit (boundary tags), so freed spans find their neighbours in O(1). Runs are kept in
+ * two sets of bins: runs that may hold pages, and runs known to be clean; within a set one bin per length up to 63 units, then one per
+ * power of two. A clean unit reads as zero: its map entry is 0, a dirty free unit has MAP_DIRTY.
+ *
+ * Purging takes a run out of the bins, drops the lock for the system call, and puts it back, so nobody waits for madvise.
+ */
+#include "core/heap/page_heap.h"
+
+#include "core/base/bits.h"
+#include "core/heap/groups.h"
+#include "core/heap/meta.h"
+#include "core/os/lock.h"
+#include "core/os/memory.h"
+
+#define MAP_DIRTY 0x100ull
+
+enum {
+	EXACT_BINS = 64,
+	BIN_COUNT = EXACT_BINS + 24,
+	DIRTY = 0,
+	CLEAN = 1,
+	WINDOW_STEP = 4 << 20,
+	SPANS_STEP = 64 * 1024,
+	MAP_STEP = 16 * 1024,
+	PURGE_UNITS_MAX = 64,
+	EDGE_UNITS = 1, // at either end of the window, mapped and never used: some programs read a few bytes before or behind a block
+};
+
+static struct {
+	struct lock lock; // guards everything below
+	struct region window;
+	struct region map;
+	struct region spans;
+	struct list_link bins[2][BIN_COUNT];
+	uint64_t occupied[2][2]; // bit per bin that is not empty
+	struct page_heap_stats stats;
+	bool has_lost_runs; // page_heap_repair(): a neighbour that calls itself free may not be merged with
+} page_heap = { .lock = LOCK_INITIAL(PAGE_HEAP) };
+
+bool page_heap_init(size_t window_bytes, bool reserve)
+{
+	size_t units = window_bytes >> UNIT_SHIFT;
+
+	if (!region_init(&page_heap.window, window_bytes, UNIT_BYTES, WINDOW_STEP, reserve) ||
+	    !region_init(&page_heap.map, units * sizeof(uint64_t), OS_PAGE_BYTES, MAP_STEP, reserve) ||
+	    !region_init(&page_heap.spans, units * sizeof(struct span), OS_PAGE_BYTES, SPANS_STEP, reserve))
+		return false;
+	heap.base = page_heap.window.base + EDGE_UNITS * UNIT_BYTES;
+	heap.map = (uint64_t *)page_heap.map.base;
+	heap.spans = (struct span *)page_heap.spans.base;
+	for (int set = 0; set < 2; set++) {
+		for (int bin = 0; bin < BIN_COUNT; bin++)
+			list_init(&page_heap.bins[set][bin]);
+	}
+	return true;
+}
+
+const struct page_heap_stats *page_heap_stats(void)
+{
+	return &page_heap.stats;
+}
+
+struct lock *page_heap_lock(void)
+{
+	return &page_heap.lock;
+}
+
+static unsigned bin_of(size_t units)
+{
+	return units < EXACT_BINS ? (unsigned)units : EXACT_BINS + highest_bit(units) - highest_bit(EXACT_BINS);
+}
+
+static unsigned set_of(const struct span *run)
+{
+	return run->dirty_unit_count > 0 ? DIRTY : CLEAN;
+}
+
+static void count_free_units(const struct span *run, int sign)
+{
+	struct page_heap_stats *stats = &page_heap.stats;
+	size_t dirty = run->dirty_unit_count, clean = run->unit_count - dirty;
+
+	store_relaxed(&stats->dirty_unit_count, sign > 0 ? stats->dirty_unit_count + dirty : stats->dirty_unit_count - dirty);
+	store_relaxed(&stats->clean_unit_count, sign > 0 ? stats->clean_unit_count + clean : stats->clean_unit_count - clean);
+}
+
+/* Describes [first, first + count) as a free run and enters it in its bin. */
+static void run_insert(uint32_t first, uint32_t count, uint32_t dirty)
+{
+	struct span *run = &heap.spans[first], *last = &heap.spans[first + count - 1];
+	unsigned set, bin = bin_of(count);
+
+	last->kind = run->kind = SPAN_FREE_RUN;
+	run->dirty_unit_count = dirty;
+	last->unit_count = run->unit_count = count;
+	set = set_of(run);
+	list_push_front(&page_heap.bins[set][bin], &run->link);
+	page_heap.occupied[set][bin / 64] |= 1ull << (bin % 64);
+	count_free_units(run, 1);
+}
+
+static void run_remove(struct span *run)
+{
+	unsigned set = set_of(run), bin = bin_of(run->unit_count);
+
+	list_remove(&run->link);
+	if (list_is_empty(&page_heap.bins[set][bin]))
+		page_heap.occupied[set][bin / 64] &= ~(1ull << (bin % 64));
+	count_free_units(run, -1);
+	heap.spans[span_first_unit(run) + run->unit_count - 1].kind = SPAN_UNUSED;
+	run->kind = SPAN_UNUSED;
+}
+
+static uint32_t count_dirty(uint32_t first, uint32_t count)
+{
+	uint32_t dirty = 0;
+
+	for (uint32_t i = 0; i < count; i++)
+		dirty += heap.map[first + i] == MAP_DIRTY;
+	return dirty;
+}
+
+/* Enters free units, merged with free neighbours. */
+static void run_insert_merged(uint32_t first, uint32_t count, uint32_t dirty)
+{
+	uint32_t end = first + count;
+
+	if (!page_heap.has_lost_runs && first > 0 && heap.spans[first - 1].kind == SPAN_FREE_RUN) {
+		struct span *before = &heap.spans[first - heap.spans[first - 1].unit_count];
+
+		dirty += before->dirty_unit_count;
+		run_remove(before);
+		first = span_first_unit(before);
+	}
+	if (!page_heap.has_lost_runs && end < heap_used_units() && heap.spans[end].kind == SPAN_FREE_RUN) {
+		struct span *after = &heap.spans[end];
+
+		dirty += after->dirty_unit_count;
+		end += after->unit_count;
+		run_remove(after);
+	}
+	run_insert(first, end - first, dirty);
+}
+
+/* The first non-empty bin at or after `bin`, or BIN_COUNT. */
+static unsigned next_bin(unsigned set, unsigned bin)
+{
+	for (unsigned word = bin / 64; word < 2; word++) {
+		uint64_t bits = page_heap.occupied[set][word];
+
+		if (word == bin / 64)
+			bits &= UINT64_MAX << (bin % 64);
+		if (bits)
+			return word * 64 + lowest_bit(bits);
+	}
+	return BIN_COUNT;
+}
+
+static struct span *find_in_set(unsigned set, size_t units)
+{
+	for (unsigned bin = next_bin(set, bin_of(units)); bin < BIN_COUNT; bin = next_bin(set, bin + 1)) {
+		list_for_each(link, &page_heap.bins[set][bin])
+		{
+			struct span *run = list_entry(link, struct span, link);
+
+			if (run->unit_count >= units)
+				return run;
+		}
+	}
+	return 0;
+}
+
+static struct span *find_run(size_t units)
+{
+	struct span *run = find_in_set(DIRTY, units);
+
+	return run ? run : find_in_set(CLEAN, units);
+}
+
+/* Opens fresh units at the end of the window so that a run of `units` exists; false when the kernel or the window refuses. */
+static bool window_grow(size_t units)
+{
+	uint32_t used = heap_used_units();
+	size_t missing = units, end;
+
+	if (!page_heap.has_lost_runs && used > 0 && heap.spans[used - 1].kind == SPAN_FREE_RUN)
+		missing -= min_u64(missing, heap.spans[used - 1].unit_count);
+	end = used + missing;
+	if (end + 2 * EDGE_UNITS > page_heap.window.capacity >> UNIT_SHIFT || !region_grow(&page_heap.map, end * sizeof(uint64_t)) ||
+	    !region_grow(&page_heap.spans, end * sizeof(struct span)) ||
+	    !region_grow(&page_heap.window, (end + 2 * EDGE_UNITS) << UNIT_SHIFT))
+		return false;
+	// all of a step becomes usable at once
+	end = min_u64((page_heap.window.committed >> UNIT_SHIFT) - 2 * EDGE_UNITS,
+		      min_u64(page_heap.map.committed / sizeof(uint64_t), page_heap.spans.committed / sizeof(struct span)));
+	// descriptors stay untouched until a span needs one: a huge calloc must cost no memory
+	store_release(&heap.used, end << UNIT_SHIFT);
+	run_insert_merged(used, (uint32_t)end - used, 0);
+	return true;
+}
+
+/* Takes exactly `units` units, the first at an address that is a multiple of `alignment` units, out of a run that is long enough; the rest goes back. */
+static struct span *run_carve(struct span *run, size_t units, size_t alignment)
+{
+	uint32_t first = span_first_unit(run), end = first + run->unit_count;
+	size_t base_unit = heap.base >> UNIT_SHIFT; // addresses count, and the base is a multiple of one unit only
+	uint32_t start = (uint32_t)(align_up(base_unit + first, alignment) - base_unit);
+	uint32_t stop = start + (uint32_t)units;
+
+	run_remove(run);
+	if (start > first)
+		run_insert(first, start - first, count_dirty(first, start - first));
+	if (stop < end)
+		run_insert(stop, end - stop, count_dirty(stop, end - stop));
+	return &heap.spans[start];
+}
+
+static void enter_map(struct span *span)
+{
+	uint32_t first = span_first_unit(span);
+
+	for (uint32_t i = 0; i < span->unit_count; i++) {
+		uint64_t entry = span->class == SIZE_CLASS_LARGE ? MAP_ENTRY(span->class, 0, first) : MAP_ENTRY(span->class, i, span->group);
+
+		store_release(&heap.map[first + i], entry);
+	}
+}
+
+static void leave_map(const struct span *span, uint64_t entry)
+{
+	for (uint32_t i = 0; i < span->unit_count; i++)
+		store_release(&heap.map[span_first_unit(span) + i], entry);
+}
+
+static void span_init(struct span *span, unsigned class, uint32_t units, uint32_t group, bool fresh)
+{
+	list_init(&span->link);
+	list_init(&span->class_link);
+	span->unit_count = units;
+	span->group = group;
+	span->slot_count = size_classes[class].slot_count;
+	span->class = (uint8_t)class;
+	span->place = SPAN_CURRENT;
+	span->odd = 0;
+	span->moved = 0;
+	span->fresh = fresh;
+	span->free_hint = 0;
+	span->first_hint_cycle = 0;
+	span->birth_cycle = 0;
+	span->stack_ids = 0;
+	span->side = 0;
+	// nobody may release a large span before its state is stored: the caller ends BUSY
+	store_relaxed(&span->sweep, class == SIZE_CLASS_LARGE ? SPAN_BUSY : SPAN_SWEPT);
+	span->kind = class == SIZE_CLASS_LARGE ? SPAN_LARGE : SPAN_SMALL;
+	if (units > 1)
+		heap.spans[span_first_unit(span) + units - 1].kind = SPAN_UNUSED;
+	enter_map(span);
+}
+
+struct span *page_heap_alloc(unsigned class, size_t unit_count, size_t alignment_units)
+{
+	size_t wanted = unit_count + alignment_units - 1;
+	struct span *span = 0;
+	uint32_t group;
+
+	lock_acquire(&page_heap.lock);
+	if (wanted > page_heap.window.capacity >> UNIT_SHIFT)
+		goto unlock;
+	span = find_run(wanted);
+	if (!span && window_grow(wanted))
+		span = find_run(wanted);
+	if (!span || !groups_alloc(size_classes[class].group_count, &group)) {
+		span = 0;
+		goto unlock;
+	}
+	span = run_carve(span, unit_count, alignment_units);
+	span_init(span, class, (uint32_t)unit_count, group, count_dirty(span_first_unit(span), (uint32_t)unit_count) == 0);
+	store_relaxed(&page_heap.stats.used_unit_count, page_heap.stats.used_unit_count + unit_count);
+unlock:
+	lock_release(&page_heap.lock);
+	return span;
+}
+
+static void free_side_arrays(struct span *span)
+{
+	meta_free(span->stack_ids, span->slot_count * sizeof(*span->stack_ids));
+	span->stack_ids = 0;
+}
+
+void page_heap_free(struct span *span)
+{
+	uint32_t first = span_first_unit(span), count = span->unit_count, dirty = count;
+
+	// the program may have changed protection or mapping, and mremap leaves separate mappings: fresh pages heal both
+	if ((span->moved || load_relaxed(&span->odd)) && os_remap_fresh((void *)span_address(span), span_bytes(span)))
+		dirty = 0;
+	free_side_arrays(span);
+	lock_acquire(&page_heap.lock);
+	span->kind = SPAN_UNUSED;
+	leave_map(span, dirty ? MAP_DIRTY : 0);
+	groups_free(span->group, size_classes[span->class].group_count);
+	run_insert_merged(first, count, dirty);
+	store_relaxed(&page_heap.stats.used_unit_count, page_heap.stats.used_unit_count - count);
+	lock_release(&page_heap.lock);
+}
+
+bool page_heap_grow_in_place(struct span *span, size_t unit_count)
+{
+	uint32_t end = span_first_unit(span) + span->unit_count;
+	size_t missing = unit_count - span->unit_count;
+	struct span *after = &heap.spans[end];
+	bool done = false;
+
+	lock_acquire(&page_heap.lock);
+	if (!page_heap.has_lost_runs && end < heap_used_units() && after->kind == SPAN_FREE_RUN && after->unit_count >= missing) {
+		run_carve(after, missing, 1);
+		span->fresh = span->fresh && count_dirty(end, (uint32_t)missing) == 0;
+		span->unit_count = (uint32_t)unit_count;
+		heap.spans[end + missing - 1].kind = SPAN_UNUSED;
+		enter_map(span);
+		store_relaxed(&page_heap.stats.used_unit_count, page_heap.stats.used_unit_count + missing);
+		done = true;
+	}
+	lock_release(&page_heap.lock);
+	return done;
+}
+
+struct span *page_heap_split(struct span *span, size_t unit_count, enum slot_state state)
+{
+	struct span *tail = 0;
+	uint32_t group;
+
+	lock_acquire(&page_heap.lock);
+	if (groups_alloc(1, &group)) {
+		uint32_t rest = span->unit_count - (uint32_t)unit_count;
+		bool moved = span->moved;
+
+		span->unit_count = (uint32_t)unit_count;
+		tail = span + unit_count;
+		store_release(heap.states + (size_t)group * 64, (uint8_t)state);
+		span_init(tail, SIZE_CLASS_LARGE, rest, group, false);
+		tail->moved = moved;
+		tail->odd = load_relaxed(&span->odd);
+		store_release(&tail->sweep, SPAN_SWEPT);
+	}
+	lock_release(&page_heap.lock);
+	return tail;
+}
+
+/* Takes a dirty run (of a long one the piece that ends at its last dirty unit) out of the bins. */
+static struct span *take_dirty_run_locked(void)
+{
+	for (unsigned bin = BIN_COUNT; bin-- > 0;) {
+		struct list_link *head = &page_heap.bins[DIRTY][bin];
+		struct span *run;
+		uint32_t first, end, stop, start;
+
+		if (list_is_empty(head))
+			continue;
+		run = list_entry(head->previous, struct span, link);
+		first = span_first_unit(run);
+		stop = end = first + run->unit_count;
+		// what is clean stays behind: the same clean end would be taken for ever
+		while (heap.map[stop - 1] != MAP_DIRTY)
+			stop--;
+		start = stop - first > PURGE_UNITS_MAX ? stop - PURGE_UNITS_MAX : first;
+		run_remove(run);
+		if (start > first)
+			run_insert(first, start - first, count_dirty(first, start - first));
+		if (stop < end)
+			run_insert(stop, end - stop, 0);
+		run = &heap.spans[start];
+		run->unit_count = stop - start;
+		return run;
+	}
+	return 0;
+}
+
+/* Returns the pages of one piece; false when nothing is left to do. */
+static bool purge_piece(size_t dirty_limit, size_t *ret_units)
+{
+	struct span *run = 0;
+	uint32_t first, count, dirty;
+	bool discarded;
+
+	lock_acquire(&page_heap.lock);
+	if (page_heap.stats.dirty_unit_count > dirty_limit)
+		run = take_dirty_run_locked();
+	lock_release(&page_heap.lock);
+	if (!run)
+		return false;
+	first = span_first_unit(run);
+	count = run->unit_count;
+	dirty = count_dirty(first, count);
+	discarded = dirty == 0 || os_discard((void *)(heap.base + ((uintptr_t)first << UNIT_SHIFT)), (size_t)count << UNIT_SHIFT);
+	lock_acquire(&page_heap.lock);
+	for (uint32_t i = 0; discarded && i < count; i++)
+		store_relaxed(&heap.map[first + i], 0);
+	run_insert_merged(first, count, discarded ? 0 : dirty);
+	if (discarded)
+		page_heap.stats.purged_unit_count += dirty;
+	lock_release(&page_heap.lock);
+	*ret_units += discarded ? dirty : 0;
+	return discarded;
+}
+
+size_t page_heap_purge(size_t dirty_limit)
+{
+	size_t units = 0;
+
+	while (purge_piece(dirty_limit, &units))
+		;
+	return units;
+}
+
+void page_heap_unreserve(void)
+{
+	lock_acquire(&page_heap.lock);
+	region_unreserve(&page_heap.window);
+	region_unreserve(&page_heap.map);
+	region_unreserve(&page_heap.spans);
+	groups_unreserve();
+	lock_release(&page_heap.lock);
+}
+
+bool page_heap_repair(void)
+{
+	if (!lock_is_held(&page_heap.lock))
+		return true;
+	for (int set = 0; set < 2; set++) {
+		for (int bin = 0; bin < BIN_COUNT; bin++)
+			list_init(&page_heap.bins[set][bin]);
+		page_heap.occupied[set][0] = page_heap.occupied[set][1] = 0;
+	}
+	page_heap.stats.dirty_unit_count = page_heap.stats.clean_unit_count = 0;
+	page_heap.has_lost_runs = true;
+	return false;
+}

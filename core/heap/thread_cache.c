@@ -1,0 +1,208 @@
+/*
+ * Thread caches: refill and spill. Everything here but the sweep of a next group runs with signals blocked.
+ *
+ * The owner of a current span is the only one who makes its slots ALLOCATED, so a FREE byte seen in a group may be taken into the word without any
+ * atomic operation; slots that others make FREE later are found when the span comes round again.
+ */
+#include "core/heap/thread_cache.h"
+
+#include "core/heap/central.h"
+#include "core/heap/heap_stats.h"
+#include "core/heap/meta.h"
+#include "core/heap/sweep.h"
+#include "core/os/arch.h"
+#include "core/os/lock.h"
+#include "core/os/process.h"
+
+enum { LIFO_MAX = 256, LIFO_MIN = 4, LIFO_BYTES = 16384 };
+
+struct thread_cache thread_cache_none;
+__thread struct thread_cache *thread_cache_current __attribute__((tls_model("initial-exec"))) = THREAD_CACHE_NONE;
+
+static struct {
+	struct lock lock; // guards the list
+	struct thread_cache *free_list; // linked through random_state
+} recycled = { .lock = LOCK_INITIAL(CACHES) };
+
+uint32_t thread_cache_lifo_size(unsigned class)
+{
+	uint32_t fitting = LIFO_BYTES / size_classes[class].slot_bytes;
+
+	return fitting > LIFO_MAX ? LIFO_MAX : fitting < LIFO_MIN ? LIFO_MIN : fitting;
+}
+
+static size_t cache_bytes(void)
+{
+	size_t entries = 0;
+
+	for (unsigned class = 1; class <= SIZE_CLASS_COUNT; class ++)
+		entries += thread_cache_lifo_size(class);
+	return sizeof(struct thread_cache) + entries * sizeof(struct lifo_entry);
+}
+
+static void cache_init(struct thread_cache *cache)
+{
+	struct lifo_entry *entry = cache->entries;
+
+	for (unsigned class = 1; class <= SIZE_CLASS_COUNT; class ++) {
+		cache->bins[class].slot_bytes = size_classes[class].slot_bytes;
+		cache->bins[class].lifo = entry;
+		entry += thread_cache_lifo_size(class);
+	}
+	cache->random_state = (uintptr_t)cache;
+	cache->hint_credit = HINT_QUANTUM_BYTES;
+	cache->sample_credit = 0;
+}
+
+struct thread_cache *thread_cache_create(void)
+{
+	struct signal_guard guard;
+	struct thread_cache *cache;
+
+	signals_block(&guard);
+	lock_acquire(&recycled.lock);
+	cache = recycled.free_list;
+	if (cache)
+		recycled.free_list = (struct thread_cache *)(uintptr_t)cache->random_state;
+	lock_release(&recycled.lock);
+	if (!cache)
+		cache = meta_alloc(cache_bytes());
+	if (cache)
+		cache_init(cache);
+	signals_restore(&guard);
+	return cache;
+}
+
+/* The span is forgotten before it is given back: a child forked in between loses it, but never has it twice. */
+static void return_span(struct cache_bin *bin)
+{
+	struct span *span = bin->span;
+
+	bin->word = 0;
+	store_release(&bin->span, (struct span *)0);
+	if (span)
+		central_return_span(span);
+}
+
+static void flush_bin(struct thread_cache *cache, unsigned class)
+{
+	struct cache_bin *bin = &cache->bins[class];
+
+	if (bin->lifo_count > 0)
+		central_free_slots(class, bin->lifo, bin->lifo_count);
+	bin->lifo_count = 0;
+	bin->lifo_limit = 0;
+	return_span(bin);
+}
+
+void thread_cache_flush(struct thread_cache *cache)
+{
+	struct signal_guard guard;
+
+	signals_block(&guard);
+	for (unsigned class = 1; class <= SIZE_CLASS_COUNT; class ++)
+		flush_bin(cache, class);
+	// frees this thread has not told the pacer of
+	add_relaxed(&heap_stats.unreported_hint_bytes, (uint64_t)(HINT_QUANTUM_BYTES - cache->hint_credit));
+	cache->hint_credit = HINT_QUANTUM_BYTES;
+	signals_restore(&guard);
+}
+
+void thread_cache_destroy(struct thread_cache *cache)
+{
+	struct signal_guard guard;
+
+	if (!cache || cache == THREAD_CACHE_NONE)
+		return;
+	signals_block(&guard);
+	thread_cache_flush(cache);
+	lock_acquire(&recycled.lock);
+	cache->random_state = (uintptr_t)recycled.free_list;
+	recycled.free_list = cache;
+	lock_release(&recycled.lock);
+	signals_restore(&guard);
+}
+
+void thread_cache_inherit(struct thread_cache *cache)
+{
+	for (unsigned class = 1; class <= SIZE_CLASS_COUNT; class ++) {
+		cache->bins[class].lifo_count = 0;
+		return_span(&cache->bins[class]);
+	}
+	thread_cache_destroy(cache);
+}
+
+/* The next group of the current span with free slots goes into the word. */
+static bool next_group(struct cache_bin *bin)
+{
+	struct span *span = bin->span;
+	uint8_t *states = span_states(span);
+
+	while (bin->next_group < span_group_count(span)) {
+		uint32_t group = bin->next_group++;
+		uint64_t mask = bytes_equal_mask(states + group * 64, SLOT_FREE) & span_group_mask(span, group);
+
+		if (mask == 0)
+			continue;
+		bin->base = (char *)span_address(span) + (size_t)group * 64 * bin->slot_bytes;
+		bin->states = states + group * 64;
+		__atomic_signal_fence(__ATOMIC_RELEASE); // a handler that jumps out here must not leave the word with another group's base
+		bin->word = mask;
+		return true;
+	}
+	return false;
+}
+
+static bool next_span(struct cache_bin *bin, unsigned class)
+{
+	struct signal_guard guard;
+
+	signals_block(&guard);
+	return_span(bin);
+	bin->span = central_take_span(class);
+	bin->next_group = 0;
+	signals_restore(&guard);
+	return bin->span != 0;
+}
+
+static bool fetch_from_stock(struct cache_bin *bin, unsigned class)
+{
+	struct signal_guard guard;
+
+	signals_block(&guard);
+	bin->lifo_count = (uint32_t)central_fetch_slots(class, bin->lifo, bin->lifo_limit / 2);
+	signals_restore(&guard);
+	return bin->lifo_count > 0;
+}
+
+bool thread_cache_refill(struct thread_cache *cache, unsigned class)
+{
+	struct cache_bin *bin = &cache->bins[class];
+
+	process_check();
+	if (bin->lifo_limit > 0 && bin->lifo_count == 0 && fetch_from_stock(bin, class))
+		return true;
+	while (!bin->span || !next_group(bin)) {
+		if (!next_span(bin, class))
+			return false;
+	}
+	return true;
+}
+
+void thread_cache_spill(struct thread_cache *cache, unsigned class)
+{
+	struct cache_bin *bin = &cache->bins[class];
+	uint32_t count = bin->lifo_count / 2;
+	struct signal_guard guard;
+
+	signals_block(&guard);
+	central_store_slots(class, bin->lifo, count);
+	bin->lifo_count -= count;
+	__builtin_memmove(bin->lifo, bin->lifo + count, bin->lifo_count * sizeof(*bin->lifo));
+	signals_restore(&guard);
+}
+
+struct lock *thread_cache_lock(void)
+{
+	return &recycled.lock;
+}

@@ -1,0 +1,72 @@
+/*
+ * Thread cache: per size class, the free slots of one group of 64 (a word of bits), and in free=trust a small LIFO of slots just freed.
+ * The thread's malloc takes a bit, stores the state byte, done: no lock, no atomic read-modify-write.
+ */
+#pragma once
+
+#include "core/heap/heap.h"
+
+enum { HINT_QUANTUM_BYTES = 128 * 1024 }; /* a thread reports its frees in pieces of this size */
+
+/* A freed slot and its state byte. */
+struct lifo_entry {
+	char *address;
+	uint8_t *state;
+};
+
+/* One class of a thread cache. Touched by its thread only; by the collector never (nothing here is a root, or a root's bound). */
+struct cache_bin {
+	uint64_t word;		 // free slots of the group that are ours to hand out
+	char *base;		 // address of the group's slot 0
+	uint8_t *states;	 // state byte of the group's slot 0
+	uint32_t slot_bytes;
+	uint32_t lifo_count;
+	uint32_t lifo_limit;	 // 0 unless free=trust and stacks=off
+	uint32_t next_group;	 // next group of `span` to look at
+	struct lifo_entry *lifo;
+	struct span *span;	 // current span, or NULL
+} ALIGNED(64);
+
+/* A thread's cache. Every field is the thread's own. */
+struct thread_cache {
+	int64_t hint_credit;	 // bytes this thread may free before it tells the pacer
+	int64_t sample_credit;	 // bytes until the next sampled block
+	uint64_t random_state;
+	uint64_t refilled_bytes; // since the last report to the pacer
+	struct cache_bin bins[SIZE_CLASS_COUNT + 1];
+	struct lifo_entry entries[]; // the LIFOs, thread_cache_bytes() in all
+};
+
+/* The cache of a thread that has none: every bin is empty, so every malloc takes the slow path. Never written but for its credits. */
+extern struct thread_cache thread_cache_none HIDDEN;
+#define THREAD_CACHE_NONE (&thread_cache_none)
+
+/* The calling thread's cache; never NULL. */
+extern __thread struct thread_cache *thread_cache_current HIDDEN __attribute__((tls_model("initial-exec")));
+
+/* A new empty cache, or NULL without memory. Any thread; blocks signals inside. */
+struct thread_cache *thread_cache_create(void);
+
+/* Gives all slots and spans of a cache back to the central lists. The cache is empty afterwards. By its thread, or when its thread is dead. */
+void thread_cache_flush(struct thread_cache *cache);
+
+/* Flushes and recycles. The caller has made sure that no thread uses it (thread_cache_current is something else). */
+void thread_cache_destroy(struct thread_cache *cache);
+
+/* In a fork child: the cache of a thread that stayed behind. It may have been changing it: spans go back, slots of its LIFOs are lost. */
+void thread_cache_inherit(struct thread_cache *cache);
+
+/*
+ * Finds free slots for `class`: fills bins[class].word. False: out of memory. Blocks signals where it holds locks.
+ * Slots are those with state FREE in the current span's next groups, then a span from the central list, swept if need be, then a fresh one.
+ */
+bool thread_cache_refill(struct thread_cache *cache, unsigned class);
+
+/* free=trust, LIFO full: gives its older half back. */
+void thread_cache_spill(struct thread_cache *cache, unsigned class);
+
+/* Slots a LIFO of this class holds at most. */
+uint32_t thread_cache_lifo_size(unsigned class);
+
+/* For fork. */
+struct lock *thread_cache_lock(void);

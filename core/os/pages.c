@@ -1,0 +1,436 @@
+/*
+ * Page tables by PAGEMAP_SCAN (Linux 6.7), which skips holes whole and answers in runs, or by /proc/PID/pagemap, 8 bytes a page. Both tell
+ * present and swapped pages; both say of device memory that nothing is there.
+ *
+ * - A page that is swapped out or just being moved is SWAPPED, not PRESENT, and holds its contents all the same.
+ * - PAGEMAP_SCAN is always given an output vector: without one it fills holes with page tables.
+ * - Pages of shared memory may have contents without an entry in our page tables (written through another mapping, or swapped out): mincore
+ *   knows the page cache. It answers a page a byte, so the size that is asked for is bounded.
+ * - A process that has dropped root may not open its own pagemap any more. Then mincore tells of all memory: more than is our own of a file, but nothing of
+ *   what is swapped out, so the kernel's sum of that must be zero.
+ * - A guard page made by madvise looks swapped; PAGE_IS_GUARD (Linux 6.15) tells it apart.
+ */
+#include "core/os/pages.h"
+
+#include "core/base/arith.h"
+#include "core/os/memory.h"
+#include "core/os/proc.h"
+#include "core/os/sandbox.h"
+#include "core/os/syscall.h"
+
+#include <errno.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+
+/* linux/fs.h of Linux 6.7; our own names, for the header may know them or not. */
+enum {
+	SCAN_FILE = 1 << 2,
+	SCAN_PRESENT = 1 << 3,
+	SCAN_SWAPPED = 1 << 4,
+	SCAN_PFNZERO = 1 << 5,
+	SCAN_GUARD = 1 << 8,
+};
+
+struct scan_region {
+	uint64_t start;
+	uint64_t end;
+	uint64_t categories;
+};
+
+struct scan_argument {
+	uint64_t size;
+	uint64_t flags;
+	uint64_t start;
+	uint64_t end;
+	uint64_t walk_end;
+	uint64_t vector;
+	uint64_t vector_length;
+	uint64_t max_pages;
+	uint64_t category_inverted;
+	uint64_t category_mask;
+	uint64_t category_anyof_mask;
+	uint64_t return_mask;
+};
+
+#define SCAN_REQUEST _IOWR('f', 16, struct scan_argument)
+
+enum {
+	REGIONS = 2048,
+	ENTRIES = 4096,	       // of pagemap per read
+	MINCORE_PAGES = 4096,  // per call
+};
+
+/* Entries of /proc/PID/pagemap. */
+#define ENTRY_PRESENT (1ull << 63)
+#define ENTRY_SWAPPED (1ull << 62)
+#define ENTRY_FILE (1ull << 61)
+#define ENTRY_GUARD (1ull << 58)
+
+/* Bytes of shared memory outside our page tables that mincore is asked about in one walk; it takes about 17 ms per GiB. */
+#define MINCORE_BYTES_MAX (64ull << 30)
+
+/* The collector thread's; the arrays keep its stack small. */
+static struct {
+	enum { SCAN_UNKNOWN, SCAN_ABSENT, SCAN_PLAIN, SCAN_WITH_GUARD } scan;
+	bool no_vm_readv; // refused by a sandbox
+	void (*beat)(void);
+	struct {
+		uintptr_t skip_start, skip_end, top; // top 0: none
+	} hold;
+	struct {
+		uintptr_t start, end; // what the regions below tell of
+		size_t count;
+		size_t next; // no region before this one concerns the next range, if ranges come in order
+	} answer;
+	struct scan_region regions[REGIONS];
+	uint64_t entries[ENTRIES];
+	unsigned char residency[MINCORE_PAGES];
+} pages;
+
+/* One walk; runs are joined here before they are handed on. */
+struct walk {
+	bool (*visit)(uintptr_t start, uintptr_t end, void *argument);
+	void *argument;
+	uintptr_t run_start;
+	uintptr_t run_end;
+	uintptr_t done_end;	 // shared memory: everything below was handed on or asked for
+	uint64_t mincore_budget; // bytes
+	bool shared;
+};
+
+static void beat(void)
+{
+	if (pages.beat)
+		pages.beat();
+}
+
+static bool flush_run(struct walk *walk)
+{
+	uintptr_t start = walk->run_start;
+
+	walk->run_start = walk->run_end;
+	return start == walk->run_end || walk->visit(start, walk->run_end, walk->argument);
+}
+
+static bool add_run(struct walk *walk, uintptr_t start, uintptr_t end)
+{
+	if (start == walk->run_end) {
+		walk->run_end = end;
+		return true;
+	}
+	if (!flush_run(walk))
+		return false;
+	walk->run_start = start;
+	walk->run_end = end;
+	return true;
+}
+
+/* Pages in the page cache between two runs of the page table. */
+static bool add_cached(struct walk *walk, uintptr_t start, uintptr_t end)
+{
+	if (end - start > walk->mincore_budget || !sandbox_allows(SANDBOX_CACHED))
+		return false;
+	walk->mincore_budget -= end - start;
+	while (start < end) {
+		size_t count = min_u64((end - start) / OS_PAGE_BYTES, MINCORE_PAGES);
+
+		if (syscall_failed(SYSCALL(mincore, start, count * OS_PAGE_BYTES, pages.residency)))
+			return false;
+		for (size_t i = 0; i < count; i++) {
+			uintptr_t page = start + i * OS_PAGE_BYTES;
+
+			if ((pages.residency[i] & 1) && !add_run(walk, page, page + OS_PAGE_BYTES))
+				return false;
+		}
+		start += count * OS_PAGE_BYTES;
+		beat();
+	}
+	return true;
+}
+
+/* A run of the page table; for shared memory the gap before it is asked for first. */
+static bool add_present(struct walk *walk, uintptr_t start, uintptr_t end)
+{
+	if (walk->shared && start > walk->done_end && !add_cached(walk, walk->done_end, start))
+		return false;
+	walk->done_end = end;
+	return add_run(walk, start, end);
+}
+
+static struct scan_argument scan_request(uintptr_t start, uintptr_t end)
+{
+	uint64_t guard = pages.scan == SCAN_WITH_GUARD ? SCAN_GUARD : 0;
+
+	return (struct scan_argument){
+		.size = sizeof(struct scan_argument),
+		.start = start,
+		.end = end,
+		.vector = (uintptr_t)pages.regions,
+		.vector_length = REGIONS,
+		.category_inverted = guard,
+		.category_mask = guard,
+		.category_anyof_mask = SCAN_PRESENT | SCAN_SWAPPED,
+		.return_mask = SCAN_FILE | SCAN_PFNZERO,
+	};
+}
+
+void pages_hold(uintptr_t skip_start, uintptr_t skip_end, uintptr_t top)
+{
+	pages_release();
+	pages.hold.skip_start = skip_start;
+	pages.hold.skip_end = skip_end;
+	pages.hold.top = top;
+}
+
+void pages_release(void)
+{
+	pages.hold.top = 0;
+	pages.answer.end = 0;
+}
+
+/* How far to ask when [start, end) is wanted. */
+static uintptr_t ask_until(uintptr_t start, uintptr_t end)
+{
+	uintptr_t limit = start < pages.hold.skip_start ? pages.hold.skip_start : pages.hold.top;
+
+	if (start >= pages.hold.skip_start && start < pages.hold.skip_end)
+		return end;
+	return max_u64(limit, end);
+}
+
+/* Has an answer that covers `start`. */
+static bool ask(uintptr_t start, uintptr_t end)
+{
+	struct scan_argument argument;
+	long count;
+
+	if (start >= pages.answer.start && start < pages.answer.end)
+		return true;
+	argument = scan_request(start, ask_until(start, end));
+	do {
+		count = SYSCALL(ioctl, proc_descriptor(PROC_PAGEMAP), SCAN_REQUEST, &argument);
+	} while (count == -EINTR);
+	pages.answer.end = 0;
+	if (syscall_failed(count) || argument.walk_end <= start)
+		return false;
+	pages.answer.start = start;
+	pages.answer.end = argument.walk_end;
+	pages.answer.count = (size_t)count;
+	pages.answer.next = 0;
+	beat();
+	return true;
+}
+
+static bool region_is_wanted(const struct scan_region *region, enum page_choice choice)
+{
+	return choice != PAGES_OWN || (region->categories & (SCAN_FILE | SCAN_PFNZERO)) == 0;
+}
+
+/* The part of the answer that lies in [start, end). */
+static bool add_answer(struct walk *walk, uintptr_t start, uintptr_t end, enum page_choice choice)
+{
+	size_t i = pages.answer.next;
+
+	if (i > 0 && pages.regions[i - 1].end > start)
+		i = 0;
+	while (i < pages.answer.count && pages.regions[i].end <= start)
+		i++;
+	pages.answer.next = i;
+	for (; i < pages.answer.count && pages.regions[i].start < end; i++) {
+		const struct scan_region *region = &pages.regions[i];
+
+		if (region_is_wanted(region, choice) &&
+		    !add_present(walk, max_u64(region->start, start), min_u64(region->end, end)))
+			return false;
+	}
+	return true;
+}
+
+static bool walk_fast(struct walk *walk, uintptr_t start, uintptr_t end, enum page_choice choice)
+{
+	if (pages.hold.top == 0)
+		pages.answer.end = 0;
+	while (start < end) {
+		uintptr_t part_end;
+
+		if (!ask(start, end))
+			return false;
+		part_end = min_u64(end, pages.answer.end);
+		if (!add_answer(walk, start, part_end, choice))
+			return false;
+		start = part_end;
+	}
+	return true;
+}
+
+/* Without page tables: what is in memory, whoever's it is. */
+static bool walk_resident(struct walk *walk, uintptr_t start, uintptr_t end)
+{
+	walk->mincore_budget = UINT64_MAX;
+	return add_cached(walk, start, end);
+}
+
+static bool entry_is_wanted(uint64_t entry, enum page_choice choice)
+{
+	if ((entry & (ENTRY_PRESENT | ENTRY_SWAPPED)) == 0 || (entry & ENTRY_GUARD))
+		return false;
+	return choice != PAGES_OWN || (entry & ENTRY_FILE) == 0;
+}
+
+static bool walk_slow(struct walk *walk, uintptr_t start, uintptr_t end, enum page_choice choice)
+{
+	while (start < end) {
+		size_t count = min_u64((end - start) / OS_PAGE_BYTES, ENTRIES);
+		long bytes = SYSCALL(pread64, proc_descriptor(PROC_PAGEMAP), pages.entries, count * sizeof(uint64_t),
+				     start / OS_PAGE_BYTES * sizeof(uint64_t));
+
+		if (syscall_failed(bytes) || bytes < (long)sizeof(uint64_t))
+			return false;
+		count = (size_t)bytes / sizeof(uint64_t);
+		for (size_t i = 0; i < count; i++) {
+			uintptr_t page = start + i * OS_PAGE_BYTES;
+
+			if (entry_is_wanted(pages.entries[i], choice) && !add_present(walk, page, page + OS_PAGE_BYTES))
+				return false;
+		}
+		start += count * OS_PAGE_BYTES;
+		beat();
+	}
+	return true;
+}
+
+/* Tries the call on a page of our own, first with the newest category. */
+static void probe_scan(void)
+{
+	static const uint8_t candidates[] = { SCAN_WITH_GUARD, SCAN_PLAIN };
+	uintptr_t page = align_down((uintptr_t)&pages, OS_PAGE_BYTES);
+
+	for (size_t i = 0; i < sizeof(candidates); i++) {
+		struct scan_argument argument;
+
+		pages.scan = candidates[i];
+		argument = scan_request(page, page + OS_PAGE_BYTES);
+		if (!syscall_failed(SYSCALL(ioctl, proc_descriptor(PROC_PAGEMAP), SCAN_REQUEST, &argument)))
+			return;
+	}
+	pages.scan = SCAN_ABSENT;
+}
+
+bool pages_scan_is_fast(void)
+{
+	if (pages.scan == SCAN_UNKNOWN)
+		probe_scan();
+	return pages.scan != SCAN_ABSENT;
+}
+
+void pages_set_beat(void (*function)(void))
+{
+	pages.beat = function;
+}
+
+void pages_scan_set_fast(bool fast)
+{
+	pages.scan = fast ? SCAN_UNKNOWN : SCAN_ABSENT;
+}
+
+bool pages_for_each(uintptr_t start, uintptr_t end, enum page_choice choice, bool (*visit)(uintptr_t start, uintptr_t end, void *argument),
+		    void *argument)
+{
+	struct walk walk = {
+		.visit = visit,
+		.argument = argument,
+		.done_end = start,
+		.shared = choice == PAGES_SHARED,
+		.mincore_budget = MINCORE_BYTES_MAX,
+	};
+	bool walked;
+
+	if (proc_descriptor(PROC_PAGEMAP) < 0)
+		return walk_resident(&walk, start, end) && flush_run(&walk);
+	walked = pages_scan_is_fast() ? walk_fast(&walk, start, end, choice) : walk_slow(&walk, start, end, choice);
+	if (!walked)
+		return false;
+	if (walk.shared && walk.done_end < end && !add_cached(&walk, walk.done_end, end))
+		return false;
+	return flush_run(&walk);
+}
+
+bool page_has_contents(uintptr_t page)
+{
+	uint64_t entry;
+
+	if (proc_descriptor(PROC_PAGEMAP) < 0)
+		return true;
+	if (pages_scan_is_fast()) {
+		struct scan_argument argument = scan_request(page, page + OS_PAGE_BYTES);
+		struct scan_region region;
+
+		argument.vector = (uintptr_t)&region; // the other one is in use
+		argument.vector_length = 1;
+		return SYSCALL(ioctl, proc_descriptor(PROC_PAGEMAP), SCAN_REQUEST, &argument) != 0;
+	}
+	if (SYSCALL(pread64, proc_descriptor(PROC_PAGEMAP), &entry, sizeof(entry), page / OS_PAGE_BYTES * sizeof(entry)) != sizeof(entry))
+		return true;
+	return entry_is_wanted(entry, PAGES_PRESENT);
+}
+
+/* "Swap:                 0 kB", a line of its own. */
+bool pages_were_all_told(void)
+{
+	static const char name[] = "\nSwap:";
+	char text[2048];
+	long bytes;
+
+	if (proc_descriptor(PROC_PAGEMAP) >= 0)
+		return true;
+	bytes = SYSCALL(pread64, proc_descriptor(PROC_ROLLUP), text, sizeof(text), 0);
+	for (long i = 0, matched = 0; i < bytes; i++) {
+		if (matched == (long)sizeof(name) - 1) {
+			if (text[i] != ' ')
+				return text[i] == '0';
+		} else {
+			matched = text[i] == name[matched] ? matched + 1 : text[i] == '\n';
+		}
+	}
+	return false;
+}
+
+/* process_vm_readv by task id: by process id it fails once the main thread has exited. Returns the bytes read from the front. */
+static size_t read_by_call(void *buffer, const struct iovec *pieces, size_t count, size_t bytes)
+{
+	struct iovec local = { buffer, bytes };
+	long task = proc_task();
+	long result;
+
+	if (pages.no_vm_readv || !sandbox_allows(SANDBOX_READ))
+		return 0;
+	result = SYSCALL(process_vm_readv, task, &local, 1, pieces, count, 0);
+	if (result == -EPERM || result == -ENOSYS)
+		pages.no_vm_readv = true;
+	return syscall_failed(result) ? 0 : (size_t)result;
+}
+
+bool memory_read_pieces(void *buffer, const struct iovec *pieces, size_t count, size_t bytes)
+{
+	return read_by_call(buffer, pieces, count, bytes) == bytes;
+}
+
+bool memory_read(void *buffer, uintptr_t address, size_t bytes)
+{
+	size_t done = 0;
+
+	while (done < bytes) {
+		struct iovec piece = { (void *)(address + done), bytes - done };
+		long result;
+
+		done += read_by_call((char *)buffer + done, &piece, 1, bytes - done);
+		if (done == bytes)
+			return true;
+		// stopped at a page that may not be read, or the call is refused
+		result = SYSCALL(pread64, proc_descriptor(PROC_MEM), (char *)buffer + done, bytes - done, address + done);
+		if (syscall_failed(result) || result == 0)
+			return false;
+		done += (size_t)result;
+	}
+	return true;
+}

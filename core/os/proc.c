@@ -1,0 +1,196 @@
+/*
+ * The files of /proc and the walk over the tasks. Entries of the task folder come from getdents64 into the caller's buffer; a task's state is
+ * one read of its stat, whose second field, the name, may itself hold spaces and parentheses: fields are counted from the last one.
+ */
+#include "core/os/proc.h"
+
+#include "core/base/format.h"
+#include "core/os/syscall.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+static struct {
+	int descriptor[PROC_FILE_COUNT]; // plus one, so that zero bytes mean "not open"; written by the collector thread only
+	int task;
+} files;
+
+static const struct {
+	const char *path;
+	const char *older_path; // before Linux 3.17, or NULL
+	bool needed;
+	int flags;
+} file_table[PROC_FILE_COUNT] = {
+	[PROC_MAPS] = { "/proc/thread-self/maps", "/proc/self/maps", true, O_RDONLY },
+	[PROC_PAGEMAP] = { "/proc/thread-self/pagemap", "/proc/self/pagemap", false, O_RDONLY },
+	[PROC_MEM] = { "/proc/thread-self/mem", "/proc/self/mem", false, O_RDONLY },
+	[PROC_ROLLUP] = { "/proc/thread-self/smaps_rollup", "/proc/self/smaps_rollup", false, O_RDONLY },
+	[PROC_TASKS] = { "/proc/self/task", 0, true, O_RDONLY | O_DIRECTORY },
+};
+
+/* Descriptors 0 to 2 are left free: in a table whose standard files were closed, somebody's write to fd 2 would end here. */
+static int open_above_standard(const char *path, int flags)
+{
+	long low = SYSCALL(openat, AT_FDCWD, path, flags | O_CLOEXEC);
+	long high;
+
+	if (syscall_failed(low) || low > 2)
+		return (int)low;
+	high = SYSCALL(fcntl, low, F_DUPFD_CLOEXEC, 3);
+	SYSCALL(close, low);
+	return (int)high;
+}
+
+bool proc_open(void)
+{
+	if (proc_is_open())
+		return true;
+	files.task = (int)SYSCALL(gettid);
+	for (int i = 0; i < PROC_FILE_COUNT; i++) {
+		int descriptor = open_above_standard(file_table[i].path, file_table[i].flags);
+
+		if (descriptor < 0 && file_table[i].older_path)
+			descriptor = open_above_standard(file_table[i].older_path, file_table[i].flags);
+		if (descriptor < 0 && file_table[i].needed) {
+			proc_close();
+			return false;
+		}
+		files.descriptor[i] = descriptor < 0 ? 0 : descriptor + 1;
+	}
+	return true;
+}
+
+void proc_close(void)
+{
+	for (int i = 0; i < PROC_FILE_COUNT; i++) {
+		if (files.descriptor[i] > 0)
+			SYSCALL(close, files.descriptor[i] - 1);
+	}
+	proc_forget();
+}
+
+void proc_forget(void)
+{
+	for (int i = 0; i < PROC_FILE_COUNT; i++)
+		files.descriptor[i] = 0;
+}
+
+bool proc_is_open(void)
+{
+	return files.descriptor[PROC_MAPS] > 0;
+}
+
+int proc_task(void)
+{
+	return files.task;
+}
+
+int proc_descriptor(enum proc_file file)
+{
+	return files.descriptor[file] - 1;
+}
+
+/* ---- tasks ---- */
+
+/* What getdents64 writes. */
+struct directory_entry {
+	uint64_t inode;
+	int64_t next;
+	uint16_t bytes;
+	uint8_t type;
+	char name[];
+};
+
+bool task_walk_begin(struct task_walk *walk)
+{
+	walk->bytes = 0;
+	walk->offset = 0;
+	walk->failed = syscall_failed(SYSCALL(lseek, proc_descriptor(PROC_TASKS), 0, SEEK_SET));
+	return !walk->failed;
+}
+
+static bool refill(struct task_walk *walk)
+{
+	long bytes = SYSCALL(getdents64, proc_descriptor(PROC_TASKS), walk->buffer, sizeof(walk->buffer));
+
+	walk->offset = 0;
+	walk->bytes = syscall_failed(bytes) ? 0 : bytes;
+	walk->failed = syscall_failed(bytes);
+	return walk->bytes > 0;
+}
+
+/* A task id, or 0 for "." and "..". */
+static int parse_task(const char *name)
+{
+	int tid = 0;
+
+	for (; *name >= '0' && *name <= '9'; name++)
+		tid = tid * 10 + (*name - '0');
+	return tid;
+}
+
+bool task_walk_next(struct task_walk *walk, int *ret_tid)
+{
+	for (;;) {
+		const struct directory_entry *entry;
+		int tid;
+
+		if (walk->offset >= walk->bytes && !refill(walk))
+			return false;
+		entry = (const struct directory_entry *)(walk->buffer + walk->offset);
+		walk->offset += entry->bytes;
+		tid = parse_task(entry->name);
+		if (tid != 0) {
+			*ret_tid = tid;
+			return true;
+		}
+	}
+}
+
+bool task_count(uint32_t *ret_count)
+{
+	enum { LINKS_OF_A_FOLDER = 2 };
+	struct stat status;
+
+	if (syscall_failed(SYSCALL(fstat, proc_descriptor(PROC_TASKS), &status)) || status.st_nlink <= LINKS_OF_A_FOLDER)
+		return false;
+	*ret_count = (uint32_t)status.st_nlink - LINKS_OF_A_FOLDER;
+	return true;
+}
+
+static bool parse_state(const char *text, size_t bytes, char *ret_state, unsigned *ret_flags)
+{
+	enum { SPACES_BEFORE_FLAGS = 6 }; // after the state: ppid pgrp session tty tpgid flags
+	unsigned flags = 0;
+	int spaces = 0;
+	size_t i = bytes;
+
+	while (i > 0 && text[i - 1] != ')')
+		i--;
+	if (i == 0 || i + 2 >= bytes)
+		return false;
+	*ret_state = text[i + 1];
+	for (i = i + 2; i < bytes && spaces < SPACES_BEFORE_FLAGS; i++)
+		spaces += text[i] == ' ';
+	for (; i < bytes && text[i] >= '0' && text[i] <= '9'; i++)
+		flags = flags * 10 + (unsigned)(text[i] - '0');
+	*ret_flags = flags;
+	return i < bytes;
+}
+
+bool task_read_state(int tid, char *ret_state, unsigned *ret_flags)
+{
+	char path[32];
+	char text[512];
+	long file, bytes;
+
+	format_text(path, sizeof(path), "%d/stat", tid);
+	file = SYSCALL(openat, proc_descriptor(PROC_TASKS), path, O_RDONLY | O_CLOEXEC);
+	if (syscall_failed(file))
+		return false;
+	bytes = SYSCALL(read, file, text, sizeof(text));
+	SYSCALL(close, file);
+	return !syscall_failed(bytes) && parse_state(text, (size_t)bytes, ret_state, ret_flags);
+}

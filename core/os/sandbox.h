@@ -1,0 +1,23 @@
+/*
+ * Which system calls may be tried. A process may have been started under a seccomp filter that kills it for a call it does not know, and a service's
+ * filter knows the calls of the service, not ours. So where a filter is in force each group of calls is first made by a child (SOUNDNESS 5); what ends the
+ * child is not done. Without a filter everything is allowed, at the price of one look into /proc.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+enum sandbox_use {
+	SANDBOX_COLLECTOR, // what every collection needs: a thread of its own, signals, /proc
+	SANDBOX_READ,	   // process_vm_readv on ourselves; /proc/PID/mem does instead, for the collector
+	SANDBOX_ASK,	   // looking at the program's descriptors
+	SANDBOX_CACHED,	   // mincore: which pages of shared memory are in the page cache
+	SANDBOX_PRIORITY,  // giving the collector thread its scheduling class
+	SANDBOX_USE_COUNT
+};
+
+/* Any thread, no lock held; the first call may take the time of a fork. errno is left alone. */
+bool sandbox_allows(enum sandbox_use use);
+
+/* The program is about to install a filter (again): from now on nothing is allowed that could be refused. */
+void sandbox_close(void);

@@ -1,0 +1,563 @@
+/*
+ * A scan reads /proc/self/maps line by line. A mapping of a file from its offset 0 may be the front of a module: its ELF header and program
+ * headers are read from memory (by copies that cannot fault), and when an executable mapping of the same file follows inside the addresses
+ * they promise, it is one. (A file that is only looked at as data has none.)
+ *
+ * Records are never changed once published, but for two atomics: `is_mapped`, and `last_epoch` when another module took the place.
+ */
+#include "core/profile/module.h"
+
+#include "core/base/arith.h"
+#include "core/base/atomic.h"
+#include "core/os/clock.h"
+#include "core/os/lock.h"
+#include "core/os/memory.h"
+#include "core/os/peek.h"
+#include "core/os/syscall.h"
+
+#include <elf.h>
+#include <fcntl.h>
+
+enum {
+	MODULE_MAX = 16384,
+	LINE_BYTES = 4352, // a path of PATH_MAX and what stands before it
+	READ_BYTES = 8192,
+	HEADER_MAX = 64,   // program headers looked at
+	RESCAN_NS = 1000000000,
+	MISSES_AFTER_CHANGE = 64, // scans for an unknown address after a change, before the limit of time holds
+};
+
+#define PATH_REGION_BYTES ((size_t)16 << 20)
+
+static struct {
+	struct lock lock;
+	struct region records;	   // struct module[]; guard: lock, to grow
+	struct region paths;	   // guard: lock
+	size_t path_bytes;	   // guard: lock
+	struct module *list;	   // records.base once there are any
+	uint32_t count;		   // records that are published; release store under the lock
+	uint32_t epoch;		   // atomic, grows under the lock
+	uint32_t changed;	   // modules_changed() was called; atomic
+	uint32_t scan;		   // number of scans made; guard: lock
+	uint64_t last_scan_ns;	   // atomic
+	uint32_t misses;	   // unknown addresses since the last change; atomic
+	uintptr_t stack_low;	   // the main thread's stack at the last scan; atomic
+	uintptr_t stack_high;	   // atomic; constant once found
+	uintptr_t own_low;	   // atomic; 0: not yet looked for
+	uintptr_t own_bytes;	   // atomic
+	char buffer[READ_BYTES];   // guard: lock
+	uint32_t seen[MODULE_MAX]; // scan in which each was last found; guard: lock
+} modules = { .lock = LOCK_INITIAL(LOADER) };
+
+/* The ELF header of whatever image this code is linked into. */
+extern const Elf64_Ehdr __ehdr_start __attribute__((visibility("hidden")));
+
+/* One line of /proc/self/maps. */
+struct line {
+	uintptr_t start, end;
+	uint64_t offset;
+	uint64_t inode;
+	bool is_readable, is_executable;
+	const char *path; // "" without a name
+};
+
+/* A mapping that may be the front of a module. */
+struct candidate {
+	struct module module; // path not yet stored
+	uint64_t inode;
+	char path[LINE_BYTES];
+	bool is_valid;
+};
+
+/* ---- lines ---- */
+
+static uint64_t parse_hex(const char **cursor)
+{
+	uint64_t value = 0;
+
+	for (;; (*cursor)++) {
+		char c = **cursor;
+
+		if (c >= '0' && c <= '9')
+			value = value * 16 + (uint64_t)(c - '0');
+		else if (c >= 'a' && c <= 'f')
+			value = value * 16 + (uint64_t)(c - 'a' + 10);
+		else
+			return value;
+	}
+}
+
+static uint64_t parse_decimal(const char **cursor)
+{
+	uint64_t value = 0;
+
+	for (; **cursor >= '0' && **cursor <= '9'; (*cursor)++)
+		value = value * 10 + (uint64_t)(**cursor - '0');
+	return value;
+}
+
+static const char *skip_spaces(const char *cursor)
+{
+	while (*cursor == ' ')
+		cursor++;
+	return cursor;
+}
+
+/* "7f12a000-7f12b000 r-xp 00001000 08:01 1234   /path" */
+static bool parse_line(const char *text, struct line *ret_line)
+{
+	const char *cursor = text;
+
+	ret_line->start = parse_hex(&cursor);
+	if (*cursor++ != '-')
+		return false;
+	ret_line->end = parse_hex(&cursor);
+	if (*cursor++ != ' ')
+		return false;
+	for (int i = 0; i < 4; i++) {
+		if (cursor[i] == 0)
+			return false;
+	}
+	ret_line->is_readable = cursor[0] == 'r';
+	ret_line->is_executable = cursor[2] == 'x';
+	cursor = skip_spaces(cursor + 4);
+	ret_line->offset = parse_hex(&cursor);
+	cursor = skip_spaces(cursor);
+	parse_hex(&cursor);
+	if (*cursor++ != ':')
+		return false;
+	parse_hex(&cursor);
+	cursor = skip_spaces(cursor);
+	ret_line->inode = parse_decimal(&cursor);
+	ret_line->path = skip_spaces(cursor);
+	return true;
+}
+
+static bool text_equals(const char *a, const char *b)
+{
+	while (*a && *a == *b) {
+		a++;
+		b++;
+	}
+	return *a == *b;
+}
+
+static size_t text_length(const char *text)
+{
+	size_t length = 0;
+
+	while (text[length])
+		length++;
+	return length;
+}
+
+/* Removes the " (deleted)" of a file that was replaced while it was mapped. */
+static void copy_path(char *target, const char *path)
+{
+	static const char deleted[] = " (deleted)";
+	size_t length = text_length(path);
+
+	if (length > sizeof(deleted) && text_equals(path + length - (sizeof(deleted) - 1), deleted))
+		length -= sizeof(deleted) - 1;
+	for (size_t i = 0; i < length; i++)
+		target[i] = path[i];
+	target[length] = 0;
+}
+
+/* ---- the image in memory ---- */
+
+static void read_build_id(struct module *module, uintptr_t address, size_t bytes)
+{
+	struct {
+		Elf64_Nhdr header;
+		char name[4];
+		uint8_t id[MODULE_BUILD_ID_MAX];
+	} note;
+
+	while (bytes >= sizeof(note.header) + 4) {
+		size_t step;
+
+		if (peek_some(&note, address, bytes < sizeof(note) ? bytes : sizeof(note)) < sizeof(note.header) + 4)
+			return;
+		if (note.header.n_type == NT_GNU_BUILD_ID && note.header.n_namesz == 4 && note.name[0] == 'G' &&
+		    note.header.n_descsz <= MODULE_BUILD_ID_MAX) {
+			for (size_t i = 0; i < note.header.n_descsz; i++)
+				module->build_id[i] = note.id[i];
+			module->build_id_bytes = (uint8_t)note.header.n_descsz;
+			return;
+		}
+		step = sizeof(note.header) + ((note.header.n_namesz + 3u) & ~3u) + ((note.header.n_descsz + 3u) & ~3u);
+		if (step > bytes)
+			return;
+		address += step;
+		bytes -= step;
+	}
+}
+
+/* Sets bias and ranges from the loadable segments. False: none, or none with code. */
+static bool place_segments(struct module *module, uintptr_t start, const Elf64_Phdr *headers, unsigned count)
+{
+	uintptr_t low = UINTPTR_MAX, high = 0, text_low = UINTPTR_MAX, text_high = 0;
+	bool found = false;
+
+	for (unsigned i = 0; i < count; i++) {
+		if (headers[i].p_type != PT_LOAD)
+			continue;
+		if (headers[i].p_offset < OS_PAGE_BYTES && !found) {
+			module->bias = start - (headers[i].p_vaddr & ~(uintptr_t)(OS_PAGE_BYTES - 1));
+			found = true;
+		}
+		if (headers[i].p_vaddr < low)
+			low = headers[i].p_vaddr;
+		if (headers[i].p_vaddr + headers[i].p_memsz > high)
+			high = headers[i].p_vaddr + headers[i].p_memsz;
+		if (headers[i].p_flags & PF_X) {
+			text_low = headers[i].p_vaddr < text_low ? headers[i].p_vaddr : text_low;
+			text_high = headers[i].p_vaddr + headers[i].p_memsz;
+		}
+	}
+	module->text_low = module->bias + text_low;
+	module->text_high = module->bias + text_high;
+	module->low = module->bias + low;
+	module->high = module->bias + high;
+	return found && high > low && text_high > text_low;
+}
+
+/* The readable segment around the unwind table; the entries the table names lie in it, too. */
+static void find_segment(struct module *module, const Elf64_Phdr *headers, unsigned count, uintptr_t address)
+{
+	for (unsigned i = 0; i < count; i++) {
+		if (headers[i].p_type != PT_LOAD || !(headers[i].p_flags & PF_R) || address - headers[i].p_vaddr >= headers[i].p_filesz)
+			continue;
+		module->unwind_low = module->bias + headers[i].p_vaddr;
+		module->unwind_high = module->unwind_low + headers[i].p_filesz;
+	}
+}
+
+/* Reads the image whose first page is at `start`. False: it is none. */
+static bool read_image(uintptr_t start, struct module *ret_module)
+{
+	Elf64_Ehdr header;
+	Elf64_Phdr headers[HEADER_MAX];
+	unsigned count;
+
+	*ret_module = (struct module){ 0 };
+	if (!peek(&header, start, sizeof(header)) || header.e_ident[0] != 0x7f || header.e_ident[1] != 'E' || header.e_ident[2] != 'L' ||
+	    header.e_ident[3] != 'F' || header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_phentsize != sizeof(Elf64_Phdr) ||
+	    (header.e_type != ET_DYN && header.e_type != ET_EXEC))
+		return false;
+	count = header.e_phnum < HEADER_MAX ? header.e_phnum : HEADER_MAX;
+	if (!peek(headers, start + header.e_phoff, count * sizeof(headers[0])) || !place_segments(ret_module, start, headers, count))
+		return false;
+	for (unsigned i = 0; i < count; i++) {
+		uintptr_t address = ret_module->bias + headers[i].p_vaddr;
+
+		if (headers[i].p_type == PT_GNU_EH_FRAME) {
+			ret_module->unwind_table = address;
+			ret_module->unwind_table_bytes = headers[i].p_memsz;
+			find_segment(ret_module, headers, count, headers[i].p_vaddr);
+		} else if (headers[i].p_type == PT_NOTE && ret_module->build_id_bytes == 0) {
+			read_build_id(ret_module, address, headers[i].p_memsz);
+		}
+	}
+	return true;
+}
+
+/* ---- the table; lock held ---- */
+
+static bool same_module(const struct module *a, const struct module *b, const char *b_path)
+{
+	if (a->low != b->low || a->high != b->high || a->bias != b->bias || a->build_id_bytes != b->build_id_bytes)
+		return false;
+	for (unsigned i = 0; i < a->build_id_bytes; i++) {
+		if (a->build_id[i] != b->build_id[i])
+			return false;
+	}
+	return text_equals(a->path, b_path);
+}
+
+/* The path in memory of ours; paths are few and never freed. */
+static const char *store_path(const char *path)
+{
+	size_t bytes = text_length(path) + 1;
+	char *target;
+
+	if (!region_grow(&modules.paths, modules.path_bytes + bytes))
+		return 0;
+	target = (char *)modules.paths.base + modules.path_bytes;
+	for (size_t i = 0; i < bytes; i++)
+		target[i] = path[i];
+	modules.path_bytes += bytes;
+	return target;
+}
+
+/* What lived in these addresses does so no more. A new epoch begins if anything did. */
+static void retire_overlapping(uintptr_t low, uintptr_t high)
+{
+	bool found = false;
+
+	for (uint32_t i = 0; i < modules.count; i++) {
+		struct module *module = &modules.list[i];
+
+		if (module->last_epoch != UINT32_MAX || module->high <= low || module->low >= high)
+			continue;
+		store_relaxed(&module->last_epoch, modules.epoch);
+		store_release(&module->is_mapped, 0);
+		found = true;
+	}
+	if (found)
+		store_release(&modules.epoch, modules.epoch + 1);
+}
+
+static void add_module(const struct candidate *candidate)
+{
+	struct module *module;
+
+	for (uint32_t i = 0; i < modules.count; i++) {
+		module = &modules.list[i];
+		if (module->last_epoch != UINT32_MAX || !same_module(module, &candidate->module, candidate->path))
+			continue;
+		modules.seen[i] = modules.scan;
+		store_release(&module->is_mapped, 1);
+		return;
+	}
+	if (modules.count >= MODULE_MAX || !region_grow(&modules.records, (modules.count + 1) * sizeof(struct module)))
+		return;
+	retire_overlapping(candidate->module.low, candidate->module.high);
+	modules.list = (struct module *)modules.records.base;
+	module = &modules.list[modules.count];
+	*module = candidate->module;
+	module->path = store_path(candidate->path);
+	if (!module->path)
+		return;
+	module->first_epoch = modules.epoch;
+	module->last_epoch = UINT32_MAX;
+	module->is_mapped = 1;
+	modules.seen[modules.count] = modules.scan;
+	store_release(&modules.count, modules.count + 1); // pairs with the loads of readers
+}
+
+static void take_line(const char *text, struct candidate *candidate)
+{
+	struct line line;
+
+	if (!parse_line(text, &line))
+		return;
+	if (text_equals(line.path, "[stack]")) {
+		store_relaxed(&modules.stack_high, line.end);
+		store_release(&modules.stack_low, line.start);
+	}
+	if ((line.path[0] != '/' && !text_equals(line.path, "[vdso]")))
+		return;
+	if (line.offset == 0 && line.is_readable) {
+		candidate->inode = line.inode;
+		copy_path(candidate->path, line.path);
+		candidate->is_valid = read_image(line.start, &candidate->module);
+	}
+	if (!line.is_executable || !candidate->is_valid || candidate->inode != line.inode || line.start < candidate->module.low ||
+	    line.start >= candidate->module.high)
+		return;
+	add_module(candidate);
+	candidate->is_valid = false;
+}
+
+/* Cuts the file into lines; a line longer than the buffer is skipped. */
+static bool read_lines(int fd, struct candidate *candidate)
+{
+	size_t filled = 0;
+
+	for (;;) {
+		long got = SYSCALL(read, fd, modules.buffer + filled, READ_BYTES - 1 - filled);
+		size_t start = 0;
+
+		if (got <= 0)
+			return got == 0;
+		filled += (size_t)got;
+		for (size_t i = 0; i < filled; i++) {
+			if (modules.buffer[i] != '\n')
+				continue;
+			modules.buffer[i] = 0;
+			take_line(modules.buffer + start, candidate);
+			start = i + 1;
+		}
+		if (start == 0 && filled == READ_BYTES - 1)
+			return false;
+		for (size_t i = start; i < filled; i++)
+			modules.buffer[i - start] = modules.buffer[i];
+		filled -= start;
+	}
+}
+
+/* Where address space is short (ulimit -v) the range is only chosen. */
+static bool init_region(struct region *region, size_t bytes)
+{
+	return region->capacity != 0 || region_init(region, bytes, OS_PAGE_BYTES, 65536, true) ||
+	       region_init(region, bytes, OS_PAGE_BYTES, 65536, false);
+}
+
+static bool init_locked(void)
+{
+	return init_region(&modules.records, align_up(MODULE_MAX * sizeof(struct module), OS_PAGE_BYTES)) &&
+	       init_region(&modules.paths, PATH_REGION_BYTES);
+}
+
+static bool scan_locked(void)
+{
+	static struct candidate candidate; // guard: lock; too large for a small stack
+	long fd;
+	bool done;
+
+	if (!init_locked())
+		return false;
+	fd = SYSCALL(openat, AT_FDCWD, "/proc/thread-self/maps", O_RDONLY | O_CLOEXEC);
+	if (syscall_failed(fd))
+		fd = SYSCALL(openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	if (syscall_failed(fd))
+		return false;
+	modules.scan++;
+	candidate.is_valid = false;
+	done = read_lines((int)fd, &candidate);
+	SYSCALL(close, fd);
+	for (uint32_t i = 0; done && i < modules.count; i++) {
+		if (modules.seen[i] != modules.scan && modules.list[i].is_mapped)
+			store_release(&modules.list[i].is_mapped, 0);
+	}
+	return done;
+}
+
+/* ---- for everybody ---- */
+
+bool modules_scan(void)
+{
+	struct signal_guard guard;
+	bool done;
+
+	signals_block(&guard);
+	lock_acquire(&modules.lock);
+	store_relaxed(&modules.changed, 0);
+	done = scan_locked();
+	store_relaxed(&modules.last_scan_ns, clock_now_ns());
+	lock_release(&modules.lock);
+	signals_restore(&guard);
+	return done;
+}
+
+void modules_changed(void)
+{
+	store_relaxed(&modules.misses, 0);
+	store_relaxed(&modules.changed, 1);
+}
+
+bool modules_have_changed(void)
+{
+	return load_relaxed(&modules.changed) != 0 || load_relaxed(&modules.last_scan_ns) == 0;
+}
+
+uint32_t module_epoch(void)
+{
+	return load_acquire(&modules.epoch);
+}
+
+const struct module *module_find_known(uintptr_t address)
+{
+	// pairs with the release store in add_module()
+	for (uint32_t i = load_acquire(&modules.count); i > 0; i--) {
+		const struct module *module = &modules.list[i - 1];
+
+		if (address >= module->low && address < module->high && load_acquire(&module->is_mapped))
+			return module;
+	}
+	return 0;
+}
+
+/* An unknown address: code made at run time, or a module that was mapped after the last look (the loader allocates before it maps). */
+static bool may_scan_again(void)
+{
+	return add_relaxed(&modules.misses, 1) < MISSES_AFTER_CHANGE ||
+	       clock_now_ns() - load_relaxed(&modules.last_scan_ns) >= RESCAN_NS;
+}
+
+const struct module *module_find(uintptr_t address)
+{
+	const struct module *module;
+
+	if (modules_have_changed())
+		modules_scan();
+	module = module_find_known(address);
+	if (module || !may_scan_again())
+		return module;
+	modules_scan();
+	return module_find_known(address);
+}
+
+const struct module *module_find_in_epoch(uintptr_t address, uint32_t epoch)
+{
+	for (uint32_t i = load_acquire(&modules.count); i > 0; i--) {
+		const struct module *module = &modules.list[i - 1];
+
+		if (address >= module->low && address < module->high && module->first_epoch <= epoch &&
+		    epoch <= load_relaxed(&module->last_epoch))
+			return module;
+	}
+	return 0;
+}
+
+/* They lie behind the one object of the image that the compiler knows. */
+static const Elf64_Phdr *own_headers(void)
+{
+	uintptr_t image = (uintptr_t)&__ehdr_start;
+
+	__asm__("" : "+r"(image));
+	return (const Elf64_Phdr *)(image + __ehdr_start.e_phoff);
+}
+
+/* An image with an interpreter is a program: then this code is linked into a test. */
+static bool image_is_library(void)
+{
+	const Elf64_Phdr *headers = own_headers();
+
+	for (unsigned i = 0; i < __ehdr_start.e_phnum; i++) {
+		if (headers[i].p_type == PT_INTERP)
+			return false;
+	}
+	return __ehdr_start.e_type == ET_DYN;
+}
+
+/* The executable addresses of this library; empty if it is none. */
+static void find_own_code(void)
+{
+	const Elf64_Phdr *headers = own_headers();
+	uintptr_t base = (uintptr_t)&__ehdr_start;
+
+	store_relaxed(&modules.own_low, (uintptr_t)1);
+	for (unsigned i = 0; image_is_library() && i < __ehdr_start.e_phnum; i++) {
+		if (headers[i].p_type != PT_LOAD || !(headers[i].p_flags & PF_X))
+			continue;
+		store_relaxed(&modules.own_bytes, headers[i].p_memsz);
+		store_release(&modules.own_low, base + headers[i].p_vaddr);
+	}
+}
+
+bool module_is_own(uintptr_t address)
+{
+	if (load_acquire(&modules.own_low) == 0)
+		find_own_code();
+	return address - load_acquire(&modules.own_low) < load_relaxed(&modules.own_bytes);
+}
+
+uintptr_t modules_main_stack_end(uintptr_t address)
+{
+	uintptr_t low = load_acquire(&modules.stack_low), high = load_relaxed(&modules.stack_high);
+
+	return low != 0 && address >= low && address < high ? high : 0;
+}
+
+void modules_after_fork(void)
+{
+	lock_reset(&modules.lock);
+}
+
+struct lock *modules_lock(void)
+{
+	return &modules.lock;
+}

@@ -1,0 +1,165 @@
+/*
+ * A hash table with chains: bucket heads and `next` are ids, an id is the offset of its stack in the region divided by 8. A stack is written,
+ * then published by a release store of its bucket's head; readers follow ids with acquire loads and see whole stacks. New stacks are always
+ * put in front, nothing is moved or removed.
+ */
+#include "core/profile/stack_table.h"
+
+#include "core/base/atomic.h"
+#include "core/base/option.h"
+#include "core/os/lock.h"
+#include "core/os/memory.h"
+#include "core/profile/module.h"
+#include "core/profile/unwind.h"
+
+#include <assert.h>
+
+enum { BUCKET_COUNT = 65536, ID_UNIT_BYTES = 8 };
+
+#define REGION_BYTES ((size_t)1 << 30)
+
+static struct {
+	struct lock lock;
+	struct region region; // guard: lock; base is constant once buckets are non-zero
+	size_t used_bytes;    // guard: lock, read relaxed
+	uint32_t count;	      // guard: lock, read relaxed
+	uint32_t buckets[BUCKET_COUNT]; // ids, 0: empty; release stores under the lock
+} table = { .lock = LOCK_INITIAL(PROFILE) };
+
+static uint32_t hash_frames(const uintptr_t *frames, unsigned depth, uint32_t epoch)
+{
+	uint64_t hash = depth + ((uint64_t)epoch << 32);
+
+	for (unsigned i = 0; i < depth; i++) {
+		hash = (hash ^ frames[i]) * 0x9e3779b97f4a7c15ull;
+		hash ^= hash >> 32;
+	}
+	return (uint32_t)hash;
+}
+
+static const struct stack *stack_of(uint32_t id)
+{
+	return (const struct stack *)(table.region.base + (uintptr_t)id * ID_UNIT_BYTES);
+}
+
+static bool stack_is(const struct stack *stack, const uintptr_t *frames, unsigned depth, uint32_t epoch)
+{
+	if (stack->depth != depth || stack->epoch != epoch)
+		return false;
+	for (unsigned i = 0; i < depth; i++) {
+		if (stack->frames[i] != frames[i])
+			return false;
+	}
+	return true;
+}
+
+static uint32_t find(uint32_t hash, const uintptr_t *frames, unsigned depth, uint32_t epoch)
+{
+	uint32_t id = load_acquire(&table.buckets[hash % BUCKET_COUNT]); // pairs with insert_locked()
+
+	while (id != 0) {
+		const struct stack *stack = stack_of(id);
+
+		if (stack->hash == hash && stack_is(stack, frames, depth, epoch))
+			return id;
+		id = stack->next;
+	}
+	return 0;
+}
+
+static bool grow_locked(size_t bytes)
+{
+	if (table.region.capacity == 0) {
+		// where address space is short (ulimit -v) the range is only chosen
+		if (!region_init(&table.region, REGION_BYTES, OS_PAGE_BYTES, 65536, true) &&
+		    !region_init(&table.region, REGION_BYTES, OS_PAGE_BYTES, 65536, false))
+			return false;
+		table.used_bytes = ID_UNIT_BYTES; // id 0 is nobody's
+	}
+	return region_grow(&table.region, table.used_bytes + bytes);
+}
+
+static uint32_t insert_locked(uint32_t hash, const uintptr_t *frames, unsigned depth, uint32_t epoch)
+{
+	size_t bytes = sizeof(struct stack) + depth * sizeof(frames[0]);
+	struct stack *stack;
+	uint32_t id;
+
+	static_assert(sizeof(struct stack) % ID_UNIT_BYTES == 0, "stacks stay aligned");
+	static_assert(REGION_BYTES / ID_UNIT_BYTES <= UINT32_MAX, "ids reach the end");
+	if (!grow_locked(bytes))
+		return 0;
+	id = (uint32_t)(table.used_bytes / ID_UNIT_BYTES);
+	stack = (struct stack *)(table.region.base + table.used_bytes);
+	stack->next = table.buckets[hash % BUCKET_COUNT];
+	stack->hash = hash;
+	stack->epoch = epoch;
+	stack->depth = depth;
+	for (unsigned i = 0; i < depth; i++)
+		stack->frames[i] = frames[i];
+	store_relaxed(&table.used_bytes, table.used_bytes + bytes);
+	store_relaxed(&table.count, table.count + 1);
+	store_release(&table.buckets[hash % BUCKET_COUNT], id);
+	return id;
+}
+
+uint32_t stack_table_add(const uintptr_t *frames, unsigned depth, uint32_t epoch)
+{
+	uint32_t hash = hash_frames(frames, depth, epoch);
+	uint32_t id = find(hash, frames, depth, epoch);
+	struct signal_guard guard;
+
+	if (id != 0)
+		return id;
+	signals_block(&guard);
+	lock_acquire(&table.lock);
+	id = find(hash, frames, depth, epoch);
+	if (id == 0)
+		id = insert_locked(hash, frames, depth, epoch);
+	lock_release(&table.lock);
+	signals_restore(&guard);
+	return id;
+}
+
+const struct stack *stack_table_get(uint32_t id)
+{
+	return id == 0 || (size_t)id * ID_UNIT_BYTES >= load_relaxed(&table.used_bytes) ? 0 : stack_of(id);
+}
+
+uint32_t stack_table_count(void)
+{
+	return load_relaxed(&table.count);
+}
+
+uint64_t stack_table_bytes(void)
+{
+	return load_relaxed(&table.used_bytes);
+}
+
+uint32_t stack_capture(const void *skip_below)
+{
+	uintptr_t frames[STACK_DEPTH_MAX];
+	unsigned depth;
+
+	if (options.stacks == STACKS_OFF)
+		return 0;
+	depth = unwind_capture(frames, STACK_DEPTH_MAX, skip_below);
+	return depth == 0 ? 0 : stack_table_add(frames, depth, module_epoch());
+}
+
+void stack_table_after_fork(void)
+{
+	lock_reset(&table.lock);
+}
+
+struct lock *stack_table_lock(void)
+{
+	return &table.lock;
+}
+
+void stack_table_unreserve(void)
+{
+	lock_acquire(&table.lock);
+	region_unreserve(&table.region);
+	lock_release(&table.lock);
+}

@@ -1,0 +1,527 @@
+/*
+ * Calls that may block, with the gate around them: a thread that waits in one counts as stopped for a collection, and no signal is sent to it. So the
+ * program sees no EINTR that it would not see without us, and a thread that hangs in a dead file system spoils no collection.
+ *
+ * Each wrapper publishes its caller's registers, its own arguments and the stack pointer in a frame on its stack (gate_publish, then gate_enter), calls libc
+ * and leaves the gate, also when the thread is cancelled or an exception passes: the frame has a cleanup. If a call was interrupted although no handler of
+ * the program ran but our stop signal did (it had been delayed by a raw signal mask), it is made again with what is left of its time-out.
+ *
+ * Where there is no record of the thread yet, or it is inside another gated call, the call goes straight through (core/gc/world.c decides).
+ * errno is libc's alone: it is put back when a call is repeated.
+ */
+#include "core/base/atomic.h"
+#include "core/base/option.h"
+#include "core/gc/cycle.h"
+#include "core/gc/world.h"
+#include "core/os/clock.h"
+#include "core/os/sandbox.h"
+#include "core/profile/stats_page.h"
+#include "preload/real.h"
+#include "preload/signals.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <sys/time.h>
+
+#define MS_PER_S 1000
+#define US_PER_S 1000000
+#define NS_PER_US 1000
+
+/* A call under way. */
+struct blocked {
+	struct gate_frame frame;
+	int error;	   // errno before it
+	uint64_t deadline; // of a socket with a time-out of its own, set when the call was interrupted first; 0: none
+};
+
+static inline void leave(struct blocked *blocked)
+{
+	gate_leave(&blocked->frame);
+}
+
+/*
+ * A process that waits is one that somebody may want to look at: it gets its public page; and a request that was left there may start the
+ * collector, as does interval_ms.
+ */
+static COLD void look_up(void)
+{
+	bool first = !stats_publish_was_tried();
+	int error = errno;
+
+	// constructors of other libraries come first and read files: not yet
+	if (!cycle_start_hook)
+		return;
+	if (!sandbox_allows(SANDBOX_COLLECTOR))
+		stats_forbid_files();
+	stats_publish();
+	if (stats_command_is_pending() || (first && options.interval_ms > 0))
+		cycle_request(CYCLE_FOR_COMMAND);
+	errno = error;
+}
+
+static inline void be_seen(void)
+{
+	if (UNLIKELY(!stats_publish_was_tried() || stats_command_is_pending()))
+		look_up();
+}
+
+/* Was it only our stop signal that interrupted the call? Then it is to be made again. */
+static COLD bool interrupted_by_us(struct blocked *blocked)
+{
+	struct thread *thread = blocked->frame.thread;
+
+	if (!thread || thread->stops == blocked->frame.stops || thread->handlers != blocked->frame.handlers)
+		return false;
+	blocked->frame.stops = thread->stops;
+	errno = blocked->error;
+	return true;
+}
+
+/* ---- time-outs ---- */
+
+static uint64_t ms_deadline(int timeout)
+{
+	return timeout > 0 ? clock_now_ns() + (uint64_t)timeout * NS_PER_MS : 0;
+}
+
+static uint64_t ns_left(uint64_t deadline)
+{
+	uint64_t now = clock_now_ns();
+
+	return deadline > now ? deadline - now : 0;
+}
+
+static bool ms_left(int *timeout, uint64_t deadline)
+{
+	if (deadline)
+		*timeout = (int)((ns_left(deadline) + NS_PER_MS - 1) / NS_PER_MS);
+	return true;
+}
+
+/* Nothing to keep without a time-out, with none at all, or with one beyond a human life. */
+static bool span_is_finite(time_t seconds, long fraction)
+{
+	return seconds >= 0 && seconds < INT_MAX && fraction >= 0 && (seconds | fraction) != 0;
+}
+
+static uint64_t span_deadline(const struct timespec *timeout)
+{
+	if (!timeout || !span_is_finite(timeout->tv_sec, timeout->tv_nsec))
+		return 0;
+	return clock_now_ns() + (uint64_t)timeout->tv_sec * NS_PER_S + (uint64_t)timeout->tv_nsec;
+}
+
+static bool span_left(const struct timespec **timeout, struct timespec *left, uint64_t deadline)
+{
+	if (deadline) {
+		uint64_t ns = ns_left(deadline);
+
+		*left = (struct timespec){ (time_t)(ns / NS_PER_S), (long)(ns % NS_PER_S) };
+		*timeout = left;
+	}
+	return true;
+}
+
+static uint64_t value_deadline(const struct timeval *timeout)
+{
+	if (!timeout || !span_is_finite(timeout->tv_sec, timeout->tv_usec))
+		return 0;
+	return clock_now_ns() + (uint64_t)timeout->tv_sec * NS_PER_S + (uint64_t)timeout->tv_usec * NS_PER_US;
+}
+
+/* select() changes the caller's time-out to what is left, so may we. */
+static bool value_left(struct timeval *timeout, uint64_t deadline)
+{
+	if (deadline) {
+		uint64_t us = (ns_left(deadline) + NS_PER_US - 1) / NS_PER_US;
+
+		*timeout = (struct timeval){ (time_t)(us / US_PER_S), (suseconds_t)(us % US_PER_S) };
+	}
+	return true;
+}
+
+/* How long a call on this socket may wait, 0: for ever, or no socket. */
+static uint64_t socket_timeout_ns(int fd, int option)
+{
+	struct timeval timeout = { 0, 0 };
+	socklen_t length = sizeof(timeout);
+
+	if (getsockopt(fd, SOL_SOCKET, option, &timeout, &length) != 0)
+		return 0;
+	return (uint64_t)timeout.tv_sec * NS_PER_S + (uint64_t)timeout.tv_usec * NS_PER_US;
+}
+
+/*
+ * A call on a socket with a time-out of its own would wait for all of it again. What is left is waited for here, counted from the first interruption (no
+ * clock is read before every call). False: it is over, errno is EAGAIN; or a handler of the program interrupted.
+ */
+static COLD bool socket_left(struct blocked *blocked, int fd, int option)
+{
+	struct pollfd ready = { .fd = fd, .events = option == SO_RCVTIMEO ? POLLIN : POLLOUT };
+	int result;
+
+	if (blocked->deadline == 0) {
+		uint64_t timeout = socket_timeout_ns(fd, option);
+
+		errno = blocked->error;
+		if (timeout == 0)
+			return true;
+		blocked->deadline = clock_now_ns() + timeout;
+	}
+	do {
+		uint64_t left = ns_left(blocked->deadline);
+		struct timespec span = { (time_t)(left / NS_PER_S), (long)(left % NS_PER_S) };
+
+		result = REAL(ppoll)(&ready, 1, &span, 0);
+	} while (result < 0 && errno == EINTR && interrupted_by_us(blocked));
+	if (result == 0)
+		errno = EAGAIN;
+	return result > 0;
+}
+
+/* ---- the wrappers ---- */
+
+#define WORD(value) (uintptr_t)(value)
+#define WORDS_1(a) { WORD(a) }
+#define WORDS_2(a, b) { WORD(a), WORD(b) }
+#define WORDS_3(a, b, c) { WORD(a), WORD(b), WORD(c) }
+#define WORDS_4(a, b, c, d) { WORD(a), WORD(b), WORD(c), WORD(d) }
+#define WORDS_5(a, b, c, d, e) { WORD(a), WORD(b), WORD(c), WORD(d), WORD(e) }
+#define WORDS_6(a, b, c, d, e, f) { WORD(a), WORD(b), WORD(c), WORD(d), WORD(e), WORD(f) }
+#define WORDS_PICK(_1, _2, _3, _4, _5, _6, name, ...) name
+#define WORDS(...) WORDS_PICK(__VA_ARGS__, WORDS_6, WORDS_5, WORDS_4, WORDS_3, WORDS_2, WORDS_1)(__VA_ARGS__)
+
+#define ERRNO(result) ((long)(result) == -1 && errno == EINTR)
+#define CODE(result) ((result) == EINTR)
+#define NEVER(result) ((void)(result), false)
+
+#define TIMEOUT_MS(timeout) uint64_t deadline_ = ms_deadline(timeout);
+#define MS_LEFT(timeout) &&ms_left(&timeout, deadline_)
+#define TIMEOUT_SPAN(timeout)                                                                      \
+	struct timespec left_;                                                                     \
+	uint64_t deadline_ = span_deadline(timeout);                                               \
+	const struct timespec *kept_ = timeout;
+#define SPAN_LEFT(timeout) &&span_left(&kept_, &left_, deadline_) && ((timeout = kept_), true)
+#define TIMEOUT_VALUE(timeout) uint64_t deadline_ = value_deadline(timeout);
+#define VALUE_LEFT(timeout) &&value_left(timeout, deadline_)
+#define SOCKET_READ(fd) &&socket_left(&blocked, fd, SO_RCVTIMEO)
+#define SOCKET_WRITE(fd) &&socket_left(&blocked, fd, SO_SNDTIMEO)
+#define MASK(mask)                                                                                 \
+	sigset_t stripped_;                                                                        \
+	mask = signals_strip(mask, &stripped_);
+#define WAITED(set)                                                                                \
+	sigset_t stripped_;                                                                        \
+	set = signals_strip_waited(set, &stripped_);
+
+/* Publishes the caller's frame and enters the gate; `blocked` leaves it at the end of its scope. */
+#define GATED(...)                                                                                 \
+	struct blocked blocked __attribute__((cleanup(leave))) = { .frame.arguments = __VA_ARGS__ };        \
+	blocked.error = errno;                                                                     \
+	gate_publish(&blocked.frame);                                                              \
+	gate_enter(&blocked.frame)
+
+/* The same for calls in which a process waits; a program that is about to be replaced needs no page. */
+#define BLOCKED(...)                                                                               \
+	be_seen();                                                                                 \
+	GATED(__VA_ARGS__)
+
+#define CALL(type, name, parameters, arguments, words, failed, prepare, again)                     \
+	EXPORT type name parameters                                                                \
+	{                                                                                          \
+		type result;                                                                       \
+		prepare BLOCKED(words);                                                            \
+		do                                                                                 \
+			result = REAL(name) arguments;                                             \
+		while (UNLIKELY(failed(result)) && interrupted_by_us(&blocked) again);             \
+		return result;                                                                     \
+	}
+#include "preload/blocking.def"
+#undef CALL
+
+/* Names libc gives the same functions. */
+#define SAME(name, other)                                                                          \
+	extern __typeof__(name) name##_as_##other __asm__(#other) __attribute__((alias(#name), visibility("default")));
+SAME(read, __read)
+SAME(write, __write)
+SAME(pread, pread64)
+SAME(pread, __pread64)
+SAME(__pread_chk, __pread64_chk)
+SAME(pwrite, pwrite64)
+SAME(pwrite, __pwrite64)
+SAME(preadv, preadv64)
+SAME(pwritev, pwritev64)
+SAME(preadv2, preadv64v2)
+SAME(pwritev2, pwritev64v2)
+SAME(creat, creat64)
+SAME(__open_2, __open64_2)
+SAME(__openat_2, __openat64_2)
+SAME(lockf, lockf64)
+SAME(send, __send)
+SAME(poll, __poll)
+SAME(select, __select)
+SAME(wait, __wait)
+SAME(waitpid, __waitpid)
+SAME(sigsuspend, __sigsuspend)
+SAME(aio_suspend, aio_suspend64)
+
+/*
+ * An interrupted connect() goes on in the background: making it again gives EALREADY (or EISCONN), so its end is waited for.
+ */
+static int finish_connect(int fd, struct blocked *blocked)
+{
+	struct pollfd writable = { .fd = fd, .events = POLLOUT };
+	socklen_t length = sizeof(int);
+	int error = 0, result;
+
+	do
+		result = REAL(poll)(&writable, 1, -1);
+	while (ERRNO(result) && interrupted_by_us(blocked));
+	if (result < 0 || getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0)
+		return -1;
+	if (error == 0)
+		return 0;
+	errno = error;
+	return -1;
+}
+
+EXPORT int connect(int fd, const struct sockaddr *address, socklen_t length)
+{
+	int result;
+	BLOCKED(WORDS(fd, address, length));
+
+	result = REAL(connect)(fd, address, length);
+	if (UNLIKELY(ERRNO(result)) && interrupted_by_us(&blocked))
+		result = finish_connect(fd, &blocked);
+	return result;
+}
+SAME(connect, __connect)
+
+/* ---- with a variable number of arguments ---- */
+
+/* Whether the caller passed a mode or not, its register may be read. */
+#define OPEN_MODE(mode, last)                                                                      \
+	va_list list;                                                                              \
+	mode_t mode;                                                                               \
+	va_start(list, last);                                                                      \
+	mode = va_arg(list, mode_t);                                                               \
+	va_end(list)
+
+EXPORT int open(const char *path, int flags, ...)
+{
+	int result;
+	OPEN_MODE(mode, flags);
+	BLOCKED(WORDS(path));
+
+	do
+		result = REAL(open)(path, flags, mode);
+	while (UNLIKELY(ERRNO(result)) && interrupted_by_us(&blocked));
+	return result;
+}
+SAME(open, open64)
+SAME(open, __open)
+SAME(open, __open64)
+
+EXPORT int openat(int folder, const char *path, int flags, ...)
+{
+	int result;
+	OPEN_MODE(mode, flags);
+	BLOCKED(WORDS(folder, path));
+
+	do
+		result = REAL(openat)(folder, path, flags, mode);
+	while (UNLIKELY(ERRNO(result)) && interrupted_by_us(&blocked));
+	return result;
+}
+SAME(openat, openat64)
+
+static int fcntl_waiting(int fd, int command, void *argument)
+{
+	int result;
+	BLOCKED(WORDS(fd, command, argument));
+
+	do
+		result = REAL(fcntl)(fd, command, argument);
+	while (UNLIKELY(ERRNO(result)) && interrupted_by_us(&blocked));
+	return result;
+}
+
+EXPORT int fcntl(int fd, int command, ...)
+{
+	va_list list;
+	void *argument;
+
+	va_start(list, command);
+	argument = va_arg(list, void *);
+	va_end(list);
+	if (command == F_SETLKW || command == F_OFD_SETLKW)
+		return fcntl_waiting(fd, command, argument);
+	return REAL(fcntl)(fd, command, argument);
+}
+SAME(fcntl, fcntl64)
+SAME(fcntl, __fcntl)
+
+/* ---- sleeping ---- */
+
+/*
+ * libc's remainder does not know how long the thread was stopped, so a sleep that is made again ends by the clock. What the program's handler interrupts is
+ * answered with libc's remainder.
+ */
+EXPORT int nanosleep(const struct timespec *span, struct timespec *ret_left)
+{
+	struct timespec left = { 0, 0 };
+	uint64_t deadline = span_deadline(span);
+	struct timespec again;
+	int result;
+	BLOCKED(WORDS(span, ret_left));
+
+	do
+		result = REAL(nanosleep)(span, &left);
+	while (UNLIKELY(ERRNO(result)) && interrupted_by_us(&blocked) && span_left(&span, &again, deadline));
+	if (ERRNO(result) && ret_left)
+		*ret_left = left;
+	return result;
+}
+SAME(nanosleep, __nanosleep)
+
+EXPORT int clock_nanosleep(clockid_t clock, int flags, const struct timespec *span, struct timespec *ret_left)
+{
+	bool is_relative = (flags & TIMER_ABSTIME) == 0;
+	uint64_t deadline = is_relative ? span_deadline(span) : 0;
+	struct timespec left = { 0, 0 };
+	struct timespec again;
+	int result;
+	BLOCKED(WORDS(clock, flags, span, ret_left));
+
+	do
+		result = REAL(clock_nanosleep)(clock, flags, span, &left);
+	while (UNLIKELY(result == EINTR) && interrupted_by_us(&blocked) && span_left(&span, &again, deadline));
+	if (result == EINTR && ret_left && is_relative)
+		*ret_left = left;
+	return result;
+}
+
+EXPORT int usleep(useconds_t us)
+{
+	struct timespec span = { us / US_PER_S, (long)(us % US_PER_S) * NS_PER_US };
+
+	return nanosleep(&span, 0);
+}
+
+/* libc's keeps errno, too. */
+EXPORT unsigned sleep(unsigned seconds)
+{
+	struct timespec span = { seconds, 0 };
+	int error = errno;
+
+	if (nanosleep(&span, &span) == 0)
+		return 0;
+	if (errno == EINTR)
+		errno = error;
+	return (unsigned)span.tv_sec;
+}
+
+EXPORT int thrd_sleep(const struct timespec *span, struct timespec *ret_left)
+{
+	int result = clock_nanosleep(CLOCK_REALTIME, 0, span, ret_left);
+
+	return result == 0 ? 0 : result == EINTR ? -1 : -2;
+}
+
+/* ---- becoming another program ---- */
+
+/* The page belongs to the program; one that could not be replaced after all mostly ends. */
+static void leave_program(void)
+{
+	stats_unpublish();
+	gate_forbid_signals();
+}
+
+EXPORT int execve(const char *path, char *const arguments[], char *const environment[])
+{
+	GATED(WORDS(path, arguments, environment));
+
+	leave_program();
+	return REAL(execve)(path, arguments, environment);
+}
+
+EXPORT int execvpe(const char *file, char *const arguments[], char *const environment[])
+{
+	GATED(WORDS(file, arguments, environment));
+
+	leave_program();
+	return REAL(execvpe)(file, arguments, environment);
+}
+
+EXPORT int fexecve(int fd, char *const arguments[], char *const environment[])
+{
+	GATED(WORDS(fd, arguments, environment));
+
+	leave_program();
+	return REAL(fexecve)(fd, arguments, environment);
+}
+
+EXPORT int execveat(int folder, const char *path, char *const arguments[], char *const environment[], int flags)
+{
+	GATED(WORDS(folder, path, arguments, environment));
+
+	leave_program();
+	return REAL(execveat)(folder, path, arguments, environment, flags);
+}
+
+EXPORT int execv(const char *path, char *const arguments[])
+{
+	return execve(path, arguments, environ);
+}
+
+EXPORT int execvp(const char *file, char *const arguments[])
+{
+	return execvpe(file, arguments, environ);
+}
+
+/* Counts the arguments of execl and friends, without the final NULL. */
+#define COUNT_ARGUMENTS(count, first)                                                              \
+	va_list list;                                                                              \
+	size_t count = 1;                                                                          \
+	va_start(list, first);                                                                     \
+	while (va_arg(list, char *))                                                             \
+		count++;                                                                           \
+	va_end(list)
+
+/* Copies them, final NULL included, and leaves `list` behind it. */
+#define COPY_ARGUMENTS(vector, first)                                                              \
+	va_start(list, first);                                                                     \
+	vector[0] = (char *)first;                                                                 \
+	for (size_t i_ = 1; (vector[i_] = va_arg(list, char *)) != 0; i_++)       \
+		;
+
+EXPORT int execl(const char *path, const char *first, ...)
+{
+	COUNT_ARGUMENTS(count, first);
+	char *arguments[count + 1];
+
+	COPY_ARGUMENTS(arguments, first);
+	va_end(list);
+	return execve(path, arguments, environ);
+}
+
+EXPORT int execlp(const char *file, const char *first, ...)
+{
+	COUNT_ARGUMENTS(count, first);
+	char *arguments[count + 1];
+
+	COPY_ARGUMENTS(arguments, first);
+	va_end(list);
+	return execvpe(file, arguments, environ);
+}
+
+EXPORT int execle(const char *path, const char *first, ...)
+{
+	COUNT_ARGUMENTS(count, first);
+	char *arguments[count + 1], **environment;
+
+	COPY_ARGUMENTS(arguments, first);
+	environment = va_arg(list, char **);
+	va_end(list);
+	return execve(path, arguments, environment);
+}

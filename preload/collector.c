@@ -1,0 +1,122 @@
+/*
+ * The collector thread: made by libc's pthread_create, for setuid and friends must reach it, but on a stack of ours, which is no root (its addresses of
+ * dead blocks would keep them alive). All signals are blocked in it but libc's own two. It is made only from a slow path of malloc or free, never inside a
+ * fork, a signal handler, or a thread that is being made.
+ */
+#include "preload/collector.h"
+
+#include "core/base/atomic.h"
+#include "core/gc/cycle.h"
+#include "core/gc/thread.h"
+#include "core/heap/thread_cache.h"
+#include "core/os/memory.h"
+#include "core/os/sandbox.h"
+#include "core/os/syscall.h"
+#include "core/profile/stats_page.h"
+#include "preload/real.h"
+#include "preload/start.h"
+
+#include <sys/mman.h>
+
+enum { STACK_BYTES = 512 * 1024, GUARD_BYTES = 4096 };
+
+/* Used by the one thread that starts or ends the collector (core/gc/collector.c sees to that). */
+static struct {
+	char *stack;
+	pthread_t thread;
+	uint32_t needs_join;
+	bool forbidden;
+} collector;
+
+bool collector_is_self(void)
+{
+	int id = cycle_thread_id();
+
+	return id != 0 && id == thread_id_now();
+}
+
+static void *collector_main(void *argument)
+{
+	char *frame = __builtin_frame_address(0);
+
+	(void)argument;
+	// what lies above belongs to libc: the thread's descriptor refers to blocks of the heap
+	os_own_add((uintptr_t)collector.stack, (size_t)(frame - collector.stack));
+	cycle_thread_main();
+	os_own_remove((uintptr_t)collector.stack);
+	return 0;
+}
+
+static bool make_stack(void)
+{
+	long result;
+
+	if (collector.stack)
+		return true;
+	result = SYSCALL(mmap, 0, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
+	if (syscall_failed(result))
+		return false;
+	SYSCALL(mprotect, result, GUARD_BYTES, PROT_NONE);
+	collector.stack = (char *)result;
+	return true;
+}
+
+static void join_last(void)
+{
+	// the last threads of the program may end at the same time, and one may join
+	if (exchange_seq(&collector.needs_join, 0))
+		REAL(pthread_join)(collector.thread, 0);
+}
+
+static bool start_collector(void)
+{
+	const uint64_t libc_signals = 3ull << (32 - 1);
+	struct signal_guard guard;
+	uint64_t mask = ~libc_signals, old_mask;
+	pthread_attr_t attributes;
+	int error;
+
+	if (!sandbox_allows(SANDBOX_COLLECTOR)) {
+		stats_set(aside, STATS_ASIDE_SANDBOX);
+		return false;
+	}
+	if (collector.forbidden || !make_stack())
+		return false;
+	// a handler that interrupted malloc, or a dying thread: not from here
+	if (thread_cache_current == THREAD_CACHE_NONE)
+		return false;
+	signals_block(&guard);
+	SYSCALL(rt_sigprocmask, SIG_SETMASK, &mask, &old_mask, sizeof(mask));
+	join_last();
+	pthread_attr_init(&attributes);
+	REAL(pthread_attr_setstack)(&attributes, collector.stack + GUARD_BYTES, STACK_BYTES - GUARD_BYTES);
+	error = REAL(pthread_create)(&collector.thread, &attributes, collector_main, 0);
+	pthread_attr_destroy(&attributes);
+	collector.needs_join = error == 0;
+	signals_restore(&guard);
+	if (error == 0)
+		stats_publish();
+	return error == 0;
+}
+
+void collector_pause_for_syscall(void)
+{
+	if (cycle_stop_thread())
+		join_last();
+}
+
+void collector_forbid(void)
+{
+	collector_pause_for_syscall();
+	collector.forbidden = true;
+}
+
+void collector_fork_child(void)
+{
+	collector.needs_join = false;
+}
+
+void collector_init(void)
+{
+	cycle_start_hook = start_collector;
+}

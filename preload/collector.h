@@ -1,0 +1,22 @@
+/*
+ * The collector thread as libc sees it.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+/* Joins the collector to the core. Constructor. */
+void collector_init(void);
+
+/* True in the collector thread. */
+bool collector_is_self(void);
+
+/* Before calls that fail, or leave a thread outside a sandbox, when the process has several threads (unshare, setns, seccomp, capset ...): ends the collector
+ * thread. It comes back when it is wanted. */
+void collector_pause_for_syscall(void);
+
+/* In a fork child. */
+void collector_fork_child(void);
+
+/* No collector from now on (the program sandboxed itself). */
+void collector_forbid(void);

@@ -1,0 +1,192 @@
+/*
+ * fork. The handlers are registered right after the first allocation, before any library's constructor can have registered its own: so ours run last before
+ * the fork and first after it, and other handlers may allocate (those that come earlier all the same pass our locks, see lock_fork_begin).
+ *
+ * Before: a collection under way is waited for (inside a gate, for it may want to stop this thread; not for ever), then every lock is taken in the order of
+ * lock.def, so that the child finds nothing half done. After, in the child: only this thread is left, there is no collector and no stop, the other threads'
+ * caches go back to the heap.
+ *
+ * A child made by raw clone or _Fork notices on its first slow path that it is one (core/os/process.h) and repairs what it can: the locks are opened, other
+ * threads' caches are abandoned.
+ *
+ * A vfork child runs on its parent's thread record: the gate and the tables of signals are left alone there. clone() with CLONE_VM that is neither a thread
+ * nor a vfork makes a process that nobody can stop: no verdict from then on.
+ */
+#include "core/alloc/alloc.h"
+#include "core/base/atomic.h"
+#include "core/base/option.h"
+#include "core/gc/cycle.h"
+#include "core/gc/probation.h"
+#include "core/gc/thread.h"
+#include "core/gc/world.h"
+#include "core/heap/central.h"
+#include "core/heap/heap.h"
+#include "core/heap/meta.h"
+#include "core/heap/page_heap.h"
+#include "core/heap/thread_cache.h"
+#include "core/os/clock.h"
+#include "core/os/lock.h"
+#include "core/os/proc.h"
+#include "core/os/process.h"
+#include "core/profile/module.h"
+#include "core/profile/stack_table.h"
+#include "core/profile/stats_page.h"
+#include "preload/collector.h"
+#include "preload/jump.h"
+#include "preload/real.h"
+#include "preload/signals.h"
+#include "scanners/kernel_held.h"
+
+#define CYCLE_WAIT_NS (500 * NS_PER_MS)
+
+/* Used by the thread that forks, between prepare and the end; guarded by the locks it holds. */
+static struct {
+	struct signal_guard guard;
+	bool has_cycle_lock;
+} forking;
+
+/* Single locks in the order of lock.def; central_lock_all() stands between KERNEL_HELD .. PROFILE and PAGE_HEAP. */
+static struct lock *(*const locks_before_central[])(void) = { threads_lock, signals_lock, modules_lock, held_lock, stack_table_lock };
+static struct lock *(*const locks_after_central[])(void) = { page_heap_lock, thread_cache_lock, meta_lock };
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+/* The collector may stop this thread while it waits. */
+static bool wait_for_cycle(void)
+{
+	struct gate_frame frame = { .thread = 0 };
+	bool is_taken;
+
+	add_seq(&cycle_forks_waiting, 1);
+	gate_publish(&frame);
+	gate_enter(&frame);
+	is_taken = lock_acquire_timeout(cycle_lock(), CYCLE_WAIT_NS);
+	gate_leave(&frame);
+	sub_seq(&cycle_forks_waiting, 1);
+	return is_taken;
+}
+
+static void before(void)
+{
+	struct signal_guard guard;
+	bool has_cycle_lock;
+
+	signals_block(&guard);
+	has_cycle_lock = wait_for_cycle();
+	for (size_t i = 0; i < COUNT_OF(locks_before_central); i++)
+		lock_acquire(locks_before_central[i]());
+	central_lock_all();
+	for (size_t i = 0; i < COUNT_OF(locks_after_central); i++)
+		lock_acquire(locks_after_central[i]());
+	forking.guard = guard;
+	forking.has_cycle_lock = has_cycle_lock;
+	lock_fork_begin();
+}
+
+static void after_in_parent(void)
+{
+	struct signal_guard guard = forking.guard;
+
+	lock_fork_end();
+	for (size_t i = COUNT_OF(locks_after_central); i > 0; i--)
+		lock_release(locks_after_central[i - 1]());
+	central_unlock_all();
+	for (size_t i = COUNT_OF(locks_before_central); i > 0; i--)
+		lock_release(locks_before_central[i - 1]());
+	if (forking.has_cycle_lock)
+		lock_release(cycle_lock());
+	signals_restore(&guard);
+}
+
+static void open_locks(void)
+{
+	lock_fork_end();
+	lock_reset(cycle_lock());
+	for (size_t i = 0; i < COUNT_OF(locks_before_central); i++)
+		lock_reset(locks_before_central[i]());
+	central_reset_locks();
+	for (size_t i = 0; i < COUNT_OF(locks_after_central); i++)
+		lock_reset(locks_after_central[i]());
+}
+
+/* In the child, signals blocked. The heap first: thread caches are flushed into it. */
+static void repair(bool is_clean, bool can_walk)
+{
+	open_locks();
+	cycle_forks_waiting = 0;
+	world_fork_child();
+	proc_forget();
+	if (can_walk)
+		heap_fork_child();
+	cycle_fork_child();
+	collector_fork_child();
+	threads_fork_child(is_clean);
+	modules_after_fork();
+	stack_table_after_fork();
+	held_after_fork();
+	probation_after_fork();
+	stats_after_fork_in_child();
+}
+
+/* Part of the heap is lost: what is there can be used, new memory can be had, nothing is taken back. */
+static void live_without_collector(void)
+{
+	collector_forbid();
+	options.free = FREE_IGNORE;
+	alloc_apply_options();
+}
+
+static void after_in_child(void)
+{
+	struct signal_guard guard = forking.guard;
+
+	process_note();
+	repair(true, true);
+	signals_restore(&guard);
+}
+
+static void on_unknown_child(void)
+{
+	struct signal_guard guard;
+	bool can_walk;
+
+	signals_block(&guard);
+	can_walk = page_heap_repair();
+	central_repair(can_walk);
+	repair(false, can_walk);
+	if (!can_walk)
+		live_without_collector();
+	signals_restore(&guard);
+}
+
+void thread_first_hook(void)
+{
+	process_child_hook = on_unknown_child;
+	process_note();
+	pthread_atfork(before, after_in_parent, after_in_child);
+}
+
+/* ---- children that share the memory ---- */
+
+static void note_vfork(void)
+{
+	struct thread *thread = thread_current;
+
+	if (thread)
+		store_relaxed(&thread->is_in_vfork, 1);
+}
+
+void *jump_vfork(void)
+{
+	note_vfork();
+	return (void *)&REAL(vfork);
+}
+
+void *jump_clone(int flags)
+{
+	if ((flags & CLONE_VM) != 0 && (flags & CLONE_VFORK) != 0)
+		note_vfork();
+	else if ((flags & CLONE_VM) != 0 && (flags & CLONE_THREAD) == 0)
+		world_note_foreign_task();
+	return (void *)&REAL(clone);
+}

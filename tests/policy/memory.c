@@ -1,0 +1,128 @@
+/*
+ * How much memory a process takes that leaks, and what it gives back. In the suite 40 MiB/s are leaked for 6 s, which a busy machine can follow; with
+ * POLICY_SECONDS=20 it is the full measure: 2 GiB in that time.
+ */
+#include "tests/harness/test.h"
+#include "tests/policy/child.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { FULL_BYTES_PER_SECOND = 107374182, BYTES_PER_SECOND = 40 << 20, RING = 256 };
+
+static double leak_seconds(void)
+{
+	const char *text = getenv("POLICY_SECONDS");
+
+	return text ? atof(text) : 6;
+}
+
+static double leak_rate(void)
+{
+	return getenv("POLICY_SECONDS") ? FULL_BYTES_PER_SECOND : BYTES_PER_SECOND;
+}
+
+static char *volatile recent[RING];
+
+/* One site per size, as programs leak: from 64 bytes to 64 KiB. The last few blocks are still named. */
+static void leak(void)
+{
+	double start = seconds_now(), elapsed;
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0; (elapsed = seconds_now() - start) < leak_seconds(); i++) {
+		size_t size = 64u << (i % 11);
+		char *block = malloc(size);
+
+		CHECK_NOT_NULL(block);
+		memset(block, 1, size);
+		recent[i % RING] = block;
+		bytes += size;
+		while ((double)bytes > (seconds_now() - start) * leak_rate())
+			usleep(1000);
+	}
+	CHECK_GT((double)bytes, leak_seconds() * leak_rate() * 0.8);
+}
+
+/* 300 MiB come and go; within 10 s their pages are the kernel's again, though the program does nothing more. */
+static void give_back(void)
+{
+	enum { COUNT = 3000, BYTES = 100 << 10 };
+	static char *blocks[COUNT];
+	double start;
+	long peak;
+
+	for (int i = 0; i < COUNT; i++) {
+		blocks[i] = malloc(i % 2 ? BYTES : 1000);
+		memset(blocks[i], 1, i % 2 ? BYTES : 1000);
+	}
+	peak = resident_kib();
+	CHECK_GT(peak, 140 << 10);
+	for (int i = 0; i < COUNT; i++) {
+		free(blocks[i]);
+		blocks[i] = 0;
+	}
+	start = seconds_now();
+	while (resident_kib() > 60 << 10) {
+		CHECK_MSG(seconds_now() - start < 12, "%ld MiB of %ld are still resident after %.1f s", resident_kib() >> 10, peak >> 10,
+			  seconds_now() - start);
+		usleep(100000);
+	}
+	dprintf(STDOUT_FILENO, "after %.1f s: %ld MiB\n", seconds_now() - start, resident_kib() >> 10);
+}
+
+TEST(play_a_role, .limit_seconds = 600)
+{
+	const char *role = getenv("POLICY_ROLE");
+
+	if (!role)
+		return;
+	if (strcmp(role, "leak") == 0)
+		leak();
+	else
+		give_back();
+}
+
+TEST(what_leaks_fast_is_taken_back, .limit_seconds = 120)
+{
+	struct outcome outcome = play("leak", "probation_cycles=1:probation_ms=1000:probation_bytes=0", 0);
+
+	CHECK_MSG(outcome.peak_kib < (getenv("POLICY_SECONDS") ? 200 : 120) << 10, "peak %ld MiB", outcome.peak_kib >> 10);
+	CHECK_GT(figure(&outcome, "reclaimed_bytes"), (uint64_t)(leak_seconds() * leak_rate() / 4));
+}
+
+TEST(pages_go_back_to_the_kernel, .limit_seconds = 120)
+{
+	play("give_back", "", 0);
+	play("give_back", "free=trust", 0);
+	play("give_back", "mode=fast", 0);
+}
+
+/* scripts/soak: MEMORY_LEAK_MINUTES; half of it is warming up. */
+TEST(a_slow_leak_stays_flat, .limit_seconds = 3600)
+{
+	const char *text = getenv("MEMORY_LEAK_MINUTES");
+	double minutes = text ? atof(text) : 0, start = seconds_now(), elapsed;
+	long low = 0, high = 0;
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0; (elapsed = seconds_now() - start) < minutes * 60; i++) {
+		size_t size = 64u << (i % 11);
+
+		recent[i % RING] = malloc(size);
+		memset(recent[i % RING], 1, size);
+		bytes += size;
+		while ((double)bytes > (seconds_now() - start) * (5 << 20))
+			usleep(1000);
+		if (elapsed > minutes * 60 - 60) {
+			long now = resident_kib();
+
+			low = low == 0 || now < low ? now : low;
+			high = now > high ? now : high;
+		}
+	}
+	dprintf(STDOUT_FILENO, "%lu MiB leaked; in the last minute %ld to %ld MiB resident\n", bytes >> 20, low >> 10, high >> 10);
+	CHECK_LE(high - low, (high + low) / 2 * 2 / 5);
+}

@@ -1,0 +1,697 @@
+/*
+ * The census of EINTR: a thread in each call that signal(7) says is never restarted (and in many others) through a thousand collections. No call may be
+ * interrupted, and no time-out may come early or more than 5 % late on average.
+ *
+ * Twice: with threads held at their gates, and with a handler installed behind the library's back, which makes it signal every thread; then the wrappers
+ * repeat the calls.
+ */
+#include "tests/harness/test.h"
+
+#include "preload/gasket.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <mqueue.h>
+#include <poll.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/ipc.h>
+#include <sys/msg.h>
+#include <sys/select.h>
+#include <sys/sem.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { SPAN_MS = 200, STOPS = 1000, CALLS_MAX = 64 };
+
+/* One kind of call: run() makes it once and returns its errno (0: success). */
+struct call {
+	const char *name;
+	int (*run)(void);
+	int expected;	 /* errno of a call that timed out */
+	bool is_endless; /* returns only at the end, woken by release() */
+	pthread_t thread;
+	unsigned long made, interrupted, wrong;
+	double lateness; /* sum, ms */
+	double earliest;
+};
+
+static volatile int is_over;
+
+static double now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec * 1000 + (double)now.tv_nsec / 1e6;
+}
+
+static struct timespec deadline(clockid_t clock)
+{
+	struct timespec at;
+
+	clock_gettime(clock, &at);
+	at.tv_nsec += SPAN_MS * 1000000L;
+	if (at.tv_nsec >= 1000000000L) {
+		at.tv_sec++;
+		at.tv_nsec -= 1000000000L;
+	}
+	return at;
+}
+
+static const struct timespec span = { 0, SPAN_MS * 1000000L };
+
+static int result_of(long result)
+{
+	return result < 0 ? errno : 0;
+}
+
+/* ---- with a time-out ---- */
+
+static int empty_epoll(void)
+{
+	static _Thread_local int epoll = -1;
+
+	if (epoll < 0)
+		epoll = epoll_create1(0);
+	return epoll;
+}
+
+static int run_epoll_wait(void)
+{
+	struct epoll_event event;
+
+	return result_of(epoll_wait(empty_epoll(), &event, 1, SPAN_MS));
+}
+
+static int run_epoll_pwait(void)
+{
+	struct epoll_event event;
+	sigset_t mask;
+
+	sigfillset(&mask);
+	return result_of(epoll_pwait(empty_epoll(), &event, 1, SPAN_MS, &mask));
+}
+
+static int run_epoll_pwait2(void)
+{
+	struct epoll_event event;
+
+	return result_of(epoll_pwait2(empty_epoll(), &event, 1, &span, NULL));
+}
+
+static int run_poll(void)
+{
+	return result_of(poll(NULL, 0, SPAN_MS));
+}
+
+static int run_ppoll(void)
+{
+	sigset_t mask;
+
+	sigfillset(&mask);
+	return result_of(ppoll(NULL, 0, &span, &mask));
+}
+
+static int run_select(void)
+{
+	struct timeval timeout = { 0, SPAN_MS * 1000 };
+
+	return result_of(select(0, NULL, NULL, NULL, &timeout));
+}
+
+static int run_pselect(void)
+{
+	sigset_t mask;
+
+	sigemptyset(&mask);
+	return result_of(pselect(0, NULL, NULL, NULL, &span, &mask));
+}
+
+static int run_nanosleep(void)
+{
+	return result_of(nanosleep(&span, NULL));
+}
+
+static int run_clock_nanosleep(void)
+{
+	return clock_nanosleep(CLOCK_MONOTONIC, 0, &span, NULL);
+}
+
+static int run_clock_nanosleep_until(void)
+{
+	struct timespec at = deadline(CLOCK_MONOTONIC);
+
+	return clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL);
+}
+
+static int run_usleep(void)
+{
+	return result_of(usleep(SPAN_MS * 1000));
+}
+
+static int run_sigtimedwait(void)
+{
+	sigset_t set;
+	siginfo_t info;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	return result_of(sigtimedwait(&set, &info, &span));
+}
+
+static int run_sem_timedwait(void)
+{
+	struct timespec at = deadline(CLOCK_REALTIME);
+	sem_t semaphore;
+
+	sem_init(&semaphore, 0, 0);
+	return result_of(sem_timedwait(&semaphore, &at));
+}
+
+static int run_sem_clockwait(void)
+{
+	struct timespec at = deadline(CLOCK_MONOTONIC);
+	sem_t semaphore;
+
+	sem_init(&semaphore, 0, 0);
+	return result_of(sem_clockwait(&semaphore, CLOCK_MONOTONIC, &at));
+}
+
+static int run_cond_timedwait(void)
+{
+	pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+	pthread_cond_t condition = PTHREAD_COND_INITIALIZER;
+	struct timespec at = deadline(CLOCK_REALTIME);
+	int error;
+
+	pthread_mutex_lock(&mutex);
+	error = pthread_cond_timedwait(&condition, &mutex, &at);
+	pthread_mutex_unlock(&mutex);
+	return error;
+}
+
+static int run_cond_clockwait(void)
+{
+	pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+	pthread_cond_t condition = PTHREAD_COND_INITIALIZER;
+	struct timespec at = deadline(CLOCK_MONOTONIC);
+	int error;
+
+	pthread_mutex_lock(&mutex);
+	error = pthread_cond_clockwait(&condition, &mutex, CLOCK_MONOTONIC, &at);
+	pthread_mutex_unlock(&mutex);
+	return error;
+}
+
+static int run_semtimedop(void)
+{
+	static int set = -1;
+	struct sembuf take = { 0, -1, 0 };
+
+	if (set < 0)
+		set = semget(IPC_PRIVATE, 1, 0600);
+	if (is_over)
+		return semctl(set, 0, IPC_RMID), EAGAIN;
+	return result_of(semtimedop(set, &take, 1, &span));
+}
+
+static int run_mq_timedreceive(void)
+{
+	static mqd_t queue = -1;
+	struct timespec at = deadline(CLOCK_REALTIME);
+	struct mq_attr attributes = { .mq_maxmsg = 1, .mq_msgsize = 8 };
+	char message[8];
+
+	if (queue == -1) {
+		char name[64];
+
+		snprintf(name, sizeof(name), "/gasket-%d", getpid());
+		queue = mq_open(name, O_RDWR | O_CREAT, 0600, &attributes);
+		mq_unlink(name);
+		if (queue == -1)
+			return usleep(SPAN_MS * 1000), ETIMEDOUT; /* no message queues here */
+	}
+	return result_of(mq_timedreceive(queue, message, sizeof(message), NULL, &at));
+}
+
+static int timed_socket(void)
+{
+	static _Thread_local int pair[2] = { -1, -1 };
+	struct timeval timeout = { 0, SPAN_MS * 1000 };
+
+	if (pair[0] < 0) {
+		CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+		CHECK_EQ(setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)), 0);
+	}
+	return pair[0];
+}
+
+static int run_recv(void)
+{
+	char byte;
+
+	return result_of(recv(timed_socket(), &byte, 1, 0));
+}
+
+static int run_recvfrom(void)
+{
+	char byte;
+
+	return result_of(recvfrom(timed_socket(), &byte, 1, 0, NULL, NULL));
+}
+
+static int run_recvmsg(void)
+{
+	char byte;
+	struct iovec vector = { &byte, 1 };
+	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
+
+	return result_of(recvmsg(timed_socket(), &message, 0));
+}
+
+static int run_recvmmsg(void)
+{
+	char byte;
+	struct iovec vector = { &byte, 1 };
+	struct mmsghdr message = { .msg_hdr = { .msg_iov = &vector, .msg_iovlen = 1 } };
+
+	return result_of(recvmmsg(timed_socket(), &message, 1, 0, NULL));
+}
+
+static int run_read_socket(void)
+{
+	char byte;
+
+	return result_of(read(timed_socket(), &byte, 1));
+}
+
+static int run_accept(void)
+{
+	static int listener = -1;
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct timeval timeout = { 0, SPAN_MS * 1000 };
+
+	if (listener < 0) {
+		listener = socket(AF_UNIX, SOCK_STREAM, 0);
+		CHECK_EQ(bind(listener, (struct sockaddr *)&address, sizeof(sa_family_t)), 0); /* a name of the kernel's choice */
+		CHECK_EQ(listen(listener, 1), 0);
+		CHECK_EQ(setsockopt(listener, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)), 0);
+	}
+	return result_of(accept(listener, NULL, NULL));
+}
+
+static int run_futex(void)
+{
+	static int word;
+
+	return result_of(syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, &span, NULL, 0));
+}
+
+static int run_raw_poll(void)
+{
+	return result_of(syscall(SYS_poll, NULL, 0, SPAN_MS));
+}
+
+static int run_raw_epoll(void)
+{
+	struct epoll_event event;
+
+	return result_of(syscall(SYS_epoll_wait, empty_epoll(), &event, 1, SPAN_MS));
+}
+
+static int run_io_getevents(void)
+{
+	static unsigned long context;
+	char events[32];
+
+	if (context == 0 && syscall(SYS_io_setup, 1, &context) != 0)
+		return usleep(SPAN_MS * 1000), 0;
+	return result_of(syscall(SYS_io_getevents, context, 1, 1, events, &span));
+}
+
+/* ---- without ---- */
+
+static int pipe_ends[2], full_pair[2], queue_id, locked_file, record_file;
+static sem_t never;
+static char fifo[64], lock_name[64];
+static pid_t child, lock_holder;
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t condition = PTHREAD_COND_INITIALIZER;
+static pthread_t joined;
+
+static int run_read(void)
+{
+	char byte;
+
+	return result_of(read(pipe_ends[0], &byte, 1));
+}
+
+static int run_send(void)
+{
+	static char large[1 << 20];
+
+	return result_of(send(full_pair[0], large, sizeof(large), MSG_NOSIGNAL));
+}
+
+static int run_sem_wait(void)
+{
+	return result_of(sem_wait(&never));
+}
+
+static int run_cond_wait(void)
+{
+	pthread_mutex_lock(&mutex);
+	while (!is_over)
+		pthread_cond_wait(&condition, &mutex);
+	pthread_mutex_unlock(&mutex);
+	return 0;
+}
+
+static int run_msgrcv(void)
+{
+	struct {
+		long type;
+		char text[8];
+	} message;
+
+	return result_of(msgrcv(queue_id, &message, sizeof(message.text), 0, 0));
+}
+
+static int run_pause(void)
+{
+	return result_of(pause());
+}
+
+static int run_sigsuspend(void)
+{
+	sigset_t mask;
+
+	sigfillset(&mask);
+	sigdelset(&mask, SIGUSR2);
+	return result_of(sigsuspend(&mask));
+}
+
+static int run_sigwait(void)
+{
+	sigset_t set;
+	int number;
+
+	sigfillset(&set);
+	sigdelset(&set, SIGUSR2);
+	do
+		if (sigwait(&set, &number) != 0)
+			return EINTR;
+	while (number != SIGTERM);
+	return 0;
+}
+
+static int run_sigwaitinfo(void)
+{
+	sigset_t set;
+	siginfo_t info;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	return result_of(sigwaitinfo(&set, &info));
+}
+
+static int run_waitpid(void)
+{
+	int status;
+
+	return result_of(waitpid(child, &status, 0));
+}
+
+static int run_waitid(void)
+{
+	siginfo_t info;
+
+	return result_of(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT));
+}
+
+static int run_flock(void)
+{
+	int fd = open(lock_name, O_RDWR);
+
+	return result_of(flock(fd, LOCK_EX));
+}
+
+static int run_fcntl(void)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1 };
+
+	return result_of(fcntl(record_file, F_SETLKW, &lock));
+}
+
+static int run_open_fifo(void)
+{
+	return result_of(open(fifo, O_RDONLY));
+}
+
+static int run_join(void)
+{
+	return pthread_join(joined, NULL);
+}
+
+static struct call calls[] = {
+	{ "epoll_wait", run_epoll_wait, .expected = 0 },
+	{ "epoll_pwait", run_epoll_pwait, .expected = 0 },
+	{ "epoll_pwait2", run_epoll_pwait2, .expected = 0 },
+	{ "poll", run_poll, .expected = 0 },
+	{ "ppoll", run_ppoll, .expected = 0 },
+	{ "select", run_select, .expected = 0 },
+	{ "pselect", run_pselect, .expected = 0 },
+	{ "nanosleep", run_nanosleep, .expected = 0 },
+	{ "clock_nanosleep", run_clock_nanosleep, .expected = 0 },
+	{ "clock_nanosleep until", run_clock_nanosleep_until, .expected = 0 },
+	{ "usleep", run_usleep, .expected = 0 },
+	{ "sigtimedwait", run_sigtimedwait, .expected = EAGAIN },
+	{ "sem_timedwait", run_sem_timedwait, .expected = ETIMEDOUT },
+	{ "sem_clockwait", run_sem_clockwait, .expected = ETIMEDOUT },
+	{ "pthread_cond_timedwait", run_cond_timedwait, .expected = ETIMEDOUT },
+	{ "pthread_cond_clockwait", run_cond_clockwait, .expected = ETIMEDOUT },
+	{ "semtimedop", run_semtimedop, .expected = EAGAIN },
+	{ "mq_timedreceive", run_mq_timedreceive, .expected = ETIMEDOUT },
+	{ "recv", run_recv, .expected = EAGAIN },
+	{ "recvfrom", run_recvfrom, .expected = EAGAIN },
+	{ "recvmsg", run_recvmsg, .expected = EAGAIN },
+	{ "recvmmsg", run_recvmmsg, .expected = EAGAIN },
+	{ "read of a socket", run_read_socket, .expected = EAGAIN },
+	{ "accept", run_accept, .expected = EAGAIN },
+	{ "futex by syscall", run_futex, .expected = ETIMEDOUT },
+	{ "poll by syscall", run_raw_poll, .expected = 0 },
+	{ "epoll_wait by syscall", run_raw_epoll, .expected = 0 },
+	{ "io_getevents by syscall", run_io_getevents, .expected = 0 },
+	{ "read", run_read, .is_endless = true },
+	{ "send", run_send, .is_endless = true },
+	{ "sem_wait", run_sem_wait, .is_endless = true },
+	{ "pthread_cond_wait", run_cond_wait, .is_endless = true },
+	{ "msgrcv", run_msgrcv, .is_endless = true },
+	{ "pause", run_pause, .is_endless = true, .expected = EINTR },
+	{ "sigsuspend", run_sigsuspend, .is_endless = true, .expected = EINTR },
+	{ "sigwait", run_sigwait, .is_endless = true },
+	{ "sigwaitinfo", run_sigwaitinfo, .is_endless = true },
+	{ "waitpid", run_waitpid, .is_endless = true },
+	{ "waitid", run_waitid, .is_endless = true },
+	{ "flock", run_flock, .is_endless = true },
+	{ "fcntl", run_fcntl, .is_endless = true },
+	{ "open of a fifo", run_open_fifo, .is_endless = true },
+	{ "pthread_join", run_join, .is_endless = true },
+};
+
+enum { CALLS = sizeof(calls) / sizeof(calls[0]) };
+
+static void *run_call(void *argument)
+{
+	struct call *call = argument;
+	sigset_t mask;
+
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGUSR1);
+	sigaddset(&mask, SIGTERM);
+	pthread_sigmask(SIG_BLOCK, &mask, NULL);
+	call->earliest = 1e9;
+	do {
+		double start = now_ms(), took;
+		int error = call->run();
+
+		took = now_ms() - start - SPAN_MS;
+		if (is_over && !call->is_endless)
+			break;
+		call->made++;
+		call->interrupted += error == EINTR && !is_over;
+		call->wrong += error != call->expected && error != EINTR && !is_over;
+		call->lateness += took;
+		if (took < call->earliest)
+			call->earliest = took;
+	} while (!is_over);
+	return NULL;
+}
+
+static void *wait_for_end(void *argument)
+{
+	while (!is_over)
+		usleep(10000);
+	return argument;
+}
+
+static void on_signal(int number)
+{
+	(void)number;
+}
+
+static pid_t fork_waiter(int fd)
+{
+	int gate[2];
+	pid_t pid;
+	char byte;
+
+	CHECK_EQ(pipe(gate), 0);
+	pid = fork();
+	if (pid == 0) {
+		if (fd >= 0) {
+			struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1 };
+
+			fcntl(fd, F_SETLK, &lock);
+			flock(fd, LOCK_EX);
+		}
+		if (write(gate[1], "x", 1) != 1)
+			_exit(1);
+		pause();
+		_exit(0);
+	}
+	CHECK_EQ(read(gate[0], &byte, 1), 1);
+	close(gate[0]);
+	close(gate[1]);
+	return pid;
+}
+
+static void prepare(void)
+{
+	struct sigaction action = { .sa_handler = on_signal };
+	char filler[4096] = "";
+
+	sigaction(SIGUSR2, &action, NULL);
+	CHECK_EQ(pipe(pipe_ends), 0);
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, full_pair), 0);
+	while (send(full_pair[0], filler, sizeof(filler), MSG_DONTWAIT) > 0)
+		;
+	sem_init(&never, 0, 0);
+	queue_id = msgget(IPC_PRIVATE, 0600);
+	snprintf(fifo, sizeof(fifo), "/tmp/gasket-fifo-%d", getpid());
+	snprintf(lock_name, sizeof(lock_name), "/tmp/gasket-lock-%d", getpid());
+	CHECK_EQ(mkfifo(fifo, 0600), 0);
+	record_file = open(lock_name, O_RDWR | O_CREAT, 0600);
+	locked_file = open(lock_name, O_RDWR);
+	lock_holder = fork_waiter(locked_file);
+	close(locked_file); // or this process would hold the lock too
+	child = fork_waiter(-1);
+	CHECK_EQ(pthread_create(&joined, NULL, wait_for_end, NULL), 0);
+}
+
+/* Ends every endless call. */
+static void release(void)
+{
+	struct {
+		long type;
+		char text[8];
+	} message = { 1, "" };
+
+	is_over = 1;
+	CHECK_EQ(write(pipe_ends[1], "x", 1), 1);
+	sem_post(&never);
+	pthread_mutex_lock(&mutex);
+	pthread_cond_broadcast(&condition);
+	pthread_mutex_unlock(&mutex);
+	msgsnd(queue_id, &message, sizeof(message.text), 0);
+	kill(child, SIGKILL);
+	kill(lock_holder, SIGKILL);
+	close(open(fifo, O_WRONLY));
+	for (size_t i = 0; i < CALLS; i++) {
+		if (calls[i].run == run_pause || calls[i].run == run_sigsuspend)
+			pthread_kill(calls[i].thread, SIGUSR2);
+		if (calls[i].run == run_sigwait || calls[i].run == run_sigwaitinfo)
+			pthread_kill(calls[i].thread, SIGTERM);
+	}
+	shutdown(full_pair[0], SHUT_RDWR);
+}
+
+static unsigned long collect(int stops)
+{
+	unsigned long verdicts = 0;
+
+	for (int i = 0; i < stops; i++)
+		verdicts += gasket_collect() == 1;
+	return verdicts;
+}
+
+/* `late_share` of the time-out is the most a call may be late. */
+static void census(unsigned long verdicts_least, double late_share)
+{
+	unsigned long verdicts, made = 0;
+
+	prepare();
+	for (size_t i = 0; i < CALLS; i++)
+		CHECK_EQ(pthread_create(&calls[i].thread, NULL, run_call, &calls[i]), 0);
+	usleep(100000);
+	verdicts = collect(STOPS);
+	release();
+	for (size_t i = 0; i < CALLS; i++)
+		pthread_join(calls[i].thread, NULL);
+	waitpid(lock_holder, NULL, 0);
+	unlink(fifo);
+	unlink(lock_name);
+	msgctl(queue_id, IPC_RMID, NULL);
+	for (size_t i = 0; i < CALLS; i++) {
+		struct call *call = &calls[i];
+		double late = call->made ? call->lateness / (double)call->made : 0;
+
+		made += call->made;
+		CHECK_MSG(call->interrupted == 0, "%s: %lu of %lu were interrupted", call->name, call->interrupted, call->made);
+		CHECK_MSG(call->wrong == 0, "%s: %lu of %lu ended wrongly", call->name, call->wrong, call->made);
+		if (call->is_endless)
+			continue;
+		CHECK_MSG(call->made > 0, "%s: never ended", call->name);
+		/* two clocks, and ticks of 4 ms for some time-outs */
+		CHECK_MSG(call->earliest > -5, "%s: %.2f ms early", call->name, -call->earliest);
+		CHECK_MSG(late < SPAN_MS * late_share, "%s: %.2f ms late on average", call->name, late);
+	}
+	CHECK_MSG(verdicts >= verdicts_least, "%lu of %d stops gave a verdict", verdicts, STOPS);
+	/* how many fit into the stops depends on how fast the stops are */
+	CHECK_GT(made, 2ul * CALLS);
+}
+
+TEST(gated_calls_are_not_interrupted, .limit_seconds = 90)
+{
+	census(STOPS * 9 / 10, 0.05);
+}
+
+/* Here a socket's time-out counts from the first interruption, and 40 threads wake up for every stop. As the kernel takes it. */
+struct raw_action {
+	void (*handler)(int);
+	unsigned long flags;
+	void (*restorer)(void);
+	unsigned long mask;
+};
+
+TEST(signalled_calls_are_repeated, .limit_seconds = 90)
+{
+	struct raw_action action = { .handler = on_signal };
+
+	CHECK_EQ(syscall(SYS_rt_sigaction, SIGURG, &action, NULL, 8), 0);
+	census(STOPS / 2, 1);
+}

@@ -1,0 +1,350 @@
+/*
+ * Children of every kind, from a process whose threads allocate while collections run back to back: none may hang, none may hurt its parent.
+ */
+#include "tests/harness/test.h"
+
+#include "preload/gasket.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { THREADS = 64, CHILD_SECONDS = 10 };
+
+static volatile int is_over;
+static unsigned long verdicts;
+static pthread_t threads[THREADS], collecting;
+
+static void *allocate(void *argument)
+{
+	void *blocks[32] = { NULL };
+	unsigned random = (unsigned)(size_t)argument;
+
+	while (!is_over) {
+		random = random * 1103515245 + 12345;
+		free(blocks[random >> 27]);
+		blocks[random >> 27] = malloc((random >> 8) % 2000);
+		if (random % 256 == 0) /* what matters is to be inside malloc at the fork, not to fill memory */
+			usleep(1000);
+	}
+	for (int i = 0; i < 32; i++)
+		free(blocks[i]);
+	return NULL;
+}
+
+static void *collect(void *argument)
+{
+	while (!is_over)
+		verdicts += gasket_collect() == 1;
+	return argument;
+}
+
+static void start(int count)
+{
+	for (int i = 0; i < count; i++)
+		CHECK_EQ(pthread_create(&threads[i], NULL, allocate, (void *)(size_t)(i + 1)), 0);
+	CHECK_EQ(pthread_create(&collecting, NULL, collect, NULL), 0);
+}
+
+static void stop(int count)
+{
+	is_over = 1;
+	for (int i = 0; i < count; i++)
+		CHECK_EQ(pthread_join(threads[i], NULL), 0);
+	CHECK_EQ(pthread_join(collecting, NULL), 0);
+}
+
+/* 1 MiB in pieces of every size, written and read. Only async-signal-safe reporting: _exit. */
+static void work_in_child(void)
+{
+	static char *blocks[512];
+
+	alarm(CHILD_SECONDS);
+	for (size_t i = 0; i < 512; i++) {
+		size_t bytes = 16 + i * 8;
+
+		blocks[i] = malloc(bytes);
+		if (!blocks[i])
+			_exit(10);
+		memset(blocks[i], (int)i, bytes);
+	}
+	for (size_t i = 0; i < 512; i++) {
+		if (blocks[i][8] != (char)i)
+			_exit(11);
+		free(blocks[i]);
+	}
+}
+
+static void check_ended(pid_t child)
+{
+	int status;
+	pid_t waited = waitpid(child, &status, 0);
+
+	CHECK_EQ(waited, child);
+	CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 0, "a child ended with status 0x%x", status);
+}
+
+TEST(fork_while_threads_allocate, .limit_seconds = 100)
+{
+	int children = getenv("GASKET_TEST_FULL") ? 20000 : 20;
+
+	start(THREADS);
+	for (int i = 0; i < children; i++) {
+		pid_t child = fork();
+
+		if (child == 0) {
+			work_in_child();
+			_exit(0);
+		}
+		CHECK_GT(child, 0);
+		check_ended(child);
+	}
+	stop(THREADS);
+}
+
+static void *return_argument(void *argument)
+{
+	free(malloc(100));
+	return argument;
+}
+
+TEST(a_forked_child_collects_and_makes_threads, .limit_seconds = 60)
+{
+	start(4);
+	for (int i = 0; i < 20; i++) {
+		pid_t child = fork();
+
+		if (child == 0) {
+			pthread_t thread;
+			void *result;
+
+			alarm(CHILD_SECONDS);
+			if (gasket_collect() != 1)
+				_exit(2);
+			if (pthread_create(&thread, NULL, return_argument, &result) != 0 || pthread_join(thread, &result) != 0)
+				_exit(3);
+			if (gasket_collect() != 1)
+				_exit(4);
+			work_in_child();
+			_exit(0);
+		}
+		check_ended(child);
+	}
+	stop(4);
+	CHECK_GT(verdicts, 5ul);
+}
+
+TEST(a_double_forked_daemon_collects)
+{
+	pid_t child = fork();
+	int status;
+
+	if (child == 0) {
+		pid_t grandchild;
+
+		setsid();
+		grandchild = fork();
+		if (grandchild == 0) {
+			for (int fd = 3; fd < 100; fd++)
+				close(fd);
+			for (int i = 0; i < 5; i++)
+				if (gasket_collect() != 1)
+					_exit(2);
+			work_in_child();
+			_exit(0);
+		}
+		waitpid(grandchild, &status, 0);
+		_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 50);
+	}
+	check_ended(child);
+}
+
+/* Without libc's fork, hence without its handlers. */
+static pid_t raw_fork(void)
+{
+	return (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+}
+
+TEST(a_child_made_by_raw_clone_allocates, .limit_seconds = 60)
+{
+	start(8);
+	for (int i = 0; i < 60; i++) {
+		pid_t child = raw_fork();
+
+		if (child == 0) {
+			work_in_child();
+			_exit(0);
+		}
+		check_ended(child);
+	}
+	stop(8);
+}
+
+extern pid_t _Fork(void) __attribute__((weak));
+
+TEST(a_child_made_by__Fork_allocates, .limit_seconds = 60)
+{
+	if (!_Fork)
+		test_skip("this libc has no _Fork");
+	start(8);
+	for (int i = 0; i < 60; i++) {
+		pid_t child = _Fork();
+
+		if (child == 0) {
+			work_in_child();
+			_exit(0);
+		}
+		check_ended(child);
+	}
+	stop(8);
+}
+
+static void on_interrupt(int number)
+{
+	(void)number;
+}
+
+TEST(a_vfork_child_allocates_and_leaves_its_parent_alone, .limit_seconds = 60)
+{
+	struct sigaction action;
+
+	signal(SIGINT, on_interrupt);
+	start(4);
+	for (int i = 0; i < 300; i++) {
+		pid_t child = vfork();
+
+		if (child == 0) {
+			struct timespec moment = { 0, 1000 };
+			char *block = malloc(1000);
+
+			signal(SIGINT, SIG_DFL);
+			nanosleep(&moment, NULL);
+			free(block);
+			if (i % 2)
+				execl("/bin/true", "true", (char *)NULL);
+			_exit(0);
+		}
+		check_ended(child);
+	}
+	CHECK_EQ(sigaction(SIGINT, NULL, &action), 0);
+	CHECK_EQ((void *)action.sa_handler, (void *)on_interrupt);
+	CHECK_EQ(raise(SIGINT), 0); /* still the handler, not the end */
+	stop(4);
+	verdicts = 0;
+	CHECK_EQ(gasket_collect(), 1);
+}
+
+/* One that dies inside a blocking call, on its parent's thread record. */
+TEST(a_vfork_child_that_is_killed_while_it_waits)
+{
+	for (int i = 0; i < 20; i++) {
+		pid_t child = vfork();
+
+		if (child == 0) {
+			alarm(1);
+			signal(SIGALRM, SIG_DFL);
+			ualarm(20000, 0);
+			for (;;)
+				pause();
+		}
+		CHECK_EQ(waitpid(child, NULL, 0), child);
+		CHECK_EQ(gasket_collect(), 1);
+	}
+}
+
+static void *spawn(void *argument)
+{
+	extern char **environ;
+	char *arguments[] = { "true", NULL };
+
+	for (int i = 0; i < 25; i++) {
+		pid_t child;
+
+		CHECK_EQ(posix_spawn(&child, "/bin/true", NULL, NULL, arguments, environ), 0);
+		check_ended(child);
+	}
+	return argument;
+}
+
+TEST(posix_spawn_from_threads, .limit_seconds = 60)
+{
+	pthread_t spawning[8];
+
+	start(2);
+	for (int i = 0; i < 8; i++)
+		CHECK_EQ(pthread_create(&spawning[i], NULL, spawn, NULL), 0);
+	for (int i = 0; i < 8; i++)
+		CHECK_EQ(pthread_join(spawning[i], NULL), 0);
+	stop(2);
+	CHECK_GT(verdicts, 3ul);
+}
+
+/* A stop signal that is pending when the program is replaced would kill the new one. */
+TEST(exec_in_the_middle_of_collections, .limit_seconds = 100)
+{
+	for (int i = 0; i < 150; i++) {
+		pid_t child = fork();
+
+		if (child == 0) {
+			struct timespec moment = { 0, i * 20000 };
+
+			alarm(CHILD_SECONDS);
+			start(1);
+			nanosleep(&moment, NULL);
+			execl("/bin/true", "true", (char *)NULL);
+			_exit(9);
+		}
+		check_ended(child);
+	}
+}
+
+static int handler_steps;
+
+static void allocate_in_fork_handler(void)
+{
+	for (size_t i = 0; i < 2000; i++)
+		free(malloc(i * 3));
+	handler_steps++;
+}
+
+TEST(fork_handlers_allocate, .limit_seconds = 60)
+{
+	CHECK_EQ(pthread_atfork(allocate_in_fork_handler, allocate_in_fork_handler, allocate_in_fork_handler), 0);
+	start(8);
+	for (int i = 0; i < 50; i++) {
+		pid_t child = fork();
+
+		if (child == 0) {
+			work_in_child();
+			_exit(handler_steps == 2 * i + 2 ? 0 : 5);
+		}
+		check_ended(child);
+	}
+	stop(8);
+}
+
+TEST(popen_and_system_under_collections, .limit_seconds = 60)
+{
+	start(2);
+	for (int i = 0; i < 30; i++) {
+		char line[32] = "";
+		FILE *pipe = popen("echo text", "r");
+
+		CHECK_NOT_NULL(pipe);
+		CHECK_NOT_NULL(fgets(line, sizeof(line), pipe));
+		CHECK_STR_EQ(line, "text\n");
+		CHECK_EQ(pclose(pipe), 0);
+		CHECK_EQ(system("exit 3"), 3 << 8);
+	}
+	stop(2);
+	CHECK_GT(verdicts, 3ul);
+}

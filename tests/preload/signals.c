@@ -1,0 +1,491 @@
+/*
+ * The program's own use of signals goes on as if nobody else used any: its handlers, masks, storms of them over malloc, jumps out of them.
+ */
+#include "tests/harness/test.h"
+
+#include "preload/gasket.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static volatile int is_over, is_collecting;
+static volatile unsigned long handled;
+static volatile int may_jump; /* 1: now, 0: not now, -1: in no handler of this test */
+
+static void *collect_back_to_back(void *argument)
+{
+	unsigned long *ret_verdicts = argument;
+	sigset_t set;
+
+	if (may_jump >= 0) { /* a jump belongs on the main thread's stack */
+		sigemptyset(&set);
+		sigaddset(&set, SIGALRM);
+		pthread_sigmask(SIG_BLOCK, &set, NULL);
+	}
+	is_collecting = 1;
+	while (!is_over)
+		*ret_verdicts += gasket_collect() == 1;
+	return NULL;
+}
+
+static pthread_t collecting;
+static unsigned long verdicts;
+
+static void start_collecting(void)
+{
+	CHECK_EQ(pthread_create(&collecting, NULL, collect_back_to_back, &verdicts), 0);
+	while (!is_collecting)
+		usleep(1000);
+}
+
+static void stop_collecting(unsigned long least)
+{
+	is_over = 1;
+	CHECK_EQ(pthread_join(collecting, NULL), 0);
+	CHECK_MSG(verdicts >= least, "only %lu collections gave a verdict", verdicts);
+}
+
+static void count_signal(int number)
+{
+	(void)number;
+	handled++;
+}
+
+/* ---- dispositions ---- */
+
+static void check_same_action(int number, const struct sigaction *wanted)
+{
+	struct sigaction seen;
+
+	CHECK_EQ(sigaction(number, NULL, &seen), 0);
+	CHECK_EQ((void *)seen.sa_handler, (void *)wanted->sa_handler);
+	CHECK_EQ(seen.sa_flags & ~0x04000000, wanted->sa_flags);
+	CHECK_EQ(sigismember(&seen.sa_mask, SIGUSR2), sigismember(&wanted->sa_mask, SIGUSR2));
+}
+
+TEST(a_handler_for_every_signal)
+{
+	struct sigaction action = { .sa_handler = count_signal, .sa_flags = SA_NODEFER };
+	unsigned long expected = 0;
+
+	start_collecting();
+	usleep(50000);
+	sigemptyset(&action.sa_mask);
+	sigaddset(&action.sa_mask, SIGUSR2);
+	for (int number = 1; number <= 64; number++) {
+		int result = sigaction(number, &action, NULL);
+
+		CHECK_EQ(result == 0, number != SIGKILL && number != SIGSTOP && number != 32 && number != 33);
+	}
+	usleep(200000);
+	CHECK_EQ(handled, 0ul); /* nothing of ours reaches them */
+	for (int number = 1; number <= 64; number++) {
+		if (number == SIGKILL || number == SIGSTOP || number == 32 || number == 33)
+			continue;
+		check_same_action(number, &action);
+		CHECK_EQ(pthread_kill(pthread_self(), number), 0);
+		expected++;
+		for (int i = 0; i < 1000 && handled < expected; i++)
+			usleep(100);
+		CHECK_MSG(handled == expected, "signal %d: %lu of %lu arrived", number, handled, expected);
+	}
+	stop_collecting(10);
+}
+
+TEST(dispositions_are_told_as_they_were_set)
+{
+	struct sigaction action = { .sa_handler = count_signal, .sa_flags = SA_RESETHAND | SA_SIGINFO };
+
+	sigemptyset(&action.sa_mask);
+	CHECK_EQ(sigaction(SIGUSR1, &action, NULL), 0);
+	check_same_action(SIGUSR1, &action);
+	raise(SIGUSR1);
+	CHECK_EQ(handled, 1ul);
+	CHECK_EQ(sigaction(SIGUSR1, NULL, &action), 0);
+	CHECK_EQ((void *)action.sa_handler, (void *)SIG_DFL);
+	CHECK_EQ((void *)signal(SIGUSR1, count_signal), (void *)SIG_DFL);
+	CHECK_EQ((void *)signal(SIGUSR1, SIG_IGN), (void *)count_signal);
+	raise(SIGUSR1);
+	CHECK_EQ(handled, 1ul);
+	CHECK_EQ((void *)signal(SIGUSR1, SIG_DFL), (void *)SIG_IGN);
+	CHECK_EQ((void *)sigset(SIGUSR1, count_signal), (void *)SIG_DFL);
+	CHECK_EQ((void *)sigset(SIGUSR1, SIG_HOLD), (void *)count_signal);
+	raise(SIGUSR1);
+	CHECK_EQ(handled, 1ul);
+	CHECK_EQ((void *)sigset(SIGUSR1, count_signal), (void *)SIG_HOLD);
+	CHECK_EQ(handled, 2ul);
+	errno = 0;
+	CHECK_EQ((void *)signal(65, count_signal), (void *)SIG_ERR);
+	CHECK_EQ(errno, EINVAL);
+	errno = 0;
+	CHECK_EQ((void *)signal(SIGKILL, count_signal), (void *)SIG_ERR);
+	CHECK_EQ(errno, EINVAL);
+}
+
+static volatile int seen_code, seen_value;
+
+static void note_info(int number, siginfo_t *info, void *context)
+{
+	CHECK_EQ(info->si_signo, number);
+	CHECK_NOT_NULL(context);
+	seen_code = info->si_code;
+	seen_value = info->si_value.sival_int;
+	handled++;
+}
+
+TEST(siginfo_reaches_the_handler)
+{
+	struct sigaction action = { .sa_sigaction = note_info, .sa_flags = SA_SIGINFO };
+
+	CHECK_EQ(sigaction(SIGRTMIN, &action, NULL), 0);
+	CHECK_EQ(sigqueue(getpid(), SIGRTMIN, (union sigval){ .sival_int = 42 }), 0);
+	CHECK_EQ(handled, 1ul);
+	CHECK_EQ(seen_code, SI_QUEUE);
+	CHECK_EQ(seen_value, 42);
+}
+
+/* ---- masks ---- */
+
+TEST(masks_are_told_as_they_were_set)
+{
+	sigset_t all, seen;
+
+	sigfillset(&all);
+	CHECK_EQ(pthread_sigmask(SIG_BLOCK, &all, NULL), 0);
+	CHECK_EQ(pthread_sigmask(SIG_BLOCK, NULL, &seen), 0);
+	for (int number = 1; number <= 64; number++) {
+		if (number != SIGKILL && number != SIGSTOP && number != 32 && number != 33)
+			CHECK_MSG(sigismember(&seen, number) == 1, "signal %d is not blocked", number);
+	}
+	sigemptyset(&all);
+	CHECK_EQ(sigprocmask(SIG_SETMASK, &all, &seen), 0);
+	CHECK_EQ(sigismember(&seen, 62), 1);
+	CHECK_EQ(sigprocmask(SIG_SETMASK, NULL, &seen), 0);
+	CHECK_EQ(sigismember(&seen, 62), 0);
+}
+
+static void *sleep_with_all_blocked(void *argument)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, NULL);
+	while (!is_over)
+		handled++;
+	return argument;
+}
+
+TEST(a_thread_that_blocks_all_by_libc_is_stopped_all_the_same)
+{
+	pthread_t thread;
+
+	CHECK_EQ(pthread_create(&thread, NULL, sleep_with_all_blocked, NULL), 0);
+	start_collecting();
+	usleep(300000);
+	stop_collecting(20);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+}
+
+static void *spin_with_all_blocked(void *argument)
+{
+	unsigned long all = ~0ul;
+
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof(all));
+	handled = 1;
+	while (!is_over)
+		handled++;
+	return argument;
+}
+
+TEST(a_thread_that_blocks_all_by_the_kernel_costs_the_verdict_only)
+{
+	struct timespec start, end;
+	pthread_t thread;
+
+	CHECK_EQ(pthread_create(&thread, NULL, spin_with_all_blocked, NULL), 0);
+	while (!handled)
+		usleep(1000);
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	for (int i = 0; i < 5; i++)
+		CHECK_EQ(gasket_collect(), 0);
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	CHECK_LT(end.tv_sec - start.tv_sec, 8);
+	is_over = 1;
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK_EQ(gasket_collect(), 1);
+}
+
+TEST(a_program_may_wait_for_the_number_we_use)
+{
+	for (int number = 34; number <= 64; number++) {
+		struct timespec second = { 1, 0 };
+		sigset_t set;
+
+		gasket_collect();
+		sigemptyset(&set);
+		sigaddset(&set, number);
+		CHECK_EQ(sigprocmask(SIG_BLOCK, &set, NULL), 0);
+		CHECK_EQ(kill(getpid(), number), 0);
+		CHECK_MSG(sigtimedwait(&set, NULL, &second) == number, "signal %d was lost", number);
+		CHECK_EQ(sigprocmask(SIG_UNBLOCK, &set, NULL), 0);
+	}
+	CHECK_EQ(gasket_collect(), 1);
+}
+
+TEST(resetting_every_disposition_behind_our_back_does_no_harm)
+{
+	struct {
+		void *handler;
+		unsigned long flags;
+		void *restorer;
+		unsigned long mask;
+	} standard = { 0 };
+
+	CHECK_EQ(gasket_collect(), 1);
+	for (int number = 1; number <= 64; number++)
+		syscall(SYS_rt_sigaction, number, &standard, NULL, 8);
+	CHECK_EQ(gasket_collect(), 1);
+}
+
+/* ---- storms ---- */
+
+static void *volatile kept[64];
+
+static void allocate_in_handler(int number)
+{
+	void *block = malloc(24 + handled % 200);
+
+	(void)number;
+	memset(block, 0x5a, 24);
+	free(kept[handled % 64]);
+	kept[handled % 64] = block;
+	handled++;
+}
+
+/* A timer of 10 kHz in this thread. */
+static void start_storm(void (*handler)(int), int flags)
+{
+	struct sigaction action = { .sa_handler = handler, .sa_flags = flags };
+	struct itimerspec period = { { 0, 100000 }, { 0, 100000 } };
+	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM };
+	timer_t timer;
+
+	CHECK_EQ(sigaction(SIGALRM, &action, NULL), 0);
+	CHECK_EQ(timer_create(CLOCK_MONOTONIC, &event, &timer), 0);
+	CHECK_EQ(timer_settime(timer, 0, &period, NULL), 0);
+}
+
+/* Blocks know who they are: a slot handed out twice shows. */
+struct block {
+	struct block *self;
+	unsigned long size;
+	char rest[];
+};
+
+static struct block *make_block(unsigned random)
+{
+	unsigned long size = sizeof(struct block) + random % 500;
+	struct block *block = malloc(size);
+
+	memset(block, (int)(size & 0xff), size);
+	block->self = block;
+	block->size = size;
+	return block;
+}
+
+static void check_block(const struct block *block)
+{
+	CHECK_EQ((void *)block->self, (void *)block);
+	for (unsigned long i = 0; i < block->size - sizeof(*block); i++)
+		CHECK_EQ(block->rest[i], (char)(block->size & 0xff));
+}
+
+static void churn_blocks(struct block **blocks, unsigned count, unsigned steps, unsigned *random)
+{
+	for (unsigned i = 0; i < steps; i++) {
+		unsigned at;
+
+		*random = *random * 1103515245 + 12345;
+		at = (*random >> 8) % count;
+		if (blocks[at]) {
+			check_block(blocks[at]);
+			struct block *old = blocks[at];
+			blocks[at] = NULL;
+			free(old);
+		}
+		struct block *made = make_block(*random >> 16);
+		__atomic_signal_fence(__ATOMIC_SEQ_CST); /* a jump may come at any instruction */
+		blocks[at] = made;
+	}
+}
+
+static void storm(void)
+{
+	static struct block *blocks[2000];
+	unsigned random = 1;
+	time_t end = time(NULL) + 4;
+
+	start_collecting();
+	start_storm(allocate_in_handler, SA_RESTART);
+	while (time(NULL) < end)
+		churn_blocks(blocks, 2000, 1000, &random);
+	stop_collecting(20);
+	CHECK_GT(handled, 1000ul);
+}
+
+TEST(handlers_may_allocate_at_any_instruction, .limit_seconds = 30)
+{
+	may_jump = -1;
+	storm();
+}
+
+static sigjmp_buf back;
+
+static void allocate_and_jump(int number)
+{
+	allocate_in_handler(number);
+	if (may_jump)
+		siglongjmp(back, 1);
+}
+
+static struct block *jump_blocks[2000];
+
+/* What was being made or freed when the jump came is lost, as with any malloc; what was finished stays whole. */
+TEST(handlers_may_jump_out_of_malloc, .limit_seconds = 30)
+{
+	static volatile unsigned long jumps;
+	static unsigned random = 1;
+	static time_t end;
+
+	end = time(NULL) + 4;
+	start_collecting();
+	start_storm(allocate_and_jump, SA_RESTART);
+	if (sigsetjmp(back, 1) != 0)
+		jumps++;
+	while (time(NULL) < end) {
+		may_jump = 1;
+		churn_blocks(jump_blocks, 2000, 20, &random);
+		may_jump = 0;
+	}
+	may_jump = 0;
+	stop_collecting(20);
+	CHECK_GT(jumps, 1000ul);
+}
+
+TEST(handlers_on_an_alternate_stack_may_jump, .limit_seconds = 30)
+{
+	static volatile unsigned long jumps;
+	static unsigned random = 1;
+	static time_t end;
+	stack_t stack = { .ss_sp = malloc(65536), .ss_size = 65536 };
+
+	CHECK_EQ(sigaltstack(&stack, NULL), 0);
+	stack.ss_sp = NULL; /* only the kernel knows it now */
+	end = time(NULL) + 4;
+	start_collecting();
+	start_storm(allocate_and_jump, SA_RESTART | SA_ONSTACK);
+	if (sigsetjmp(back, 1) != 0)
+		jumps++;
+	while (time(NULL) < end) {
+		may_jump = 1;
+		churn_blocks(jump_blocks, 2000, 20, &random);
+		may_jump = 0;
+	}
+	may_jump = 0;
+	stop_collecting(20);
+	CHECK_GT(jumps, 1000ul);
+}
+
+/* A handler that interrupts a blocked call runs the program's code: the thread must not count as stopped meanwhile. */
+static void *volatile hidden_in_handler;
+
+static void work_in_handler(int number)
+{
+	char *block = malloc(100);
+
+	(void)number;
+	strcpy(block, "made in a handler");
+	for (int i = 0; i < 20; i++) {
+		char *copy = strdup(block);
+
+		CHECK_STR_EQ(copy, "made in a handler");
+		free(block);
+		block = copy;
+	}
+	free(block);
+	handled++;
+}
+
+static void *wait_blocked(void *argument)
+{
+	while (!is_over) {
+		struct timespec moment = { 0, 5000000 };
+
+		nanosleep(&moment, NULL);
+	}
+	return argument;
+}
+
+TEST(handlers_run_over_blocked_calls, .limit_seconds = 30)
+{
+	struct sigaction action = { .sa_handler = work_in_handler };
+	pthread_t threads[4];
+	unsigned long sent = 0;
+
+	CHECK_EQ(sigaction(SIGUSR1, &action, NULL), 0);
+	start_collecting();
+	for (int i = 0; i < 4; i++)
+		CHECK_EQ(pthread_create(&threads[i], NULL, wait_blocked, NULL), 0);
+	for (time_t end = time(NULL) + 3; time(NULL) < end; sent++) {
+		pthread_kill(threads[sent % 4], SIGUSR1);
+		usleep(200);
+	}
+	stop_collecting(20);
+	for (int i = 0; i < 4; i++)
+		CHECK_EQ(pthread_join(threads[i], NULL), 0);
+	CHECK_GT(handled, 1000ul);
+}
+
+static volatile int alarm_count;
+
+static void on_alarm(int number)
+{
+	(void)number;
+	alarm_count++;
+}
+
+TEST(a_handler_without_restart_interrupts_as_ever)
+{
+	struct sigaction action = { .sa_handler = on_alarm };
+	int ends[2];
+	char byte;
+
+	start_collecting();
+	CHECK_EQ(sigaction(SIGALRM, &action, NULL), 0);
+	CHECK_EQ(pipe(ends), 0);
+	for (int i = 0; i < 5; i++) {
+		struct itimerval once = { { 0, 0 }, { 0, 50000 } };
+
+		setitimer(ITIMER_REAL, &once, NULL);
+		errno = 0;
+		CHECK_EQ(read(ends[0], &byte, 1), -1);
+		CHECK_EQ(errno, EINTR);
+		setitimer(ITIMER_REAL, &once, NULL);
+		CHECK_EQ(usleep(1000000), -1);
+		CHECK_EQ(errno, EINTR);
+		setitimer(ITIMER_REAL, &once, NULL);
+		CHECK_EQ(sleep(3), 2u);
+	}
+	CHECK_EQ(alarm_count, 15);
+	stop_collecting(10);
+}

@@ -1,0 +1,440 @@
+/*
+ * Birth and death of threads: many, often, small, cancelled, with destructors that allocate, without main.
+ */
+#include "tests/harness/test.h"
+
+#include "preload/gasket.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <threads.h>
+#include <time.h>
+#include <unistd.h>
+
+static volatile int is_over;
+static unsigned long verdicts, attempts;
+static pthread_t collecting;
+
+static void *collect(void *argument)
+{
+	while (!is_over) {
+		verdicts += gasket_collect() == 1;
+		attempts++;
+	}
+	return argument;
+}
+
+static void start_collecting(void)
+{
+	CHECK_EQ(pthread_create(&collecting, NULL, collect, NULL), 0);
+}
+
+static void stop_collecting(unsigned long least)
+{
+	is_over = 1;
+	CHECK_EQ(pthread_join(collecting, NULL), 0);
+	CHECK_MSG(verdicts >= least, "%lu of %lu collections gave a verdict", verdicts, attempts);
+}
+
+static long resident_kib(void)
+{
+	char line[256];
+	long kib = -1;
+	FILE *status = fopen("/proc/self/status", "r");
+
+	while (fgets(line, sizeof(line), status))
+		sscanf(line, "VmRSS: %ld", &kib);
+	fclose(status);
+	return kib;
+}
+
+/* ---- many ---- */
+
+static sem_t may_end;
+
+static void *wait_for_leave(void *argument)
+{
+	void *block = malloc(100);
+
+	sem_wait(&may_end);
+	free(block);
+	return argument;
+}
+
+TEST(five_thousand_threads, .limit_seconds = 100)
+{
+	enum { COUNT = 5000 };
+	static pthread_t threads[COUNT];
+	static int arguments[COUNT];
+	pthread_attr_t attributes;
+	int count = 0;
+
+	sem_init(&may_end, 0, 0);
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, 65536);
+	while (count < COUNT && pthread_create(&threads[count], &attributes, wait_for_leave, &arguments[count]) == 0)
+		count++;
+	if (count < 1000)
+		test_skip("the system allows few threads");
+	for (int i = 0; i < 10; i++)
+		CHECK_EQ(gasket_collect(), 1);
+	for (int i = 0; i < count; i++)
+		sem_post(&may_end);
+	for (int i = 0; i < count; i++) {
+		void *result;
+
+		CHECK_EQ(pthread_join(threads[i], &result), 0);
+		CHECK_EQ(result, (void *)&arguments[i]);
+	}
+	CHECK_EQ(gasket_collect(), 1);
+}
+
+/* ---- often ---- */
+
+static pthread_key_t key;
+
+/* Allocates in every round libc gives. */
+static void destroy(void *value)
+{
+	char *text = strdup(value);
+
+	free(value);
+	for (int i = 0; i < 10; i++)
+		free(malloc(50 * (size_t)i));
+	pthread_setspecific(key, text);
+}
+
+/* At most so many detached threads at a time: the peak costs memory, not their number. */
+enum { DETACHED_MAX = 30 };
+static sem_t places;
+
+static void *live_detached(void *argument)
+{
+	char *text = malloc(100);
+
+	strcpy(text, "value");
+	pthread_setspecific(key, text);
+	sem_post(&places);
+	return argument;
+}
+
+static void *live_briefly(void *argument)
+{
+	char *text = malloc(100);
+
+	strcpy(text, "value");
+	pthread_setspecific(key, text);
+	for (size_t i = 0; i < 10; i++)
+		free(malloc(i * 100));
+	return argument;
+}
+
+static void churn(int count, bool detached)
+{
+	sem_init(&places, 0, DETACHED_MAX);
+	for (int i = 0; i < count; i++) {
+		pthread_t thread;
+		int error;
+
+		if (detached)
+			sem_wait(&places);
+		do
+			error = pthread_create(&thread, NULL, detached ? live_detached : live_briefly, NULL);
+		while (error == EAGAIN && usleep(1000) == 0);
+		CHECK_EQ(error, 0);
+		if (detached)
+			CHECK_EQ(pthread_detach(thread), 0);
+		else
+			CHECK_EQ(pthread_join(thread, NULL), 0);
+	}
+}
+
+TEST(churn_keeps_memory_flat, .limit_seconds = 600)
+{
+	int count = getenv("GASKET_TEST_FULL") ? 1000000 : 20000;
+	long before, after;
+
+	CHECK_EQ(pthread_key_create(&key, destroy), 0);
+	churn(4000, false);
+	churn(4000, true);
+	gasket_collect();
+	malloc_trim(0); /* pages that wait for their decay are not growth */
+	before = resident_kib();
+	churn(count / 2, false);
+	churn(count / 2, true);
+	gasket_collect();
+	malloc_trim(0);
+	after = resident_kib();
+	/* each thread leaves one value behind: its destructor set it in the last round */
+	CHECK_MSG(after < before + 4096 + count / 8, "%ld KiB, then %ld KiB", before, after);
+}
+
+TEST(churn_under_collections, .limit_seconds = 60)
+{
+	CHECK_EQ(pthread_key_create(&key, destroy), 0);
+	start_collecting();
+	churn(3000, false);
+	churn(3000, true);
+	stop_collecting(20);
+}
+
+/* Without a key of ours nobody tells us of the end of a thread. */
+TEST(churn_without_keys, .limit_seconds = 60)
+{
+	pthread_key_t keys[PTHREAD_KEYS_MAX];
+	int count = 0;
+	long before, after;
+
+	while (count < PTHREAD_KEYS_MAX && pthread_key_create(&keys[count], NULL) == 0)
+		count++;
+	key = keys[0];
+	CHECK_NE(pthread_key_create(&keys[0], NULL), 0);
+	churn(3000, false);
+	gasket_collect();
+	before = resident_kib();
+	churn(5000, false);
+	gasket_collect();
+	after = resident_kib();
+	CHECK_MSG(after < before + 16384, "%ld KiB, then %ld KiB", before, after);
+}
+
+/* ---- small ---- */
+
+static void *work_on_small_stack(void *argument)
+{
+	while (!is_over) {
+		void *block = malloc(500);
+
+		memset(block, 1, 500);
+		free(block);
+	}
+	return argument;
+}
+
+TEST(smallest_stacks)
+{
+	pthread_attr_t attributes;
+	pthread_t threads[8];
+
+	pthread_attr_init(&attributes);
+	CHECK_EQ(pthread_attr_setstacksize(&attributes, (size_t)PTHREAD_STACK_MIN), 0);
+	for (int i = 0; i < 8; i++)
+		CHECK_EQ(pthread_create(&threads[i], &attributes, work_on_small_stack, NULL), 0);
+	start_collecting();
+	sleep(2);
+	stop_collecting(20);
+	for (int i = 0; i < 8; i++)
+		CHECK_EQ(pthread_join(threads[i], NULL), 0);
+}
+
+TEST(stacks_of_the_programs_own)
+{
+	pthread_attr_t attributes;
+	char *stack = malloc(1 << 18);
+
+	pthread_attr_init(&attributes);
+	CHECK_EQ(pthread_attr_setstack(&attributes, (void *)(((size_t)stack + 15) & ~(size_t)15), (1 << 18) - 16), 0);
+	for (int i = 0; i < 20; i++) {
+		pthread_t thread;
+		void *result;
+
+		CHECK_EQ(pthread_create(&thread, &attributes, live_briefly, stack), 0);
+		CHECK_EQ(gasket_collect(), 1);
+		CHECK_EQ(pthread_join(thread, &result), 0);
+		CHECK_EQ(result, (void *)stack);
+		memset(stack, 0x11, 1 << 18); /* any memory again */
+		CHECK_EQ(gasket_collect(), 1);
+		CHECK_EQ(stack[1000], 0x11);
+	}
+}
+
+/* ---- cancelled ---- */
+
+static volatile int cleaned, blocked;
+
+static void clean(void *argument)
+{
+	char *block = malloc(64); /* the gate must be left by now: this allocates in a thread that no longer waits */
+
+	strcpy(block, "cleanup");
+	for (int i = 0; i < 100; i++) {
+		char *copy = strdup(block);
+
+		free(block);
+		block = copy;
+	}
+	CHECK_STR_EQ(block, "cleanup");
+	free(block);
+	cleaned++;
+	(void)argument;
+}
+
+static int never_readable(void)
+{
+	static _Thread_local int pair[2];
+
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	return pair[0];
+}
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t condition = PTHREAD_COND_INITIALIZER;
+
+static void unlock(void *argument)
+{
+	pthread_mutex_unlock(argument);
+}
+
+static void *wait_to_be_cancelled(void *argument)
+{
+	char byte;
+
+	pthread_cleanup_push(clean, NULL);
+	blocked++;
+	switch ((int)(size_t)argument) {
+	case 0:
+		for (;;)
+			poll(NULL, 0, -1);
+	case 1:
+		for (;;)
+			read(never_readable(), &byte, 1);
+	case 2:
+		for (;;)
+			usleep(100000);
+	case 3:
+		pthread_mutex_lock(&mutex);
+		pthread_cleanup_push(unlock, &mutex);
+		for (;;)
+			pthread_cond_wait(&condition, &mutex);
+		pthread_cleanup_pop(1);
+		break;
+	case 4:
+		for (;;) {
+			sem_t semaphore;
+
+			sem_init(&semaphore, 0, 0);
+			sem_wait(&semaphore);
+		}
+	case 5:
+		for (;;)
+			recv(never_readable(), &byte, 1, 0);
+	case 6:
+		for (;;)
+			pause();
+	default:
+		for (;;)
+			accept(never_readable(), NULL, NULL) == -1 && errno == EINVAL ? usleep(1000) : 0;
+	}
+	pthread_cleanup_pop(1);
+	return NULL;
+}
+
+TEST(cancellation_passes_the_gate, .limit_seconds = 60)
+{
+	enum { KINDS = 8, ROUNDS = 30 };
+
+	start_collecting();
+	for (int round = 0; round < ROUNDS; round++) {
+		pthread_t threads[KINDS];
+
+		blocked = cleaned = 0;
+		for (size_t i = 0; i < KINDS; i++)
+			CHECK_EQ(pthread_create(&threads[i], NULL, wait_to_be_cancelled, (void *)i), 0);
+		usleep(3000);
+		for (int i = 0; i < KINDS; i++)
+			CHECK_EQ(pthread_cancel(threads[i]), 0);
+		for (int i = 0; i < KINDS; i++) {
+			void *result;
+
+			CHECK_EQ(pthread_join(threads[i], &result), 0);
+			CHECK_EQ(result, PTHREAD_CANCELED);
+		}
+	}
+	stop_collecting(10);
+}
+
+/* ---- arguments and results, through libc's other doors ---- */
+
+static int c11_main(void *argument)
+{
+	int value = *(int *)argument;
+
+	free(argument);
+	return value;
+}
+
+TEST(c11_threads)
+{
+	start_collecting();
+	for (int i = 0; i < 200; i++) {
+		int *argument = malloc(sizeof(int)), result;
+		thrd_t thread;
+
+		*argument = i;
+		CHECK_EQ(thrd_create(&thread, c11_main, argument), thrd_success);
+		CHECK_EQ(thrd_join(thread, &result), thrd_success);
+		CHECK_EQ(result, i);
+	}
+	stop_collecting(5);
+}
+
+static void *exit_deep_down(void *argument)
+{
+	pthread_exit(argument);
+}
+
+TEST(pthread_exit_keeps_its_result)
+{
+	start_collecting();
+	for (int i = 0; i < 300; i++) {
+		char *block = malloc(64);
+		pthread_t thread;
+		void *result;
+
+		strcpy(block, "result");
+		CHECK_EQ(pthread_create(&thread, NULL, exit_deep_down, block), 0);
+		block = NULL;
+		if (i % 10 == 0)
+			usleep(3000);
+		CHECK_EQ(pthread_join(thread, &result), 0);
+		CHECK_STR_EQ((char *)result, "result");
+		free(result);
+	}
+	stop_collecting(5);
+}
+
+/* ---- without main ---- */
+
+static void *outlive_main(void *argument)
+{
+	void *keeps = argument;
+
+	usleep(20000);
+	for (int i = 0; i < 50; i++) {
+		if (gasket_collect() != 1)
+			_exit(3);
+		free(malloc(1000));
+	}
+	if (strcmp(keeps, "from main") != 0)
+		_exit(4);
+	_exit(0);
+}
+
+TEST(main_may_end_first)
+{
+	char *block = malloc(100);
+	pthread_t thread;
+
+	strcpy(block, "from main");
+	CHECK_EQ(pthread_create(&thread, NULL, outlive_main, block), 0);
+	pthread_exit(NULL);
+}

@@ -1,0 +1,602 @@
+/*
+ * What is taken back from probation and what is not. Times are short here; each rule has a case in which everything else speaks for taking the
+ * block back, so that it fails when the rule is not there.
+ *
+ * Blocks are known by their inverted addresses only (tests/gc/hidden.h). `leak()` makes a group grow; `rounds()` lets it grow while time passes.
+ */
+#include "tests/gc/hidden.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+enum { GROUP_MAX = 20000, ROUND_MS = 40, RECLAIMED = 0, NO_BLOCK = -1 };
+
+#define SHORT "probation=on:leaks=reclaim:free=hint:stacks=all:probation_cycles=2:probation_ms=320:probation_bytes=0"
+
+struct group {
+	size_t size;
+	int count;
+	uintptr_t hidden[GROUP_MAX];
+	int order[GROUP_MAX]; // of all blocks of both groups
+};
+
+static struct group group, other;
+static int blocks_made;
+
+/*
+ * All of a group must have one stack, whichever test line asks for it: a thread of its own allocates for both groups.
+ */
+static struct {
+	sem_t wanted, done;
+	struct group *group;
+	int count;
+	bool in_pairs;
+} leaker;
+
+static NOINLINE void add_to_group(void)
+{
+	group.order[group.count] = blocks_made++;
+	group.hidden[group.count++] = hide_block_dirty(group.size);
+	KEEP_ALIVE(&group);
+}
+
+static NOINLINE void add_to_other(void)
+{
+	other.order[other.count] = blocks_made++;
+	other.hidden[other.count++] = hide_block_dirty(other.size);
+	KEEP_ALIVE(&other);
+}
+
+static void *leaker_main(void *argument)
+{
+	for (;;) {
+		sem_wait(&leaker.wanted);
+		for (int i = 0; i < leaker.count; i++) {
+			if (leaker.group == &group || leaker.in_pairs)
+				add_to_group();
+			if (leaker.group == &other || leaker.in_pairs)
+				add_to_other();
+			if (leaker.in_pairs)
+				put_in_block(other.hidden[other.count - 1], group.hidden[group.count - 1], 8);
+		}
+		scrub();
+		sem_post(&leaker.done);
+	}
+	return argument;
+}
+
+static void ask_leaker(struct group *which, int count, bool in_pairs)
+{
+	static pthread_t thread;
+
+	if (!thread) {
+		sem_init(&leaker.wanted, 0, 0);
+		sem_init(&leaker.done, 0, 0);
+		CHECK_EQ(pthread_create(&thread, NULL, leaker_main, NULL), 0);
+	}
+	leaker.group = which;
+	leaker.count = count;
+	leaker.in_pairs = in_pairs;
+	sem_post(&leaker.wanted);
+	sem_wait(&leaker.done);
+}
+
+static void leak(int count)
+{
+	ask_leaker(&group, count, false);
+}
+
+static void leak_other(int count)
+{
+	ask_leaker(&other, count, false);
+}
+
+/* Heads from the first site, each of which holds a child from the other. */
+static void leak_pairs(int count)
+{
+	ask_leaker(NULL, count, true);
+}
+
+static void pass_time(int milliseconds)
+{
+	struct timespec time = { milliseconds / 1000, milliseconds % 1000 * 1000000L };
+
+	nanosleep(&time, NULL);
+}
+
+/* The group grows by `each` in each of `count` rounds. */
+static NOINLINE void rounds(int count, int each)
+{
+	for (int i = 0; i < count; i++) {
+		leak(each);
+		collect();
+		pass_time(ROUND_MS);
+	}
+}
+
+/* True if a block of `blocks` that was made later has this address. */
+static bool was_reused(const struct group *blocks, uintptr_t hidden, int order)
+{
+	for (int i = blocks->count - 1; i >= 0 && blocks->order[i] > order; i--) {
+		if (blocks->hidden[i] == hidden)
+			return true;
+	}
+	return false;
+}
+
+/* True if the block was taken back: its slot or span is free, or was given out again to a later one. */
+static bool was_reclaimed(const struct group *blocks, int index)
+{
+	uintptr_t hidden = blocks->hidden[index];
+	int state = state_of(hidden);
+
+	return state == RECLAIMED || state == NO_BLOCK || was_reused(&group, hidden, blocks->order[index]) ||
+	       was_reused(&other, hidden, blocks->order[index]);
+}
+
+static int count_reclaimed(const struct group *blocks, int first, int count)
+{
+	int reclaimed = 0;
+
+	for (int i = first; i < first + count; i++)
+		reclaimed += was_reclaimed(blocks, i);
+	return reclaimed;
+}
+
+/* More than `least` of these are taken back, if need be after some more rounds: a busy machine needs them. */
+static void check_reclaimed(const struct group *blocks, int first, int count, int least)
+{
+	int each = blocks->size > 1000 ? 2 : 100;
+
+	for (int i = 0; i < 60 && count_reclaimed(blocks, first, count) <= least; i++) {
+		if (blocks == &other)
+			leak_other(each);
+		rounds(1, each);
+	}
+	CHECK_GT(count_reclaimed(blocks, first, count), least);
+}
+
+TEST(group_that_grows_is_taken_back, .options = SHORT)
+{
+	group.size = 64;
+	rounds(12, 100);
+	check_reclaimed(&group, 0, 300, 280);
+	check_reclaimed(&group, 0, 1200, 300);
+}
+
+TEST(group_that_grows_is_taken_back_by_size_class_without_stacks, .options = SHORT ":stacks=off")
+{
+	group.size = 64;
+	rounds(16, 100);
+	// what was there at the first observation belongs to the group of the start, which must grow, too, to be taken back
+	check_reclaimed(&group, 200, 400, 350);
+}
+
+TEST(first_taking_back_of_a_site_is_told_once, .options = SHORT ":report=stderr",
+     .contains = "byte(s) in slots of 80, allocated in hide_block_dirty (")
+{
+	group.size = 64;
+	rounds(12, 100);
+}
+
+TEST(group_that_does_not_grow_stays, .options = SHORT)
+{
+	group.size = 64;
+	leak(1000);
+	rounds(14, 0);
+	CHECK_EQ(count_reclaimed(&group, 0, 1000), 0);
+	CHECK_EQ(state_of(group.hidden[500]), LOST_PROBATION);
+}
+
+TEST(group_that_grows_without_stacks_of_blocks_of_the_start_stays, .options = SHORT ":stacks=off")
+{
+	// hidden since the start; the class leaks later, in spans of its own
+	group.size = 4000;
+	leak(160);
+	collect();
+	pass_time(100);
+	rounds(30, 160);
+	CHECK_EQ(count_reclaimed(&group, 0, 100), 0);
+	check_reclaimed(&group, 400, 1000, 800);
+}
+
+TEST(small_group_stays, .options = SHORT)
+{
+	group.size = 64;
+	rounds(15, 4);
+	CHECK_EQ(count_reclaimed(&group, 0, 60), 0);
+}
+
+TEST(small_group_of_a_megabyte_is_taken_back, .options = SHORT)
+{
+	group.size = 100000;
+	rounds(15, 2);
+	check_reclaimed(&group, 0, 10, 8);
+}
+
+TEST(single_block_beside_a_growing_group_stays, .options = SHORT)
+{
+	group.size = other.size = 64;
+	leak_other(1);
+	rounds(12, 100);
+	check_reclaimed(&group, 0, 300, 280);
+	CHECK_EQ(state_of(other.hidden[0]), LOST_PROBATION);
+}
+
+TEST(amount_below_probation_bytes_stays, .options = SHORT ":probation_bytes=1m")
+{
+	group.size = 64;
+	rounds(12, 100);
+	CHECK_EQ(count_reclaimed(&group, 0, 1200), 0);
+}
+
+TEST(only_the_excess_is_taken_back_newest_first, .options = SHORT ":probation_bytes=160k")
+{
+	// 128 bytes each: the first 1280 are tolerated, and old enough before there are more
+	group.size = 112;
+	rounds(18, 100);
+	CHECK_EQ(count_reclaimed(&group, 0, 300), 0);
+	check_reclaimed(&group, 300, 1500, 100);
+	CHECK_LT(count_reclaimed(&group, 300, 1500), 700);
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec * 1000 + time.tv_nsec / 1000000;
+}
+
+TEST(young_group_stays_by_time, .options = SHORT ":probation_ms=2000")
+{
+	int64_t start = now_ms();
+
+	// it has grown in three observations after 1500 ms, so only its age is missing then
+	group.size = 64;
+	while (now_ms() - start < 1850)
+		rounds(1, 100);
+	if (now_ms() - start < 1950)
+		CHECK_EQ(count_reclaimed(&group, 0, group.count), 0);
+	check_reclaimed(&group, 0, 300, 280);
+}
+
+TEST(young_group_stays_by_cycles, .options = SHORT ":probation_cycles=250")
+{
+	group.size = 64;
+	rounds(12, 100);
+	CHECK_EQ(count_reclaimed(&group, 0, 1200), 0);
+}
+
+/* ---- holders ---- */
+
+TEST(held_block_goes_after_its_holder, .options = SHORT)
+{
+	bool seen = false;
+
+	group.size = 64;
+	other.size = 256;
+	for (int round = 0; round < 24; round++) {
+		leak_pairs(100);
+		collect();
+		pass_time(ROUND_MS);
+		for (int i = 0; i < group.count; i++)
+			CHECK_MSG(!was_reclaimed(&other, i) || was_reclaimed(&group, i), "pair %d of %d: holder %d, held %d", i, group.count,
+				  state_of(group.hidden[i]), state_of(other.hidden[i]));
+	}
+	// cycles come by themselves now, one at a time: between two of them holders are gone and what they held is not
+	for (int i = 0; i < 2000 && !seen; i++) {
+		pass_time(2);
+		for (int k = 0; k < group.count && !seen; k++)
+			seen = was_reclaimed(&group, k) && state_of(other.hidden[k]) == LOST_PROBATION && !was_reclaimed(&other, k);
+		if (i % 20 == 0)
+			leak_pairs(50);
+	}
+	CHECK(seen);
+	check_reclaimed(&other, 0, 300, 250);
+}
+
+TEST(what_a_block_that_stays_refers_to_stays, .options = SHORT)
+{
+	group.size = 64;
+	other.size = 800;
+	leak(100);
+	leak_other(1);
+	for (int i = 0; i < 50; i++)
+		put_in_block(group.hidden[i], other.hidden[0], (size_t)i * 8);
+	rounds(12, 100);
+	CHECK_EQ(count_reclaimed(&group, 0, 50), 0);
+	check_reclaimed(&group, 50, 250, 230);
+}
+
+TEST(rings_are_taken_back, .options = SHORT)
+{
+	group.size = 64;
+	for (int round = 0; round < 26; round++) {
+		int first = group.count;
+
+		leak(100);
+		for (int i = first; i < group.count; i++)
+			put_in_block(group.hidden[i], group.hidden[i + 1 < group.count ? i + 1 : first], 16);
+		collect();
+		pass_time(ROUND_MS);
+	}
+	check_reclaimed(&group, 0, 300, 250);
+}
+
+/* ---- what speaks for a block ---- */
+
+static NOINLINE void change_block(uintptr_t hidden, unsigned char value)
+{
+	((volatile unsigned char *)reveal(hidden))[20] = value;
+}
+
+TEST(block_that_is_written_stays, .options = SHORT)
+{
+	group.size = 64;
+	for (int round = 0; round < 12; round++) {
+		leak(100);
+		collect();
+		pass_time(ROUND_MS);
+		for (int i = 0; i < 10; i++)
+			change_block(group.hidden[i], (unsigned char)round);
+	}
+	CHECK_EQ(count_reclaimed(&group, 0, 10), 0);
+	check_reclaimed(&group, 10, 290, 270);
+}
+
+static uint32_t disguised[20];
+
+/* Stores forms of five addresses without leaving the address itself anywhere. */
+static NOINLINE void disguise(void)
+{
+	uintptr_t a;
+
+	a = (uintptr_t)reveal(group.hidden[0]);
+	disguised[1] = (uint32_t)(a & 0x3fffffff); // digits of 30 bits
+	disguised[2] = (uint32_t)(a >> 30);
+	a = (uintptr_t)reveal(group.hidden[10]) << 1;
+	memcpy(&disguised[5], &a, 8);
+	a = (uintptr_t)reveal(group.hidden[20]) >> 1;
+	memcpy(&disguised[9], &a, 8);
+	a = (uintptr_t)reveal(group.hidden[30]) >> 3;
+	memcpy(&disguised[12], &a, 8);
+	a = __builtin_bswap64((uintptr_t)reveal(group.hidden[40]));
+	memcpy(&disguised[15], &a, 8);
+	a = 0;
+	__asm__ volatile("" : "+r"(a));
+}
+
+TEST(block_with_a_disguised_address_in_memory_stays, .options = SHORT)
+{
+	group.size = 64;
+	leak(100);
+	disguise();
+	scrub();
+	rounds(12, 100);
+	for (int i = 0; i <= 40; i += 10)
+		CHECK_MSG(!was_reclaimed(&group, i), "form %d", i / 10);
+	check_reclaimed(&group, 0, 300, 200);
+}
+
+TEST(what_such_a_block_refers_to_stays, .options = SHORT)
+{
+	group.size = 64;
+	leak(100);
+	disguise();
+	put_in_block(group.hidden[50], group.hidden[0], 0);
+	put_in_block(group.hidden[60], group.hidden[50], 8);
+	scrub();
+	rounds(14, 100);
+	CHECK_EQ(count_reclaimed(&group, 50, 1), 0);
+	CHECK_EQ(count_reclaimed(&group, 60, 1), 0);
+	check_reclaimed(&group, 0, 300, 200);
+}
+
+static NOINLINE void tell_epoll(int epoll, int fd, uintptr_t hidden)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.ptr = reveal(hidden) };
+
+	CHECK_EQ(syscall(SYS_epoll_ctl, epoll, EPOLL_CTL_ADD, fd, &event), 0);
+	memset(&event, 0, sizeof(event));
+	__asm__ volatile("" : : "r"(&event) : "memory");
+}
+
+TEST(block_that_only_an_epoll_descriptor_names_stays, .options = SHORT)
+{
+	int epoll = epoll_create1(0), pipes[2];
+
+	CHECK_EQ(pipe(pipes), 0);
+	group.size = 64;
+	leak(100);
+	tell_epoll(epoll, pipes[0], group.hidden[3]);
+	scrub();
+	rounds(12, 100);
+	CHECK_EQ(count_reclaimed(&group, 3, 1), 0);
+	check_reclaimed(&group, 4, 200, 180);
+}
+
+static NOINLINE void tell_timer(uintptr_t hidden)
+{
+	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1, .sigev_value.sival_ptr = reveal(hidden) };
+	int timer;
+
+	CHECK_EQ(syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer), 0);
+	memset(&event, 0, sizeof(event));
+	__asm__ volatile("" : : "r"(&event) : "memory");
+}
+
+TEST(block_that_only_a_timer_names_stays, .options = SHORT)
+{
+	if (access("/proc/self/timers", R_OK) != 0)
+		test_skip("this kernel has no /proc/self/timers");
+	group.size = 64;
+	leak(100);
+	tell_timer(group.hidden[3]);
+	scrub();
+	rounds(12, 100);
+	CHECK_EQ(count_reclaimed(&group, 3, 1), 0);
+	check_reclaimed(&group, 4, 200, 180);
+}
+
+static void check_postponed_by(int from, int to)
+{
+	char byte = 'x';
+
+	group.size = 64;
+	CHECK_EQ(write(to, &byte, 1), 1);
+	rounds(12, 100);
+	CHECK_EQ(count_reclaimed(&group, 0, 1200), 0);
+	CHECK_EQ(read(from, &byte, 1), 1);
+	rounds(3, 100);
+	check_reclaimed(&group, 0, 300, 280);
+}
+
+TEST(nothing_goes_while_bytes_wait_in_a_pipe_of_our_own, .options = SHORT)
+{
+	int pipes[2];
+
+	CHECK_EQ(pipe(pipes), 0);
+	check_postponed_by(pipes[0], pipes[1]);
+}
+
+TEST(nothing_goes_while_bytes_wait_in_a_socket_pair_of_our_own, .options = SHORT)
+{
+	int sockets[2];
+
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
+	check_postponed_by(sockets[0], sockets[1]);
+}
+
+/* ---- evidence ---- */
+
+TEST(block_that_comes_back_is_live_again, .options = SHORT)
+{
+	static void *place;
+
+	group.size = 64;
+	leak(1);
+	collect();
+	CHECK_EQ(state_of(group.hidden[0]), LOST_PROBATION);
+	put(group.hidden[0], &place);
+	collect();
+	CHECK(is_kept(group.hidden[0]));
+	free(place);
+	CHECK_EQ(state_of(group.hidden[0]), KEPT_HINTED);
+}
+
+TEST(freeing_a_block_on_probation_stops_its_site, .options = SHORT ":report=stderr",
+     .contains = "the program used a block that nothing refers to, allocated in hide_block_dirty (")
+{
+	group.size = 64;
+	other.size = 64;
+	leak(100);
+	collect();
+	free_hidden(group.hidden[7]);
+	CHECK_EQ(state_of(group.hidden[7]), KEPT_HINTED);
+	for (int i = 0; i < 24; i++) {
+		leak_other(100);
+		rounds(1, 100);
+	}
+	CHECK_EQ(count_reclaimed(&group, 8, 1000), 0);
+	check_reclaimed(&other, 0, 300, 280);
+}
+
+TEST(freeing_a_block_on_probation_stops_its_class_without_stacks, .options = SHORT ":stacks=off")
+{
+	group.size = 64;
+	other.size = 200;
+	leak(100);
+	collect();
+	free_hidden(group.hidden[7]);
+	for (int i = 0; i < 24; i++) {
+		leak_other(100);
+		rounds(1, 100);
+	}
+	CHECK_EQ(count_reclaimed(&group, 8, 1000), 0);
+	check_reclaimed(&other, 200, 400, 200);
+}
+
+TEST(evidence_doubles_probation_for_the_rest, .options = SHORT ":probation_cycles=12")
+{
+	group.size = other.size = 64;
+	leak(100);
+	collect();
+	free_hidden(group.hidden[7]);
+	// collect() is two cycles: 20 to 24 of them by now, enough for 12, too few for 24
+	for (int i = 0; i < 10; i++) {
+		leak_other(100);
+		rounds(1, 0);
+	}
+	CHECK_EQ(count_reclaimed(&other, 0, 1000), 0);
+	for (int i = 0; i < 10; i++) {
+		leak_other(100);
+		rounds(1, 0);
+	}
+	check_reclaimed(&other, 0, 300, 280);
+}
+
+static NOINLINE size_t usable_hidden(uintptr_t hidden)
+{
+	extern size_t malloc_usable_size(void *);
+
+	return malloc_usable_size(reveal(hidden));
+}
+
+static NOINLINE uintptr_t reallocate_hidden(uintptr_t hidden)
+{
+	return ~(uintptr_t)realloc(reveal(hidden), 50);
+}
+
+TEST(three_pieces_of_evidence_stop_all, .options = SHORT ":report=stderr:probation_cycles=1:probation_ms=40",
+     .contains = "the program used 3 blocks that nothing refers to: leaks are no longer taken back in this process")
+{
+	uintptr_t moved;
+
+	group.size = other.size = 64;
+	leak(100);
+	collect();
+	free_hidden(group.hidden[7]);
+	CHECK_GE(usable_hidden(group.hidden[8]), 64u);
+	CHECK(is_kept(group.hidden[8]));
+	moved = reallocate_hidden(group.hidden[9]);
+	CHECK(is_kept(moved));
+	for (int i = 0; i < 30; i++) {
+		leak_other(100);
+		rounds(1, 0);
+	}
+	CHECK_EQ(count_reclaimed(&other, 0, 3000), 0);
+}
+
+/* ---- modes ---- */
+
+TEST(without_probation_one_cycle_is_enough_also_for_one, .options = SHORT ":probation=off")
+{
+	group.size = 64;
+	leak(1);
+	collect();
+	CHECK_EQ(state_of(group.hidden[0]), RECLAIMED);
+}
+
+TEST(report_only_takes_nothing_back, .options = SHORT ":leaks=report")
+{
+	group.size = 64;
+	rounds(12, 100);
+	CHECK_EQ(count_reclaimed(&group, 0, 1200), 0);
+	CHECK(is_kept(group.hidden[0]));
+}
+
+TEST(large_blocks_are_taken_back, .options = SHORT)
+{
+	group.size = 400000;
+	rounds(24, 2);
+	check_reclaimed(&group, 0, 30, 15);
+}

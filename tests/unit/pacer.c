@@ -1,0 +1,65 @@
+/* When a cycle is due: the arithmetic. */
+#include "tests/harness/test.h"
+
+#include "core/gc/pacer.h"
+
+#define MIB (1ull << 20)
+
+static struct pacer_input input(uint64_t heap_bytes, uint64_t memory_limit)
+{
+	return (struct pacer_input){
+		.heap_bytes = heap_bytes,
+		.growth_percent = 100,
+		.quarantine_percent = 15,
+		.quarantine_bytes = 32 * MIB,
+		.memory_limit = memory_limit,
+	};
+}
+
+TEST(a_small_heap_has_the_least_quarantine)
+{
+	struct pacer_input small = input(10 * MIB, 0);
+	struct pacer_goal goal = pacer_compute(&small);
+
+	CHECK_EQ(goal.hinted_bytes, 32 * MIB);
+	CHECK_EQ(goal.hard_bytes, 64 * MIB);
+	CHECK_GE(goal.heap_bytes, 20 * MIB - 100); // percents of whole hundreds of bytes
+}
+
+TEST(a_large_heap_has_a_share_of_itself)
+{
+	struct pacer_input large = input(10000 * MIB, 0);
+	struct pacer_goal goal = pacer_compute(&large);
+
+	CHECK_EQ(goal.hinted_bytes, 1500 * MIB);
+	CHECK_EQ(goal.hard_bytes, 3000 * MIB);
+	CHECK_EQ(goal.heap_bytes, 20000 * MIB);
+}
+
+TEST(near_a_limit_goals_shrink_but_never_below_the_heap)
+{
+	for (uint64_t heap = MIB; heap < 3000 * MIB; heap += 7 * MIB) {
+		struct pacer_input limited = input(heap, 1000 * MIB), free = input(heap, 0);
+		struct pacer_goal near = pacer_compute(&limited), far = pacer_compute(&free);
+
+		CHECK_LE(near.hinted_bytes, far.hinted_bytes);
+		CHECK_LE(near.heap_bytes, far.heap_bytes);
+		CHECK_GT(near.heap_bytes, heap);
+		CHECK_GE(near.hinted_bytes, 4 * MIB);
+		CHECK_EQ(near.hard_bytes, 2 * near.hinted_bytes);
+	}
+}
+
+TEST(goals_grow_with_the_heap)
+{
+	struct pacer_goal before = { 0, 0, 0 };
+
+	for (uint64_t heap = 0; heap < 100000 * MIB; heap += 37 * MIB) {
+		struct pacer_input next = input(heap, 0);
+		struct pacer_goal goal = pacer_compute(&next);
+
+		CHECK_GE(goal.hinted_bytes, before.hinted_bytes);
+		CHECK_GE(goal.heap_bytes, before.heap_bytes);
+		before = goal;
+	}
+}

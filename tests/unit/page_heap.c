@@ -1,0 +1,173 @@
+/*
+ * The page heap against a shadow of units: spans are aligned, disjoint and entered in the map; what is freed coalesces, so that after everything is
+ * freed one run is left; pages given back read as zero; memory said to be fresh is.
+ */
+#include "tests/harness/test.h"
+
+#include "core/base/arith.h"
+#include "core/heap/heap.h"
+#include "core/heap/page_heap.h"
+#include "core/heap/sweep.h"
+#include "core/os/lock.h"
+
+#include <string.h>
+
+enum { SPANS = 200, LARGEST = 40 };
+
+static struct span *spans[SPANS];
+static uint64_t random_state = 88172645463325252ull;
+
+static uint64_t random_below(uint64_t limit)
+{
+	random_state ^= random_state << 13;
+	random_state ^= random_state >> 7;
+	random_state ^= random_state << 17;
+	return random_state % limit;
+}
+
+static void begin(struct signal_guard *guard)
+{
+	signals_block(guard);
+	CHECK(heap_init(8));
+}
+
+static struct span *make(size_t units, size_t alignment)
+{
+	struct span *span = page_heap_alloc(SIZE_CLASS_LARGE, units, alignment);
+
+	CHECK_NOT_NULL(span);
+	CHECK_EQ(span->unit_count, units);
+	CHECK_EQ(span_address(span) % (alignment << UNIT_SHIFT), 0u);
+	CHECK_EQ(load_relaxed(&span->sweep), (uint32_t)SPAN_BUSY);
+	CHECK_EQ(*span_marks(span), UINT64_MAX);
+	for (size_t i = 0; span->fresh && i < units; i++)
+		CHECK_EQ(*(uint64_t *)(span_address(span) + (i << UNIT_SHIFT)), 0u);
+	store_relaxed(span_states(span), SLOT_ALLOCATED);
+	span_end_busy(span);
+	for (size_t i = 0; i < units; i++)
+		*(uint64_t *)(span_address(span) + (i << UNIT_SHIFT)) = span_first_unit(span) + 1;
+	return span;
+}
+
+static void check_span(const struct span *span)
+{
+	struct slot slot;
+
+	for (size_t i = 0; i < span->unit_count; i++) {
+		uintptr_t address = span_address(span) + (i << UNIT_SHIFT);
+
+		CHECK_EQ(*(uint64_t *)address, span_first_unit(span) + 1u);
+		CHECK(heap_find_slot(address + 12345, &slot));
+		CHECK_EQ((const void *)slot.span, (const void *)span);
+	}
+}
+
+static void release(struct span *span)
+{
+	check_span(span);
+	CHECK(span_try_busy(span, SPAN_SWEPT));
+	store_relaxed(span_states(span), SLOT_FREE);
+	page_heap_free(span);
+}
+
+static size_t count_runs(void)
+{
+	size_t runs = 0;
+
+	heap_for_each_span(span)
+		runs += span->kind == SPAN_FREE_RUN;
+	return runs;
+}
+
+TEST(spans_are_disjoint_and_coalesce)
+{
+	const struct page_heap_stats *stats = page_heap_stats();
+	struct signal_guard guard;
+
+	begin(&guard);
+	for (int step = 0; step < 20000; step++) {
+		int i = (int)random_below(SPANS);
+
+		if (spans[i]) {
+			release(spans[i]);
+			spans[i] = 0;
+		} else {
+			spans[i] = make(1 + random_below(LARGEST), (size_t)1 << random_below(5));
+		}
+		if (step % 1000 == 0) {
+			heap_check();
+			page_heap_purge(random_below(500));
+		}
+	}
+	for (int i = 0; i < SPANS; i++) {
+		if (spans[i])
+			release(spans[i]);
+	}
+	CHECK_EQ(count_runs(), 1u);
+	CHECK_EQ(stats->used_unit_count, 0u);
+	CHECK_EQ(stats->dirty_unit_count + stats->clean_unit_count, heap_used_units());
+	signals_restore(&guard);
+}
+
+TEST(purged_pages_are_zero_and_the_limit_is_kept)
+{
+	const struct page_heap_stats *stats = page_heap_stats();
+	struct signal_guard guard;
+	struct span *span;
+
+	begin(&guard);
+	span = make(300, 1);
+	release(span);
+	CHECK_GE(stats->dirty_unit_count, 300u);
+	page_heap_purge(100);
+	CHECK_LE(stats->dirty_unit_count, 100u);
+	page_heap_purge(0);
+	CHECK_EQ(stats->dirty_unit_count, 0u);
+	CHECK_GE(stats->purged_unit_count, 300u);
+	span = page_heap_alloc(SIZE_CLASS_LARGE, 300, 1);
+	CHECK(span && span->fresh);
+	for (size_t i = 0; i < 300; i++)
+		CHECK_EQ(*(uint64_t *)(span_address(span) + (i << UNIT_SHIFT)), 0u);
+	signals_restore(&guard);
+}
+
+TEST(spans_grow_and_split_in_place)
+{
+	struct signal_guard guard;
+	struct span *span, *tail, *behind;
+
+	begin(&guard);
+	span = make(10, 1);
+	behind = make(5, 1);
+	CHECK_EQ(span_first_unit(behind), span_first_unit(span) + 10u);
+	CHECK(!page_heap_grow_in_place(span, 12));
+	release(behind);
+	CHECK(page_heap_grow_in_place(span, 12));
+	CHECK_EQ(span->unit_count, 12u);
+	heap_check();
+	tail = page_heap_split(span, 4, SLOT_HINTED);
+	CHECK_NOT_NULL(tail);
+	CHECK_EQ(span->unit_count, 4u);
+	CHECK_EQ(tail->unit_count, 8u);
+	CHECK_EQ(load_relaxed(span_states(tail)), SLOT_HINTED);
+	CHECK_EQ(load_relaxed(span_states(span)), SLOT_ALLOCATED);
+	CHECK_EQ(load_relaxed(&tail->sweep), (uint32_t)SPAN_SWEPT);
+	heap_check();
+	CHECK(span_try_busy(tail, SPAN_SWEPT));
+	page_heap_free(tail);
+	CHECK(span_try_busy(span, SPAN_SWEPT));
+	page_heap_free(span);
+	CHECK_EQ(count_runs(), 1u);
+	signals_restore(&guard);
+}
+
+TEST(more_than_the_window_is_refused)
+{
+	struct signal_guard guard;
+
+	begin(&guard);
+	CHECK_NULL(page_heap_alloc(SIZE_CLASS_LARGE, (size_t)1 << 30, 1));
+	CHECK_NULL(page_heap_alloc(SIZE_CLASS_LARGE, 1, (size_t)1 << 40));
+	CHECK_NOT_NULL(make(1, 1));
+	signals_restore(&guard);
+}

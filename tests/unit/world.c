@@ -1,0 +1,300 @@
+/*
+ * Stopping the world without a preload: threads register themselves, handlers are ours alone. Each thread bumps a counter as fast as it can; in a pause no
+ * counter may move.
+ */
+#include "tests/harness/test.h"
+
+#include "core/base/atomic.h"
+#include "core/gc/world.h"
+#include "core/heap/heap.h"
+#include "core/heap/thread_cache.h"
+#include "core/os/clock.h"
+#include "core/os/futex.h"
+#include "core/os/proc.h"
+#include "core/os/syscall.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { THREADS = 12, STOP_MS = 2000 };
+
+struct worker {
+	pthread_t handle;
+	uint64_t count;
+	int tid;
+	unsigned number;
+};
+
+static struct worker workers[THREADS];
+static uint32_t is_over;
+static uint64_t interrupted;
+static uint64_t births;
+
+static void begin(void)
+{
+	CHECK(heap_init(0));
+	CHECK(proc_open());
+	thread_attach();
+}
+
+static void *spin(void *argument)
+{
+	struct worker *worker = argument;
+
+	thread_attach();
+	worker->tid = thread_id_now();
+	while (!load_relaxed(&is_over))
+		add_relaxed(&worker->count, 1);
+	thread_detach();
+	return 0;
+}
+
+/* Blocks for moments in gated system calls that a signal would interrupt. */
+static void *block(void *argument)
+{
+	struct worker *worker = argument;
+	uint32_t word = 0;
+
+	thread_attach();
+	worker->tid = thread_id_now();
+	while (!load_relaxed(&is_over)) {
+		struct timespec moment = { 0, (worker->number % 4) * 20000 };
+		struct gate_frame frame;
+
+		gate_publish(&frame);
+		gate_enter(&frame);
+		if (SYSCALL(nanosleep, &moment, 0) == -EINTR)
+			add_relaxed(&interrupted, 1);
+		gate_leave(&frame);
+		add_relaxed(&worker->count, 1);
+	}
+	(void)word;
+	thread_detach();
+	return 0;
+}
+
+static void *live_briefly(void *argument)
+{
+	struct worker *worker = argument;
+
+	thread_attach();
+	add_relaxed(&worker->count, 1);
+	add_relaxed(&births, 1);
+	if (load_relaxed(&worker->count) % 2)
+		thread_detach();
+	return 0;
+}
+
+static void *churn(void *argument)
+{
+	thread_attach();
+	while (!load_relaxed(&is_over)) {
+		pthread_t handle;
+		struct thread *announced = thread_announce(live_briefly, argument, false);
+		struct gate_frame frame;
+
+		CHECK_NOT_NULL(announced);
+		thread_withdraw(announced);
+		if (pthread_create(&handle, 0, live_briefly, argument) != 0)
+			continue;
+		gate_publish(&frame);
+		gate_enter(&frame);
+		pthread_join(handle, 0);
+		gate_leave(&frame);
+	}
+	thread_detach();
+	return 0;
+}
+
+static void start(void *(*body)(void *), unsigned from, unsigned to)
+{
+	for (unsigned i = from; i < to; i++) {
+		workers[i].number = i;
+		CHECK_EQ(pthread_create(&workers[i].handle, 0, body, &workers[i]), 0);
+	}
+}
+
+static void join(unsigned count)
+{
+	store_relaxed(&is_over, 1);
+	for (unsigned i = 0; i < count; i++)
+		pthread_join(workers[i].handle, 0);
+}
+
+static uint64_t sum(void)
+{
+	uint64_t total = 0;
+
+	for (unsigned i = 0; i < THREADS; i++)
+		total += load_seq(&workers[i].count);
+	return total;
+}
+
+static void pause_for(uint64_t ns)
+{
+	uint64_t end = clock_now_ns() + ns;
+
+	while (clock_now_ns() < end)
+		world_beat();
+}
+
+/* Returns how many of `stops` pauses came about; in each nothing moves. */
+static int stop_and_look(int stops)
+{
+	int done = 0;
+
+	for (int i = 0; i < stops; i++) {
+		uint64_t before, after;
+
+		if (!world_stop(STOP_MS * NS_PER_MS)) {
+			CHECK_NE((int)world_last_failure(), (int)WORLD_NO_PROC);
+			continue;
+		}
+		before = sum();
+		pause_for(200000);
+		after = sum();
+		CHECK_EQ(before, after);
+		CHECK(world_commit());
+		world_start();
+		usleep(i % 3 * 100);
+		done++;
+	}
+	return done;
+}
+
+TEST(running_threads_stand_still)
+{
+	begin();
+	start(spin, 0, THREADS);
+	CHECK_EQ(stop_and_look(300), 300);
+	join(THREADS);
+}
+
+TEST(blocked_threads_are_held_without_a_signal)
+{
+	begin();
+	start(block, 0, THREADS);
+	CHECK_GT(stop_and_look(1000), 990);
+	join(THREADS);
+	CHECK_GT(world_stats.held, 1000u);
+	CHECK_EQ(interrupted, 0u);
+}
+
+TEST(mixed_and_newborn_threads_stand_still, .limit_seconds = 60)
+{
+	begin();
+	start(spin, 0, 2);
+	start(block, 2, 8);
+	start(churn, 8, THREADS);
+	CHECK_GT(stop_and_look(500), 450);
+	join(THREADS);
+	CHECK_GT(births, 100u);
+	CHECK_LT(threads_count(), 1000u);
+}
+
+TEST(a_dead_collector_stops_nobody_for_long)
+{
+	uint64_t before;
+
+	begin();
+	start(spin, 0, 2);
+	start(block, 2, THREADS);
+	usleep(10000);
+	CHECK(world_stop(STOP_MS * NS_PER_MS));
+	before = sum();
+	usleep(1000000); // no beat
+	CHECK_GT(sum(), before + 1000);
+	CHECK(!world_commit());
+	CHECK_EQ((int)world_last_failure(), (int)WORLD_WAS_ABANDONED);
+	world_start();
+	CHECK_EQ(stop_and_look(100), 100);
+	join(THREADS);
+}
+
+static void *refuse(void *argument)
+{
+	uint64_t all = UINT64_MAX;
+
+	thread_attach();
+	SYSCALL(rt_sigprocmask, SIG_SETMASK, &all, 0, sizeof(all));
+	((struct worker *)argument)->tid = thread_id_now();
+	while (!load_relaxed(&is_over))
+		add_relaxed(&((struct worker *)argument)->count, 1);
+	return 0;
+}
+
+TEST(a_thread_that_blocks_all_signals_spoils_the_stop_only)
+{
+	uint64_t began, signals;
+
+	begin();
+	start(refuse, 0, 1);
+	start(block, 1, THREADS);
+	while (load_relaxed(&workers[0].tid) == 0)
+		usleep(100);
+	began = clock_now_ns();
+	CHECK(!world_stop(50 * NS_PER_MS));
+	CHECK_LT(clock_now_ns() - began, 1000 * NS_PER_MS);
+	CHECK_EQ((int)world_last_failure(), (int)WORLD_NO_ANSWER);
+	CHECK_EQ(world_stats.last_silent_tid, workers[0].tid);
+	signals = world_stats.signals;
+	for (int i = 0; i < 20; i++)
+		CHECK(!world_stop(10 * NS_PER_MS));
+	CHECK_LE(world_stats.signals, signals + 20u * THREADS);
+	join(THREADS);
+	CHECK(world_stop(STOP_MS * NS_PER_MS));
+	world_start();
+	CHECK_EQ(interrupted, 0u);
+}
+
+TEST(a_parked_threads_registers_are_in_its_context)
+{
+	begin();
+	start(spin, 0, 1);
+	while (load_relaxed(&workers[0].count) == 0)
+		usleep(100);
+	CHECK(world_stop(STOP_MS * NS_PER_MS));
+	struct thread *thread = thread_find(workers[0].tid);
+	CHECK_NOT_NULL(thread);
+	CHECK_EQ((int)thread_gate_state(thread), (int)GATE_PARKED);
+	CHECK_NOT_NULL(thread->stop_context);
+	CHECK_LT(thread->stop_handler_sp, (uintptr_t)thread->stop_context);
+	CHECK_LT((uintptr_t)thread->stop_context, thread->stop_pointer);
+	world_start();
+	join(1);
+}
+
+static void on_signal(int number)
+{
+	(void)number;
+}
+
+TEST(gates_do_not_count_where_a_handler_is_unknown)
+{
+	begin();
+	signal(SIGUSR1, on_signal);
+	start(block, 0, 4);
+	CHECK_EQ(stop_and_look(50), 50);
+	CHECK_EQ(world_stats.held, 0u);
+	join(4);
+}
+
+TEST(yields_its_signal)
+{
+	int number;
+
+	begin();
+	start(spin, 0, 2);
+	CHECK_EQ(stop_and_look(10), 10);
+	number = world_signal();
+	CHECK(world_yield_signal(number));
+	CHECK_NE(world_signal(), number);
+	struct sigaction action;
+	CHECK_EQ(sigaction(number, 0, &action), 0);
+	CHECK(action.sa_handler == SIG_DFL);
+	CHECK_EQ(stop_and_look(10), 10);
+	join(2);
+}
