@@ -266,23 +266,21 @@ SAME(sigsuspend, __sigsuspend)
 SAME(aio_suspend, aio_suspend64)
 
 /*
- * An interrupted connect() goes on in the background: making it again gives EALREADY (or EISCONN), so its end is waited for.
+ * An interrupted connect() on a TCP socket goes on in the background and may be waited for by poll; made again it waits for the same end. On a Unix socket
+ * it was undone, poll says "writable" at once, and it waits for all of SO_SNDTIMEO again: so it is not made again after that time.
  */
-static int finish_connect(int fd, struct blocked *blocked)
+static COLD bool connect_left(struct blocked *blocked, int fd)
 {
-	struct pollfd writable = { .fd = fd, .events = POLLOUT };
-	socklen_t length = sizeof(int);
-	int error = 0, result;
-
-	do
-		result = REAL(poll)(&writable, 1, -1);
-	while (ERRNO(result) && interrupted_by_us(blocked));
-	if (result < 0 || getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0)
-		return -1;
-	if (error == 0)
-		return 0;
-	errno = error;
-	return -1;
+	if (!socket_left(blocked, fd, SO_SNDTIMEO)) {
+		if (errno == EAGAIN)
+			errno = EINPROGRESS;
+		return false;
+	}
+	if (blocked->deadline && ns_left(blocked->deadline) == 0) {
+		errno = EAGAIN;
+		return false;
+	}
+	return true;
 }
 
 EXPORT int connect(int fd, const struct sockaddr *address, socklen_t length)
@@ -290,12 +288,46 @@ EXPORT int connect(int fd, const struct sockaddr *address, socklen_t length)
 	int result;
 	BLOCKED(WORDS(fd, address, length));
 
-	result = REAL(connect)(fd, address, length);
-	if (UNLIKELY(ERRNO(result)) && interrupted_by_us(&blocked))
-		result = finish_connect(fd, &blocked);
+	do
+		result = REAL(connect)(fd, address, length);
+	while (UNLIKELY(ERRNO(result)) && interrupted_by_us(&blocked) && connect_left(&blocked, fd));
 	return result;
 }
 SAME(connect, __connect)
+
+/* ---- sigpause: BSD's takes a mask, X/Open's a signal; <signal.h> gives the name to either ---- */
+
+EXPORT int __xpg_sigpause(int number);
+EXPORT int __sigpause(int number_or_mask, int is_number);
+EXPORT int bsd_sigpause(int mask) __asm__("sigpause");
+
+EXPORT int __xpg_sigpause(int number)
+{
+	sigset_t mask;
+
+	if (pthread_sigmask(SIG_BLOCK, 0, &mask) != 0 || sigdelset(&mask, number) != 0)
+		return -1;
+	return sigsuspend(&mask);
+}
+
+EXPORT int __sigpause(int number_or_mask, int is_number)
+{
+	sigset_t mask;
+
+	if (is_number)
+		return __xpg_sigpause(number_or_mask);
+	sigemptyset(&mask);
+	for (int number = 1; number <= 32; number++) {
+		if ((unsigned)number_or_mask >> (number - 1) & 1)
+			sigaddset(&mask, number);
+	}
+	return sigsuspend(&mask);
+}
+
+EXPORT int bsd_sigpause(int mask)
+{
+	return __sigpause(mask, 0);
+}
 
 /* ---- with a variable number of arguments ---- */
 

@@ -217,16 +217,14 @@ static int run_cond_clockwait(void)
 	return error;
 }
 
+/* Of two semaphores at 0: a System V set stays until somebody removes it. */
+static int semaphore_set = -1;
+
 static int run_semtimedop(void)
 {
-	static int set = -1;
 	struct sembuf take = { 0, -1, 0 };
 
-	if (set < 0)
-		set = semget(IPC_PRIVATE, 1, 0600);
-	if (is_over)
-		return semctl(set, 0, IPC_RMID), EAGAIN;
-	return result_of(semtimedop(set, &take, 1, &span));
+	return result_of(semtimedop(semaphore_set, &take, 1, &span));
 }
 
 static int run_mq_timedreceive(void)
@@ -299,6 +297,72 @@ static int run_read_socket(void)
 	return result_of(read(timed_socket(), &byte, 1));
 }
 
+static int full_timed_socket(void)
+{
+	static _Thread_local int pair[2] = { -1, -1 };
+	struct timeval timeout = { 0, SPAN_MS * 1000 };
+	char filler[4096] = "";
+
+	if (pair[0] < 0) {
+		CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+		while (send(pair[0], filler, sizeof(filler), MSG_DONTWAIT) > 0)
+			;
+		CHECK_EQ(setsockopt(pair[0], SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)), 0);
+	}
+	return pair[0];
+}
+
+static int run_send_timed(void)
+{
+	return result_of(send(full_timed_socket(), "x", 1, 0));
+}
+
+static int run_sendto_timed(void)
+{
+	return result_of(sendto(full_timed_socket(), "x", 1, 0, NULL, 0));
+}
+
+static int run_sendmsg_timed(void)
+{
+	char byte = 'x';
+	struct iovec vector = { &byte, 1 };
+	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
+
+	return result_of(sendmsg(full_timed_socket(), &message, 0));
+}
+
+static int run_write_timed(void)
+{
+	return result_of(write(full_timed_socket(), "x", 1));
+}
+
+/* To a listener that takes nobody. */
+static int run_connect(void)
+{
+	static struct sockaddr_un address = { .sun_family = AF_UNIX };
+	static socklen_t length;
+	struct timeval timeout = { 0, SPAN_MS * 1000 };
+	int fd, error;
+
+	if (length == 0) {
+		int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+
+		CHECK_EQ(bind(listener, (struct sockaddr *)&address, sizeof(sa_family_t)), 0); /* a name of the kernel's choice */
+		length = sizeof(address);
+		CHECK_EQ(getsockname(listener, (struct sockaddr *)&address, &length), 0);
+		CHECK_EQ(listen(listener, 0), 0);
+		do
+			fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		while (connect(fd, (struct sockaddr *)&address, length) == 0);
+		close(fd);
+	}
+	fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	CHECK_EQ(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)), 0);
+	error = result_of(connect(fd, (struct sockaddr *)&address, length));
+	close(fd);
+	return error;
+}
+
 static int run_accept(void)
 {
 	static int listener = -1;
@@ -345,7 +409,7 @@ static int run_io_getevents(void)
 
 /* ---- without ---- */
 
-static int pipe_ends[2], full_pair[2], queue_id, locked_file, record_file;
+static int pipe_ends[2], full_pair[2], full_pipe[2], queue_id, full_queue_id, locked_file, record_file;
 static sem_t never;
 static char fifo[64], lock_name[64];
 static pid_t child, lock_holder;
@@ -429,6 +493,51 @@ static int run_sigwaitinfo(void)
 	return result_of(sigwaitinfo(&set, &info));
 }
 
+extern int __sigpause(int number_or_mask, int is_number);
+
+static int run_sigpause(void)
+{
+	return result_of(__sigpause(SIGUSR2, 1));
+}
+
+static int run_wait4(void)
+{
+	int status;
+
+	return result_of(wait4(lock_holder, &status, 0, NULL));
+}
+
+static int run_sleep(void)
+{
+	unsigned left = sleep(1000);
+
+	return left > 0 ? EINTR : 0;
+}
+
+static int run_semop(void)
+{
+	struct sembuf take = { 1, -1, 0 };
+
+	return result_of(semop(semaphore_set, &take, 1));
+}
+
+static int run_msgsnd(void)
+{
+	struct {
+		long type;
+		char text[8];
+	} message = { 1, "" };
+
+	return result_of(msgsnd(full_queue_id, &message, sizeof(message.text), 0));
+}
+
+static int run_write(void)
+{
+	static char large[1 << 20];
+
+	return result_of(write(full_pipe[1], large, sizeof(large)));
+}
+
 static int run_waitpid(void)
 {
 	int status;
@@ -492,6 +601,11 @@ static struct call calls[] = {
 	{ "recvmmsg", run_recvmmsg, .expected = EAGAIN },
 	{ "read of a socket", run_read_socket, .expected = EAGAIN },
 	{ "accept", run_accept, .expected = EAGAIN },
+	{ "connect", run_connect, .expected = EAGAIN },
+	{ "send with a time-out", run_send_timed, .expected = EAGAIN },
+	{ "sendto", run_sendto_timed, .expected = EAGAIN },
+	{ "sendmsg", run_sendmsg_timed, .expected = EAGAIN },
+	{ "write to a socket", run_write_timed, .expected = EAGAIN },
 	{ "futex by syscall", run_futex, .expected = ETIMEDOUT },
 	{ "poll by syscall", run_raw_poll, .expected = 0 },
 	{ "epoll_wait by syscall", run_raw_epoll, .expected = 0 },
@@ -503,9 +617,15 @@ static struct call calls[] = {
 	{ "msgrcv", run_msgrcv, .is_endless = true },
 	{ "pause", run_pause, .is_endless = true, .expected = EINTR },
 	{ "sigsuspend", run_sigsuspend, .is_endless = true, .expected = EINTR },
+	{ "sigpause", run_sigpause, .is_endless = true, .expected = EINTR },
+	{ "sleep", run_sleep, .is_endless = true, .expected = EINTR },
 	{ "sigwait", run_sigwait, .is_endless = true },
 	{ "sigwaitinfo", run_sigwaitinfo, .is_endless = true },
 	{ "waitpid", run_waitpid, .is_endless = true },
+	{ "wait4", run_wait4, .is_endless = true },
+	{ "semop", run_semop, .is_endless = true },
+	{ "msgsnd", run_msgsnd, .is_endless = true },
+	{ "write", run_write, .is_endless = true },
 	{ "waitid", run_waitid, .is_endless = true },
 	{ "flock", run_flock, .is_endless = true },
 	{ "fcntl", run_fcntl, .is_endless = true },
@@ -583,15 +703,29 @@ static pid_t fork_waiter(int fd)
 static void prepare(void)
 {
 	struct sigaction action = { .sa_handler = on_signal };
+	struct {
+		long type;
+		char text[8];
+	} message = { 1, "" };
 	char filler[4096] = "";
 
 	sigaction(SIGUSR2, &action, NULL);
+	signal(SIGPIPE, SIG_IGN);
 	CHECK_EQ(pipe(pipe_ends), 0);
 	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, full_pair), 0);
 	while (send(full_pair[0], filler, sizeof(filler), MSG_DONTWAIT) > 0)
 		;
 	sem_init(&never, 0, 0);
 	queue_id = msgget(IPC_PRIVATE, 0600);
+	full_queue_id = msgget(IPC_PRIVATE, 0600);
+	while (msgsnd(full_queue_id, &message, sizeof(message.text), IPC_NOWAIT) == 0)
+		;
+	semaphore_set = semget(IPC_PRIVATE, 2, 0600);
+	CHECK_EQ(pipe(full_pipe), 0);
+	fcntl(full_pipe[1], F_SETFL, O_NONBLOCK);
+	while (write(full_pipe[1], filler, sizeof(filler)) > 0)
+		;
+	fcntl(full_pipe[1], F_SETFL, 0);
 	snprintf(fifo, sizeof(fifo), "/tmp/gasket-fifo-%d", getpid());
 	snprintf(lock_name, sizeof(lock_name), "/tmp/gasket-lock-%d", getpid());
 	CHECK_EQ(mkfifo(fifo, 0600), 0);
@@ -610,6 +744,7 @@ static void release(void)
 		long type;
 		char text[8];
 	} message = { 1, "" };
+	struct sembuf give = { 1, 1, 0 };
 
 	is_over = 1;
 	CHECK_EQ(write(pipe_ends[1], "x", 1), 1);
@@ -618,11 +753,14 @@ static void release(void)
 	pthread_cond_broadcast(&condition);
 	pthread_mutex_unlock(&mutex);
 	msgsnd(queue_id, &message, sizeof(message.text), 0);
+	msgctl(full_queue_id, IPC_RMID, NULL);
+	semop(semaphore_set, &give, 1);
+	close(full_pipe[0]);
 	kill(child, SIGKILL);
 	kill(lock_holder, SIGKILL);
 	close(open(fifo, O_WRONLY));
 	for (size_t i = 0; i < CALLS; i++) {
-		if (calls[i].run == run_pause || calls[i].run == run_sigsuspend)
+		if (calls[i].is_endless && calls[i].expected == EINTR)
 			pthread_kill(calls[i].thread, SIGUSR2);
 		if (calls[i].run == run_sigwait || calls[i].run == run_sigwaitinfo)
 			pthread_kill(calls[i].thread, SIGTERM);
@@ -652,10 +790,10 @@ static void census(unsigned long verdicts_least, double late_share)
 	release();
 	for (size_t i = 0; i < CALLS; i++)
 		pthread_join(calls[i].thread, NULL);
-	waitpid(lock_holder, NULL, 0);
 	unlink(fifo);
 	unlink(lock_name);
 	msgctl(queue_id, IPC_RMID, NULL);
+	semctl(semaphore_set, 0, IPC_RMID);
 	for (size_t i = 0; i < CALLS; i++) {
 		struct call *call = &calls[i];
 		double late = call->made ? call->lateness / (double)call->made : 0;
