@@ -407,8 +407,6 @@ TEST(handlers_on_an_alternate_stack_may_jump, .limit_seconds = 30)
 }
 
 /* A handler that interrupts a blocked call runs the program's code: the thread must not count as stopped meanwhile. */
-static void *volatile hidden_in_handler;
-
 static void work_in_handler(int number)
 {
 	char *block = malloc(100);
