@@ -24,7 +24,6 @@
 #include <stdarg.h>
 #include <sys/time.h>
 
-#define MS_PER_S 1000
 #define US_PER_S 1000000
 #define NS_PER_US 1000
 

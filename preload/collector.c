@@ -28,13 +28,6 @@ static struct {
 	bool forbidden;
 } collector;
 
-bool collector_is_self(void)
-{
-	int id = cycle_thread_id();
-
-	return id != 0 && id == thread_id_now();
-}
-
 static void *collector_main(void *argument)
 {
 	char *frame = __builtin_frame_address(0);

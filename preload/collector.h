@@ -8,9 +8,6 @@
 /* Joins the collector to the core. Constructor. */
 void collector_init(void);
 
-/* True in the collector thread. */
-bool collector_is_self(void);
-
 /* Before calls that fail, or leave a thread outside a sandbox, when the process has several threads (unshare, setns, seccomp, capset ...): ends the collector
  * thread. It comes back when it is wanted. */
 void collector_pause_for_syscall(void);

@@ -45,11 +45,32 @@ static struct {
 	bool has_cycle_lock;
 } forking;
 
-/* Single locks in the order of lock.def; central_lock_all() stands between KERNEL_HELD .. PROFILE and PAGE_HEAP. */
-static struct lock *(*const locks_before_central[])(void) = { threads_lock, signals_lock, modules_lock, held_lock, stack_table_lock };
-static struct lock *(*const locks_after_central[])(void) = { page_heap_lock, thread_cache_lock, meta_lock };
+static struct lock *(*const locks[LOCK_RANK_COUNT])(void) = {
+#define LOCK(name, function, guards) function,
+#include "core/os/lock.def"
+#undef LOCK
+};
 
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+/* All locks but CYCLE, which is the first, in order or in reverse. */
+static void take_locks(void)
+{
+	for (int rank = LOCK_RANK_CYCLE + 1; rank < LOCK_RANK_COUNT; rank++) {
+		if (rank == LOCK_RANK_CENTRAL)
+			central_lock_all();
+		else
+			lock_acquire(locks[rank]());
+	}
+}
+
+static void release_locks(void)
+{
+	for (int rank = LOCK_RANK_COUNT - 1; rank > LOCK_RANK_CYCLE; rank--) {
+		if (rank == LOCK_RANK_CENTRAL)
+			central_unlock_all();
+		else
+			lock_release(locks[rank]());
+	}
+}
 
 /* The collector may stop this thread while it waits. */
 static bool wait_for_cycle(void)
@@ -73,11 +94,7 @@ static void before(void)
 
 	signals_block(&guard);
 	has_cycle_lock = wait_for_cycle();
-	for (size_t i = 0; i < COUNT_OF(locks_before_central); i++)
-		lock_acquire(locks_before_central[i]());
-	central_lock_all();
-	for (size_t i = 0; i < COUNT_OF(locks_after_central); i++)
-		lock_acquire(locks_after_central[i]());
+	take_locks();
 	forking.guard = guard;
 	forking.has_cycle_lock = has_cycle_lock;
 	lock_fork_begin();
@@ -88,11 +105,7 @@ static void after_in_parent(void)
 	struct signal_guard guard = forking.guard;
 
 	lock_fork_end();
-	for (size_t i = COUNT_OF(locks_after_central); i > 0; i--)
-		lock_release(locks_after_central[i - 1]());
-	central_unlock_all();
-	for (size_t i = COUNT_OF(locks_before_central); i > 0; i--)
-		lock_release(locks_before_central[i - 1]());
+	release_locks();
 	if (forking.has_cycle_lock)
 		lock_release(cycle_lock());
 	signals_restore(&guard);
@@ -101,12 +114,12 @@ static void after_in_parent(void)
 static void open_locks(void)
 {
 	lock_fork_end();
-	lock_reset(cycle_lock());
-	for (size_t i = 0; i < COUNT_OF(locks_before_central); i++)
-		lock_reset(locks_before_central[i]());
-	central_reset_locks();
-	for (size_t i = 0; i < COUNT_OF(locks_after_central); i++)
-		lock_reset(locks_after_central[i]());
+	for (int rank = 0; rank < LOCK_RANK_COUNT; rank++) {
+		if (rank == LOCK_RANK_CENTRAL)
+			central_reset_locks();
+		else
+			lock_reset(locks[rank]());
+	}
 }
 
 /* In the child, signals blocked. The heap first: thread caches are flushed into it. */

@@ -6,7 +6,7 @@
  * stores HINTED. Every unusual case is a state other than ALLOCATED, an empty bin or a class without a magic number, and ends in one of the slow
  * functions below.
  *
- * Two rules of order (SOUNDNESS 1.6, 1.7). malloc has the block's address in a register before it stores the state, and free keeps it there until the
+ * Two rules of order. malloc has the block's address in a register before it stores the state, and free keeps it there until the
  * state is stored: a thread stopped anywhere in between still names the block. And the state store is the last thing free does to the span.
  *
  * Without a cache (a dying thread; a signal handler that interrupted this very code) slots are taken under the class's lock, signals blocked.
@@ -111,11 +111,6 @@ void alloc_unreserve(void)
 	meta_unreserve();
 	stack_table_unreserve();
 	signals_restore(&guard);
-}
-
-bool alloc_owns(const void *pointer)
-{
-	return heap_contains((uintptr_t)pointer);
 }
 
 /* ---- allocation ---- */

@@ -12,7 +12,6 @@
 #define HIDDEN __attribute__((visibility("hidden"))) /* on variables of fast paths: no detour through the GOT */
 #define UNUSED __attribute__((unused))
 #define ALIGNED(bytes) __attribute__((aligned(bytes)))
-#define FORMAT_LIKE_PRINTF(format_index, first_index)
 
 /* Keeps `pointer` in a register or stack slot up to this point, so that a conservative scan of a thread stopped before it still
  * finds the address (a block must stay named until its state byte is stored). */

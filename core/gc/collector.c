@@ -83,11 +83,6 @@ int cycle_thread_id(void)
 	return load_relaxed(&collector.thread_id);
 }
 
-uint64_t cycle_done_count(void)
-{
-	return load_acquire(&collector.done);
-}
-
 static void start_thread(void)
 {
 	uint64_t now;

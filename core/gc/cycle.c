@@ -12,7 +12,7 @@
  *	finish		probation takes back what is due; pacer, figures, trace
  *
  * Why HINTED and unmarked may be swept at any time later: unreachable at the pause is unreachable for ever, and a slot gets a new occupant only through
- * FREE, which the sweep alone stores, after it has set the mark (SOUNDNESS, proof sketch).
+ * FREE, which the sweep alone stores, after it has set the mark.
  */
 #include "core/gc/cycle.h"
 

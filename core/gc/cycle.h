@@ -54,7 +54,7 @@ void cycle_request(enum cycle_reason reason);
 
 /*
  * The calling thread allocates while hinted bytes are at the hard limit: waits for the end of one cycle; when no cycle can run or the last three
- * gave no verdict, makes the oldest hints free unproved (DESIGN 4). Returns in the time of one cycle at most.
+ * gave no verdict, makes the oldest hints free unproved. Returns in the time of one cycle at most.
  */
 void cycle_throttle(void);
 
@@ -85,6 +85,3 @@ void cycle_fork_child(void);
 
 /* The collector thread's id, 0: none. */
 int cycle_thread_id(void);
-
-/* Cycles that ended, with a verdict or without. */
-uint64_t cycle_done_count(void);

@@ -75,11 +75,6 @@ struct leak_group *leak_group_get(uint32_t index)
 	return &groups.list[index];
 }
 
-uint32_t leak_groups_count(void)
-{
-	return (uint32_t)groups.capacity;
-}
-
 static uint32_t find_or_add(uint64_t key)
 {
 	size_t place;

@@ -1,6 +1,6 @@
 /*
  * Groups of leaked blocks with the same origin: the same stack when every stack is kept, else the same size class and age of span. Only a group that
- * keeps growing is ever taken back: what is hidden, a handle, an open file, is old and single; a leak grows (SOUNDNESS 6.1).
+ * keeps growing is ever taken back: what is hidden, a handle, an open file, is old and single; a leak grows.
  *
  * Growth is observed at most once per `interval_ms`, so that collections in quick succession do not hide it. What was taken back still counts.
  * Collector side only: guard is the lock CYCLE.
@@ -49,7 +49,6 @@ bool leak_groups_observe(uint64_t now_ms, uint64_t interval_ms);
 bool leak_group_is_growing(uint32_t index);
 
 struct leak_group *leak_group_get(uint32_t index);
-uint32_t leak_groups_count(void);
 
 /* True if some group grew in the last observation. */
 bool leak_groups_any_growth(void);

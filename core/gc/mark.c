@@ -1,7 +1,7 @@
 /*
  * Marking. A block that is reached for the first time goes on the queue (a stack in memory mapped before the pause); blocks taken from it pass
- * through a ring of 16, prefetched on entry, so that the cache misses of several blocks overlap (ALLOCATORS.md section 5: 2 to 6 times faster than a
- * plain stack). A full queue loses nothing: the block is marked, so a walk over all marked blocks finds what was not read.
+ * through a ring of 16, prefetched on entry, so that the cache misses of several blocks overlap.
+ * A full queue loses nothing: the block is marked, so a walk over all marked blocks finds what was not read.
  *
  * Preset makes the list of spans that this cycle judges: only they are MARKING, so they can not be released before the verdict.
  */
@@ -153,11 +153,6 @@ void mark_words(struct marker *marking, const uintptr_t *words, size_t count)
 		words += piece;
 		count -= piece;
 	}
-}
-
-void mark_word(struct marker *marking, uintptr_t word)
-{
-	mark_words(marking, &word, 1);
 }
 
 /* ---- blocks to words ---- */

@@ -16,7 +16,6 @@ extern struct marker marker;
  * caller's copy. Work queued is done by mark_drain().
  */
 void mark_words(struct marker *marker, const uintptr_t *words, size_t count);
-void mark_word(struct marker *marker, uintptr_t word);
 
 /* Memory for the queue, mapped before the pause. False: no memory, no cycle. */
 bool mark_prepare(struct marker *marker);

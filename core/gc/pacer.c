@@ -1,7 +1,7 @@
 /*
  * When a cycle is due. The count of hinted bytes is one global, added to in quanta of HINT_QUANTUM_BYTES by each thread.
  *
- * Goals follow DESIGN 4: hinted bytes may grow by max(quarantine_bytes, quarantine_percent of the heap) beyond those that the last cycle found
+ * Goals: hinted bytes may grow by max(quarantine_bytes, quarantine_percent of the heap) beyond those that the last cycle found
  * still reached (they would only be found again), the heap by `growth` percent. Twice the quarantine is the hard limit.
  */
 #include "core/gc/pacer.h"

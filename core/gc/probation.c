@@ -1,5 +1,5 @@
 /*
- * The rules by which a leaked block is taken back, in the order in which they are asked (DESIGN 8, SOUNDNESS 6). One "no" keeps the block.
+ * The rules by which a leaked block is taken back, in the order in which they are asked. One "no" keeps the block.
  *
  *	amount		only what exceeds probation_bytes of leaked memory; memory is the reason to reclaim, so memory decides
  *	age		unreached in probation_cycles cycles in a row and for probation_ms, both doubled by each piece of evidence

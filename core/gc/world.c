@@ -890,30 +890,9 @@ void world_start(void)
 	wake_all();
 }
 
-bool world_is_paused(void)
-{
-	return phase_of(load_seq(&world.word)) == WORLD_PAUSED;
-}
-
 enum world_failure world_last_failure(void)
 {
 	return world.failure;
-}
-
-const char *world_failure_text(enum world_failure failure)
-{
-	static const char *const texts[WORLD_FAILURE_COUNT] = {
-		[WORLD_NOT_FAILED] = "none",
-		[WORLD_NO_SIGNAL] = "no signal number is free to stop threads with",
-		[WORLD_NO_PROC] = "the list of threads in /proc is not readable",
-		[WORLD_NO_ANSWER] = "a thread did not stop in time",
-		[WORLD_NOT_SENT] = "the kernel refused to queue a signal",
-		[WORLD_NO_MEMORY] = "no memory for the list of threads",
-		[WORLD_FOREIGN_TASK] = "a process that is no thread shares the memory",
-		[WORLD_WAS_ABANDONED] = "the pause was abandoned",
-	};
-
-	return failure < WORLD_FAILURE_COUNT && texts[failure] ? texts[failure] : "unknown";
 }
 
 void world_fork_child(void)

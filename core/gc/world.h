@@ -27,7 +27,7 @@ enum world_phase { WORLD_RUNS, WORLD_STOPPING, WORLD_PAUSED, WORLD_DONE, WORLD_A
 /* How often a waiting thread looks at the heartbeat, and how many looks without a beat end the stop: 4 x 50 ms. */
 enum { WORLD_LOOK_MS = 50, WORLD_LOOKS_MAX = 4 };
 
-/* Why the last world_stop() failed; text by world_failure_text(). */
+/* Why the last world_stop() failed (a cycle's no_verdict says it to the user). */
 enum world_failure {
 	WORLD_NOT_FAILED,
 	WORLD_NO_SIGNAL,     // no signal number is free, or the handler cannot be installed
@@ -76,10 +76,6 @@ static inline void world_beat(void)
 }
 
 enum world_failure world_last_failure(void);
-const char *world_failure_text(enum world_failure failure);
-
-/* For debugging and tests: the world is in a pause (by the caller's knowledge: collector thread). */
-bool world_is_paused(void);
 
 /* ---- gates (preload/blocking.c) ---- */
 

@@ -35,7 +35,7 @@ void *central_alloc_slot(unsigned class, enum slot_state state);
  */
 size_t central_sweep_span(struct span *span, bool *ret_released);
 
-/* As central_sweep_span(), without a verdict: every HINTED slot becomes FREE (no-verdict policy, DESIGN 4). The span must be SWEPT. */
+/* As central_sweep_span(), without a verdict: every HINTED slot becomes FREE (the policy for processes without verdicts). The span must be SWEPT. */
 size_t central_trust_span(struct span *span, bool *ret_released);
 
 /* Slots of the span were made FREE by somebody else (reclaim): lists and release follow from the bytes. True when it was released. */

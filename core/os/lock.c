@@ -44,10 +44,24 @@ void signals_restore(const struct signal_guard *guard)
 	SYSCALL(rt_sigprocmask, SIG_SETMASK, &guard->mask, 0, sizeof(guard->mask));
 }
 
+/* Checking builds: how many locks of each rank the calling thread holds. */
+static __thread uint8_t held_counts[LOCK_RANK_COUNT] __attribute__((tls_model("initial-exec")));
+
 static void note_holder(struct lock *lock)
 {
-	if (CHECKS)
-		lock->holder = (int32_t)SYSCALL(gettid);
+	if (!CHECKS)
+		return;
+	lock->holder = (int32_t)SYSCALL(gettid);
+	held_counts[lock->rank]++;
+}
+
+/* Before waiting: nothing later is held, nor the same rank but for the classes' locks. (A try does not wait, so it may come out of order.) */
+static void check_rank(const struct lock *lock)
+{
+	for (uint32_t rank = lock->rank; CHECKS && rank < LOCK_RANK_COUNT; rank++) {
+		if (held_counts[rank] > 0 && !(rank == lock->rank && rank == LOCK_RANK_CENTRAL))
+			fatal("check failed: a lock was taken out of order");
+	}
 }
 
 bool lock_try(struct lock *lock)
@@ -66,6 +80,7 @@ bool lock_acquire_timeout(struct lock *lock, uint64_t timeout_ns)
 
 	if (is_fork_owner())
 		return true;
+	check_rank(lock);
 	for (int i = 0; i < SPIN_COUNT; i++) {
 		if (load_relaxed(&lock->word) == OPEN && lock_try(lock))
 			return true;
@@ -97,8 +112,10 @@ void lock_release(struct lock *lock)
 {
 	if (is_fork_owner())
 		return;
-	if (CHECKS)
+	if (CHECKS) {
 		lock->holder = 0;
+		held_counts[lock->rank]--;
+	}
 	if (exchange_seq(&lock->word, OPEN) == CONTENDED)
 		futex_wake(&lock->word, 1);
 }
@@ -112,6 +129,7 @@ void lock_reset(struct lock *lock)
 {
 	lock->word = OPEN;
 	lock->holder = 0;
+	held_counts[lock->rank] = 0;
 }
 
 bool lock_is_held(const struct lock *lock)

@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 enum lock_rank {
-#define LOCK(name, guards) LOCK_RANK_##name,
+#define LOCK(name, function, guards) LOCK_RANK_##name,
 #include "core/os/lock.def"
 #undef LOCK
 	LOCK_RANK_COUNT

@@ -1,6 +1,6 @@
 /*
  * Which system calls may be tried. A process may have been started under a seccomp filter that kills it for a call it does not know, and a service's
- * filter knows the calls of the service, not ours. So where a filter is in force each group of calls is first made by a child (SOUNDNESS 5); what ends the
+ * filter knows the calls of the service, not ours. So where a filter is in force each group of calls is first made by a child; what ends the
  * child is not done. Without a filter everything is allowed, at the price of one look into /proc.
  */
 #pragma once

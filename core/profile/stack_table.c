@@ -131,11 +131,6 @@ uint32_t stack_table_count(void)
 	return load_relaxed(&table.count);
 }
 
-uint64_t stack_table_bytes(void)
-{
-	return load_relaxed(&table.used_bytes);
-}
-
 uint32_t stack_capture(const void *skip_below)
 {
 	uintptr_t frames[STACK_DEPTH_MAX];

@@ -34,9 +34,8 @@ uint32_t stack_table_add(const uintptr_t *frames, unsigned depth, uint32_t epoch
 /* The stack of an id, or NULL for 0 and for what was never an id. */
 const struct stack *stack_table_get(uint32_t id);
 
-/* Number of stacks and bytes they take. */
+/* Number of stacks. */
 uint32_t stack_table_count(void);
-uint64_t stack_table_bytes(void);
 
 /* For fork. */
 struct lock *stack_table_lock(void);

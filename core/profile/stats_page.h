@@ -179,8 +179,6 @@ static_assert(sizeof(struct stats_page) <= STATS_PAGE_BYTES, "format");
 extern struct stats_page *stats;
 
 #define stats_add(figure, amount) add_relaxed(&load_acquire(&stats)->figure, (uint64_t)(amount))
-#define stats_subtract(figure, amount) \
-	sub_relaxed(&load_acquire(&stats)->figure, (uint64_t)(amount))
 #define stats_set(figure, value) store_relaxed(&load_acquire(&stats)->figure, (uint64_t)(value))
 #define stats_get(figure) load_relaxed(&load_acquire(&stats)->figure)
 

@@ -33,7 +33,7 @@ static void *allocate(void *argument)
 		random = random * 1103515245 + 12345;
 		free(blocks[random >> 27]);
 		blocks[random >> 27] = malloc((random >> 8) % 2000);
-		if (random % 256 == 0) /* what matters is to be inside malloc at the fork, not to fill memory */
+		if (random % 32 == 0) /* what matters is to be inside malloc at the fork, not to fill memory, nor to starve the child */
 			usleep(1000);
 	}
 	for (int i = 0; i < 32; i++)

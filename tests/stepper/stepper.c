@@ -1,6 +1,6 @@
 /*
  * Stops malloc, free and their like after every instruction, and runs two full cycles at each stop, with probation off: whatever the program will hold or
- * still holds must be named by a register or the stack at every moment (SOUNDNESS: the state store comes when the address is in a register, and free keeps
+ * still holds must be named by a register or the stack at every moment (the state store comes when the address is in a register, and free keeps
  * its argument to the end).
  *
  * How: the trap flag is set around one call. The handler of SIGTRAP asks another thread, the helper, for a collection and spins until it is over, so that
