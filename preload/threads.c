@@ -7,7 +7,8 @@
  * The end is noticed by the destructor of one thread-specific key. Other destructors may allocate, in any of the rounds POSIX gives them: ours asks for
  * another round until the last one. What libc frees after that is served without a cache. Without a key (all taken) records are reaped by looking.
  *
- * A join is not gated: libc frees the dead thread's storage inside it. It restarts by itself when a signal of ours comes.
+ * A join is not gated: libc frees the dead thread's storage inside it. It restarts by itself when a signal of ours comes. What libc frees there it frees under
+ * the lock of its list of stacks, which making a thread needs, too: the collector thread is not started from inside (LIBC_THREADS).
  */
 #include "core/base/arith.h"
 #include "core/base/atomic.h"
@@ -159,6 +160,26 @@ __attribute__((constructor(102))) static void threads_constructor(void)
 	}
 }
 
+/* ---- inside libc ---- */
+
+static void leave_libc_threads(struct thread **inside)
+{
+	if (*inside)
+		(*inside)->in_libc_threads--;
+}
+
+static struct thread *enter_libc_threads(void)
+{
+	struct thread *thread = thread_current;
+
+	if (thread)
+		thread->in_libc_threads++;
+	return thread;
+}
+
+/* Up to the end of the scope, also when the thread is cancelled. */
+#define LIBC_THREADS struct thread *inside __attribute__((cleanup(leave_libc_threads), unused)) = enter_libc_threads()
+
 /* ---- the beginning ---- */
 
 /* The argument is a root of the record until it is in a register here. */
@@ -186,6 +207,7 @@ EXPORT int pthread_create(pthread_t *restrict handle, const pthread_attr_t *rest
 {
 	int state = PTHREAD_CREATE_JOINABLE, error;
 	struct thread *thread;
+	LIBC_THREADS;
 
 	if (attributes)
 		pthread_attr_getdetachstate(attributes, &state);
@@ -201,6 +223,7 @@ EXPORT int pthread_create(pthread_t *restrict handle, const pthread_attr_t *rest
 
 EXPORT int pthread_join(pthread_t handle, void **ret_result)
 {
+	LIBC_THREADS;
 	int error = REAL(pthread_join)(handle, ret_result);
 
 	if (error == 0)
@@ -210,6 +233,7 @@ EXPORT int pthread_join(pthread_t handle, void **ret_result)
 
 EXPORT int pthread_tryjoin_np(pthread_t handle, void **ret_result)
 {
+	LIBC_THREADS;
 	int error = REAL(pthread_tryjoin_np)(handle, ret_result);
 
 	if (error == 0)
@@ -219,6 +243,7 @@ EXPORT int pthread_tryjoin_np(pthread_t handle, void **ret_result)
 
 EXPORT int pthread_timedjoin_np(pthread_t handle, void **ret_result, const struct timespec *deadline)
 {
+	LIBC_THREADS;
 	int error = REAL(pthread_timedjoin_np)(handle, ret_result, deadline);
 
 	if (error == 0)
@@ -228,6 +253,7 @@ EXPORT int pthread_timedjoin_np(pthread_t handle, void **ret_result, const struc
 
 EXPORT int pthread_clockjoin_np(pthread_t handle, void **ret_result, clockid_t clock, const struct timespec *deadline)
 {
+	LIBC_THREADS;
 	int error = REAL(pthread_clockjoin_np)(handle, ret_result, clock, deadline);
 
 	if (error == 0)
@@ -237,6 +263,7 @@ EXPORT int pthread_clockjoin_np(pthread_t handle, void **ret_result, clockid_t c
 
 EXPORT int pthread_detach(pthread_t handle)
 {
+	LIBC_THREADS;
 	int error = REAL(pthread_detach)(handle);
 
 	if (error == 0)
@@ -267,6 +294,7 @@ EXPORT int thrd_create(thrd_t *handle, thrd_start_t start_routine, void *argumen
 {
 	struct thread *thread = thread_announce((void *(*)(void *))(void *)start_routine, argument, false);
 	int result;
+	LIBC_THREADS;
 
 	if (!thread)
 		return thrd_nomem;
@@ -279,6 +307,7 @@ EXPORT int thrd_create(thrd_t *handle, thrd_start_t start_routine, void *argumen
 
 EXPORT int thrd_join(thrd_t handle, int *ret_result)
 {
+	LIBC_THREADS;
 	int result = REAL(thrd_join)(handle, ret_result);
 
 	if (result == thrd_success)
@@ -288,6 +317,7 @@ EXPORT int thrd_join(thrd_t handle, int *ret_result)
 
 EXPORT int thrd_detach(thrd_t handle)
 {
+	LIBC_THREADS;
 	int result = REAL(thrd_detach)(handle);
 
 	if (result == thrd_success)

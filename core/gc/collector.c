@@ -90,6 +90,8 @@ static void start_thread(void)
 	// without a cache this may be a signal handler inside our own code, or a thread that ends: not a place to make a thread
 	if (!cycle_start_hook || load_relaxed(&collector.shut_down) || thread_recover_cache() == THREAD_CACHE_NONE)
 		return;
+	if (thread_current->in_libc_threads > 0)
+		return;
 	now = clock_now_ns();
 	if (now < load_relaxed(&collector.retry_start_ns) || !cas_seq(&collector.thread_state, (uint32_t)ABSENT, (uint32_t)STARTING))
 		return;

@@ -88,6 +88,9 @@ struct thread {
 	uintptr_t handler_frame;    // address inside the frame of the trampoline that took the cache away, 0: none
 	uint32_t is_in_vfork;	    // a vfork child may run in this thread's place, on its record [O]
 
+	/* Inside libc's functions for threads, which call free under the lock of libc's stacks: no thread can be made from here. [O] */
+	uint32_t in_libc_threads; // nesting, by handlers
+
 	/* Counts by which a wrapped call knows why it got EINTR. [O] */
 	uint32_t stops;	   // stop signals that were handled
 	uint32_t handlers; // handlers of the program that ran

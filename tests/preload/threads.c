@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <threads.h>
 #include <time.h>
 #include <unistd.h>
@@ -228,6 +229,77 @@ TEST(churn_without_keys, .limit_seconds = 60)
 	collect_garbage();
 	after = resident_kib();
 	CHECK_MSG(after < before + 16384, "%ld KiB, then %ld KiB", before, after);
+}
+
+/* ---- the first collection is due inside libc ---- */
+
+/* Bytes a thread frees before it tells the pacer, and the quarantine this suite is run with. */
+enum { QUANTUM_BYTES = 128 << 10, QUARANTINE_BYTES = 1 << 20, SLOT_BYTES = 32, BLOCK_BYTES = 20 };
+enum { QUANTUM_BLOCKS = QUANTUM_BYTES / SLOT_BYTES + 1, JOIN_FREES_AT_MOST = 32 };
+
+static void *pass(void *argument)
+{
+	return argument;
+}
+
+static void free_blocks(int count)
+{
+	void **blocks = mmap(NULL, (size_t)count * sizeof(*blocks), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	for (int i = 0; i < count; i++)
+		blocks[i] = malloc(BLOCK_BYTES);
+	for (int i = 0; i < count; i++)
+		free(blocks[i]);
+	munmap(blocks, (size_t)count * sizeof(*blocks));
+}
+
+static void *free_nearly_all(void *argument)
+{
+	free_blocks((QUARANTINE_BYTES / QUANTUM_BYTES - 1) * QUANTUM_BLOCKS);
+	return argument;
+}
+
+/* A thread on a stack of the program's own: joining it frees its table of TLS, under the lock of libc's list of such stacks. */
+static void *join_at_the_goal(void *left)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+	void *stack = mmap(NULL, 1 << 18, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	free(malloc(BLOCK_BYTES)); /* a thread's first block has a stack record, and its free another way */
+	pthread_attr_init(&attributes);
+	pthread_attr_setstack(&attributes, stack, 1 << 18);
+	if (pthread_create(&thread, &attributes, pass, stack) != 0)
+		_exit(1);
+	free_blocks(QUANTUM_BLOCKS - (int)(size_t)left);
+	pthread_join(thread, NULL);
+	return NULL;
+}
+
+static void run_thread(void *(*start)(void *), size_t argument)
+{
+	pthread_t thread;
+
+	CHECK_EQ(pthread_create(&thread, NULL, start, (void *)argument), 0);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+}
+
+/* Somewhere among these counts it is the free inside the join that wants the collector, which no process has yet that was just forked. */
+TEST(a_join_may_be_what_wants_the_first_collection, .limit_seconds = 60)
+{
+	for (size_t left = 0; left < JOIN_FREES_AT_MOST; left++) {
+		pid_t child = fork();
+		int status;
+
+		if (child == 0) {
+			alarm(10);
+			run_thread(free_nearly_all, 0);
+			run_thread(join_at_the_goal, left);
+			_exit(0);
+		}
+		CHECK_EQ(waitpid(child, &status, 0), child);
+		CHECK_EQ(status, 0);
+	}
 }
 
 /* ---- small ---- */
