@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/msg.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -53,6 +54,7 @@ int pthread_clockjoin_np(pthread_t thread, void **result, clockid_t clock, const
 int pthread_attr_setsigmask_np(pthread_attr_t *attributes, const sigset_t *mask);
 
 int capset(void *header, const void *data);
+int pkey_mprotect(void *address, size_t bytes, int protection, int key); // libc 2.27
 
 struct real {
 #define REAL_ENTRY(name) __typeof__(&name) name;

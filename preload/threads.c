@@ -14,6 +14,7 @@
 #include "core/base/atomic.h"
 #include "core/gc/cycle.h"
 #include "core/gc/thread.h"
+#include "core/gc/world.h"
 #include "core/os/memory.h"
 #include "core/os/syscall.h"
 #include "preload/collector.h"
@@ -135,6 +136,7 @@ static void on_end(void *value)
 
 	if (round < PTHREAD_DESTRUCTOR_ITERATIONS && REAL(pthread_setspecific)(ends.key, (void *)(round + 1)) == 0)
 		return;
+	world_wait_out_abandonment(); // libc may unmap the stack
 	thread_detach();
 	end_collector_with_last_thread();
 }

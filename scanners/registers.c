@@ -11,6 +11,7 @@
  */
 #include "scanners/scanners.h"
 
+#include "core/base/atomic.h"
 #include "core/gc/thread.h"
 
 #include <string.h>
@@ -79,7 +80,7 @@ static void claim_area(struct root_scan *scan, struct area area)
 
 static void claim_thread(struct thread *thread, void *argument)
 {
-	const ucontext_t *context = thread->stop_context;
+	const ucontext_t *context = load_acquire(&thread->stop_context);
 
 	if (thread_gate_state(thread) != GATE_PARKED)
 		return;
@@ -97,25 +98,31 @@ static bool claim_registers(struct root_scan *scan)
 	return scan->failure == ROOTS_NOT_FAILED && root_claims_done(scan);
 }
 
+/* In an abandoned pause a thread may go on at any moment, and takes back what it has published. */
 static void scan_thread(struct thread *thread, void *argument)
 {
-	switch (thread_gate_state(thread)) {
-	case GATE_HELD:
-		scan_area(argument, (struct area){ thread->frame, offsetof(struct gate_frame, stack_pointer) });
-		break;
-	case GATE_PARKED:
-		scan_area(argument, (struct area){ thread->stop_context, sizeof(ucontext_t) });
-		scan_area(argument, find_vector(thread->stop_context));
-		break;
-	default:
-		break; // its task is gone
+	enum thread_gate gate = thread_gate_state(thread);
+	const struct gate_frame *frame = load_acquire(&thread->frame);
+	const ucontext_t *context = load_acquire(&thread->stop_context);
+
+	if (gate != GATE_HELD && gate != GATE_PARKED)
+		return; // its task is gone
+	if (gate == GATE_HELD ? !frame : !context) {
+		root_fail(argument, ROOTS_THREAD_UNREADABLE, 0);
+		return;
+	}
+	if (gate == GATE_HELD) {
+		scan_area(argument, (struct area){ frame, offsetof(struct gate_frame, stack_pointer) });
+	} else {
+		scan_area(argument, (struct area){ context, sizeof(*context) });
+		scan_area(argument, find_vector(context));
 	}
 }
 
 static bool scan_registers(struct root_scan *scan)
 {
 	threads_for_each(scan_thread, scan);
-	return true;
+	return scan->failure == ROOTS_NOT_FAILED;
 }
 
 const struct scanner scanner_registers = { .name = "registers", .claim = claim_registers, .scan = scan_registers };

@@ -13,6 +13,7 @@
 #include "scanners/scanners.h"
 
 #include "core/base/arith.h"
+#include "core/base/atomic.h"
 #include "core/gc/thread.h"
 #include "core/os/pages.h"
 
@@ -38,11 +39,12 @@ static bool is_within(uintptr_t address, uintptr_t low, size_t bytes)
 static bool find_position(const struct thread *thread, struct position *ret_position)
 {
 	enum thread_gate gate = thread_gate_state(thread);
+	const struct gate_frame *frame = load_acquire(&thread->frame);
 	uintptr_t pointer;
 	bool is_elsewhere;
 
-	if (gate == GATE_HELD)
-		pointer = thread->frame->stack_pointer;
+	if (gate == GATE_HELD && frame) // none: the pause was abandoned, and registers.c fails for it
+		pointer = frame->stack_pointer;
 	else if (gate == GATE_PARKED)
 		pointer = thread->stop_pointer;
 	else

@@ -22,6 +22,7 @@ enum {
 	QUEUE_MIN = 1 << 12,
 	QUEUE_MAX = 1 << 27,
 	BEAT_BLOCKS = 1 << 12,	       // blocks between two signs of life
+	BEAT_SPANS = 1 << 8,
 	SPARSE_BYTES_MIN = 1 << 20,    // larger blocks are read by present pages only
 };
 
@@ -93,21 +94,34 @@ static void preset_span(struct span *span)
 		marks[group] = bytes_equal_mask(states + group * 64, SLOT_FREE) | bytes_equal_mask(states + group * 64, SLOT_CACHED);
 }
 
-bool mark_preset(void)
+/* The lock is free in a pause, for its holder would run. It is needed if the pause is abandoned: then runs are split and merged, and spans swept. */
+static bool preset_all(void)
 {
 	heap_for_each_span(span)
 	{
 		if (span->kind != SPAN_SMALL && span->kind != SPAN_LARGE)
 			continue;
-		// a span nobody finished sweeping (BUSY can not be: its holder would run) is left out: all its marks count as set
-		if (marker.span_count == marker.span_capacity)
+		if (marker.span_count == marker.span_capacity || !cas_seq(&span->sweep, (uint32_t)SPAN_SWEPT, (uint32_t)SPAN_MARKING))
 			return false;
-		check(load_relaxed(&span->sweep) == SPAN_SWEPT);
-		store_relaxed(&span->sweep, SPAN_MARKING);
 		preset_span(span);
 		marker.spans[marker.span_count++] = span;
+		if (marker.span_count % BEAT_SPANS == 0) {
+			world_beat();
+			if (world_is_abandoned())
+				return false;
+		}
 	}
 	return true;
+}
+
+bool mark_preset(void)
+{
+	bool complete;
+
+	lock_acquire(page_heap_lock());
+	complete = preset_all();
+	lock_release(page_heap_lock());
+	return complete;
 }
 
 void mark_for_each_span(void (*visit)(struct span *span, void *argument), void *argument)
@@ -157,6 +171,15 @@ void mark_words(struct marker *marking, const uintptr_t *words, size_t count)
 
 /* ---- blocks to words ---- */
 
+/* A sign of life. False: the pause is over, nothing may be read any more. */
+static bool may_go_on(struct marker *marking)
+{
+	world_beat();
+	if (world_is_abandoned())
+		marking->failed = true;
+	return !marking->failed;
+}
+
 /* Memory whose protection the program may have changed: a copy is read. */
 static bool read_carefully(uintptr_t start, uintptr_t end, void *argument)
 {
@@ -171,7 +194,8 @@ static bool read_carefully(uintptr_t start, uintptr_t end, void *argument)
 			return false;
 		}
 		mark_words(marking, marking->copy, bytes / sizeof(uintptr_t));
-		world_beat();
+		if (!may_go_on(marking))
+			return false;
 	}
 	return true;
 }
@@ -182,7 +206,8 @@ static bool read_directly(uintptr_t start, uintptr_t end, void *argument)
 		size_t bytes = min_u64(UNIT_BYTES, end - address);
 
 		mark_words(argument, (const uintptr_t *)address, bytes / sizeof(uintptr_t));
-		world_beat();
+		if (!may_go_on(argument))
+			return false;
 	}
 	return true;
 }
@@ -199,7 +224,7 @@ static void read_block(struct marker *marking, uintptr_t address)
 	odd = load_relaxed(&slot.span->odd);
 	if (LIKELY(bytes < SPARSE_BYTES_MIN && !odd))
 		mark_words(marking, (const uintptr_t *)address, bytes / sizeof(uintptr_t));
-	else if (!odd && !pages_for_each(address, address + bytes, PAGES_PRESENT, read_directly, marking))
+	else if (!odd && !pages_for_each(address, address + bytes, PAGES_PRESENT, read_directly, marking) && !marking->failed)
 		read_directly(address, address + bytes, marking);
 	else if (odd && !pages_for_each(address, address + bytes, PAGES_PRESENT, read_carefully, marking))
 		marking->failed = true;
@@ -209,7 +234,7 @@ static void drain_queue(struct marker *marking)
 {
 	uint64_t entered = 0, left = 0;
 
-	for (;;) {
+	while (!marking->failed && (left % BEAT_BLOCKS != 0 || may_go_on(marking))) {
 		while (marking->count > 0 && entered - left < RING) {
 			uintptr_t address = marking->queue[--marking->count];
 
@@ -220,15 +245,13 @@ static void drain_queue(struct marker *marking)
 		if (entered == left)
 			return;
 		read_block(marking, marking->ring[left++ % RING]);
-		if (left % BEAT_BLOCKS == 0)
-			world_beat();
 	}
 }
 
 /* The queue was full: every marked block is read again. Repeats until nothing is lost. */
 static void repair_overflow(struct marker *marking)
 {
-	while (marking->overflowed) {
+	while (marking->overflowed && !marking->failed) {
 		marking->overflowed = false;
 		mark_stats.overflow_count++;
 		for (size_t i = 0; i < marking->span_count; i++) {

@@ -277,6 +277,8 @@ static bool scan_words_of_all(struct root_scan *scan)
 		if (scanner->scan && !is_off(scanner->name) && !scanner->scan(scan))
 			return root_fail(scan, ROOTS_MEMORY_UNREADABLE, 0);
 		world_beat();
+		if (world_is_abandoned())
+			return root_fail(scan, ROOTS_THREAD_UNREADABLE, 0);
 	}
 	return true;
 }

@@ -213,8 +213,8 @@ static void look_for_user(struct thread *thread, void *argument)
 {
 	struct stack_users *users = argument;
 	const struct dead_stack *stack = users->stack;
-	const struct gate_frame *frame = thread->frame;
-	bool is_held = thread_gate_state(thread) == GATE_HELD;
+	const struct gate_frame *frame = load_acquire(&thread->frame);
+	bool is_held = thread_gate_state(thread) == GATE_HELD && frame; // none: the pause was abandoned
 
 	if (load_relaxed(&thread->tid) == 0) // starting (not stopped: then its task has another record), or dead
 		return;

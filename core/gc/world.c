@@ -874,6 +874,20 @@ bool world_stop(uint64_t timeout_ns)
 	return is_stopped;
 }
 
+bool world_is_abandoned(void)
+{
+	return phase_of(load_seq(&world.word)) == WORLD_ABANDONED;
+}
+
+void world_wait_out_abandonment(void)
+{
+	enum { WAITS = 200 };
+	uint32_t word;
+
+	for (int i = 0; i < WAITS && phase_of(word = load_seq(&world.word)) == WORLD_ABANDONED; i++)
+		futex_wait(&world.word, word, 10 * NS_PER_MS);
+}
+
 bool world_commit(void)
 {
 	bool is_mine = cas_seq(&world.word, make_word(WORLD_PAUSED, stop.number), make_word(WORLD_DONE, stop.number));

@@ -65,6 +65,18 @@ bool world_stop(uint64_t timeout_ns);
 /* Declares that all that was read since world_stop() was read in standstill. False: the stop was abandoned meanwhile. */
 bool world_commit(void);
 
+/*
+ * True: the pause under way was abandoned, threads run, what is read now may vanish: stop reading, there will be no verdict. Collector thread; asked wherever
+ * the heart beats.
+ */
+bool world_is_abandoned(void);
+
+/*
+ * A thread of the program is about to take memory away that the collector reads by plain loads (a block's pages, its own stack). Returns at once unless a pause
+ * was abandoned and the collector has not noticed yet; then when it has, or after 2 s. Any thread, no lock held.
+ */
+void world_wait_out_abandonment(void);
+
 /* Lets everybody go. */
 void world_start(void);
 
