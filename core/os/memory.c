@@ -123,6 +123,17 @@ static bool reserve_at(uintptr_t address, size_t capacity)
 	return false;
 }
 
+/* Nobody's mapping begins there. What lies further up is seen when the region grows. */
+static bool is_vacant(uintptr_t address, size_t bytes)
+{
+	long result = map_at(address, bytes, PROT_NONE, MAP_NORESERVE | MAP_FIXED_NOREPLACE);
+
+	if (syscall_failed(result))
+		return false;
+	SYSCALL(munmap, result, bytes);
+	return (uintptr_t)result == address;
+}
+
 /* Where the kernel likes it (something has taken the addresses below 2^46: a sanitizer). The part that alignment does not need goes back. 0: refused. */
 static uintptr_t reserve_anywhere(size_t capacity, size_t alignment)
 {
@@ -144,10 +155,10 @@ bool region_init(struct region *region, size_t capacity, size_t alignment, size_
 
 	for (int choice = 0; choice < CHOICES; choice++) {
 		address = choose_address(capacity, alignment);
-		if (!reserve || reserve_at(address, capacity))
+		if (reserve ? reserve_at(address, capacity) : is_vacant(address, step))
 			goto found;
 	}
-	address = reserve_anywhere(capacity, alignment);
+	address = reserve ? reserve_anywhere(capacity, alignment) : 0;
 	if (address == 0)
 		return false;
 found:

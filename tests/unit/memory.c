@@ -14,14 +14,15 @@ static void limit_address_space(size_t bytes)
 	CHECK_EQ(setrlimit(RLIMIT_AS, &limit), 0);
 }
 
-/* Where nothing was reserved somebody else (a sanitizer's shadow) may sit at the address that was chosen: another one. */
+/* Where nothing is reserved somebody else (a sanitizer's shadow, which is nearly everywhere) may sit at the addresses that are tried: others. */
 static struct region make_region(size_t capacity, size_t alignment, bool reserve)
 {
 	struct region region;
 
 	for (int i = 0; i < 200; i++) {
-		CHECK(region_init(&region, capacity, alignment, 1 << 20, reserve));
-		if (region_grow(&region, 1))
+		bool is_found = region_init(&region, capacity, alignment, 1 << 20, reserve);
+
+		if (is_found && region_grow(&region, 1))
 			return region;
 		CHECK(!reserve);
 	}
