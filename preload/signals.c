@@ -61,6 +61,7 @@ static struct {
 	struct lock lock; // rank SIGNALS
 	struct disposition table[SIGNAL_COUNT + 1];
 	sigset_t restarting_off; // siginterrupt(number, 1); guarded by the program's own order, as in libc
+	uintptr_t restorer;	 // where libc lets handlers return to; 0: no handler was installed yet. Atomic, lock SIGNALS to write
 	bool is_ready;
 } signals = { .lock = LOCK_INITIAL(SIGNALS) };
 
@@ -245,6 +246,20 @@ static int set_virtual_locked(struct disposition *disposition, const struct siga
 	return 0;
 }
 
+/* libc has one restorer for all handlers, and names it only to the kernel. */
+static void note_restorer(int number)
+{
+	struct {
+		void (*handler)(int);
+		unsigned long flags;
+		uintptr_t restorer;
+		unsigned long mask;
+	} action = { 0 };
+
+	if (!syscall_failed(SYSCALL(rt_sigaction, number, 0, &action, sizeof(action.mask))))
+		store_relaxed(&signals.restorer, action.restorer);
+}
+
 static int set_locked(int number, const struct sigaction *action, struct sigaction *ret_old)
 {
 	struct disposition *disposition = &signals.table[number];
@@ -264,6 +279,8 @@ static int set_locked(int number, const struct sigaction *action, struct sigacti
 		*disposition = former;
 		return result;
 	}
+	if (action && load_relaxed(&signals.restorer) == 0)
+		note_restorer(number);
 	if (old.sa_sigaction == trampoline)
 		tell(&former, &old);
 	if (ret_old)
@@ -456,6 +473,27 @@ static bool is_own_code(uintptr_t address)
 	return address >= (uintptr_t)__ehdr_start && address < (uintptr_t)etext;
 }
 
+/*
+ * Was it our own code that was interrupted? A handler that has just returned stands in libc's restorer, one or two instructions before it goes on with what
+ * *it* interrupted, whose context the stack pointer names. So that is what counts.
+ */
+static bool interrupted_own_code(const ucontext_t *context)
+{
+#if defined(__x86_64__)
+	enum { MOVE_BYTES = 7, NESTING_MAX = 64 }; // mov $15, %rax; syscall
+	uintptr_t restorer = load_relaxed(&signals.restorer);
+
+	for (int i = 0; i < NESTING_MAX && restorer != 0; i++) {
+		uintptr_t at = interrupted_at(context);
+
+		if (at != restorer && at != restorer + MOVE_BYTES)
+			break;
+		context = (const ucontext_t *)context->uc_mcontext.gregs[REG_RSP];
+	}
+#endif
+	return is_own_code(interrupted_at(context));
+}
+
 /* Runs one of the program's handlers as the kernel would. errno is the handler's business. */
 static void run_handler(void (*handler)(int, siginfo_t *, void *), int number, siginfo_t *info, void *context)
 {
@@ -465,7 +503,7 @@ static void run_handler(void (*handler)(int, siginfo_t *, void *), int number, s
 	if (thread) {
 		store_relaxed(&thread->handlers, thread->handlers + 1);
 		interruption.was_blocked = gate_suspend(&interruption.frame);
-		if (is_own_code(interrupted_at(context)))
+		if (interrupted_own_code(context))
 			thread_cache_take_away(&interruption.loan, (uintptr_t)__builtin_frame_address(0));
 	}
 	handler(number, info, context);
