@@ -4,7 +4,7 @@
  *
  *	private memory	   pages that are its own; clean pages of a file hold what the file holds, and zero pages nothing
  *	shared memory	   every page in our page tables or in the page cache
- *	a shared file	   present pages, if it may be written; a pointer in a file is no root otherwise
+ *	a shared file	   the same, if it may be written; a pointer in a file is no root otherwise, nor one that only the disk has
  *	rings (io_uring)   whole; and the kernel may hold further pointers in requests under way
  *	devices, vdso	   nothing
  *	executable memory  at every byte, unless it is a file's
@@ -108,6 +108,8 @@ static bool scan_page(struct root_scan *scan, uintptr_t start, size_t bytes, uns
 		return true;
 	}
 	if (flags & ROOT_READ_DIRECT) {
+		if (!memory_may_be_touched(start))
+			return true; // the end of the file: the program cannot read it either
 		copy_words((uintptr_t *)piece, (const volatile uintptr_t *)start, bytes);
 		scan_piece(scan, bytes, flags);
 		return true;
@@ -242,11 +244,11 @@ bool root_read_mapping(struct root_scan *scan, const struct mapping *mapping, ui
 	case MAPPING_FILE:
 		if (!mapping->shared)
 			return root_read_pages(scan, start, end, PAGES_OWN, ROOT_READ_WORDS);
-		return !(mapping->protection & PROT_WRITE) || root_read_pages(scan, start, end, PAGES_PRESENT, ROOT_READ_TOLERANT);
+		return !(mapping->protection & PROT_WRITE) || root_read_pages(scan, start, end, PAGES_SHARED, ROOT_READ_TOLERANT);
 	case MAPPING_SHMEM:
 		return root_read_pages(scan, start, end, PAGES_SHARED, flags);
 	case MAPPING_SECRET:
-		return root_read_pages(scan, start, end, PAGES_PRESENT, direct);
+		return root_read_pages(scan, start, end, PAGES_SHARED, direct);
 	case MAPPING_RING:
 		return read_ring(scan, mapping, start, end);
 	case MAPPING_DEVICE:

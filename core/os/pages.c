@@ -355,12 +355,21 @@ bool pages_for_each(uintptr_t start, uintptr_t end, enum page_choice choice, boo
 	return flush_run(&walk);
 }
 
-bool page_has_contents(uintptr_t page)
+static bool page_is_cached(uintptr_t page)
+{
+	unsigned char residency = 0;
+	long result;
+
+	if (!sandbox_allows(SANDBOX_CACHED))
+		return true;
+	result = SYSCALL(mincore, page, OS_PAGE_BYTES, &residency);
+	return syscall_failed(result) ? result != -ENOMEM : residency & 1; // ENOMEM: not mapped
+}
+
+static bool page_is_present(uintptr_t page)
 {
 	uint64_t entry;
 
-	if (proc_descriptor(PROC_PAGEMAP) < 0)
-		return true;
 	if (pages_scan_is_fast()) {
 		struct scan_argument argument = scan_request(page, page + OS_PAGE_BYTES);
 		struct scan_region region;
@@ -372,6 +381,11 @@ bool page_has_contents(uintptr_t page)
 	if (SYSCALL(pread64, proc_descriptor(PROC_PAGEMAP), &entry, sizeof(entry), page / OS_PAGE_BYTES * sizeof(entry)) != sizeof(entry))
 		return true;
 	return entry_is_wanted(entry, PAGES_PRESENT);
+}
+
+bool page_has_contents(uintptr_t page)
+{
+	return proc_descriptor(PROC_PAGEMAP) < 0 || page_is_present(page) || page_is_cached(page);
 }
 
 /* "Swap:                 0 kB", a line of its own. */
@@ -433,4 +447,10 @@ bool memory_read(void *buffer, uintptr_t address, size_t bytes)
 		done += (size_t)result;
 	}
 	return true;
+}
+
+/* The kernel copies the mask before it looks at what is to be done with it; EINVAL: that is nothing. */
+bool memory_may_be_touched(uintptr_t address)
+{
+	return SYSCALL(rt_sigprocmask, -1, address, 0, sizeof(uint64_t)) != -EFAULT;
 }

@@ -27,7 +27,7 @@ bool pages_for_each(uintptr_t start, uintptr_t end, enum page_choice choice, boo
 void pages_hold(uintptr_t skip_start, uintptr_t skip_end, uintptr_t top);
 void pages_release(void);
 
-/* True when the page at that address is present or swapped out, or nobody can tell. May be called from within a visit. */
+/* True when the page at that address is present, swapped out or in the page cache, or nobody can tell. May be called from within a visit. */
 bool page_has_contents(uintptr_t page);
 
 /*
@@ -55,3 +55,6 @@ bool memory_read_pieces(void *buffer, const struct iovec *pieces, size_t count, 
  * read (the page is gone, or the kernel refuses): then the buffer's contents are undefined.
  */
 bool memory_read(void *buffer, uintptr_t address, size_t bytes);
+
+/* True when a load of the word at that address cannot fault: for memory of which the kernel gives no copy (memfd_secret). Makes the page present. */
+bool memory_may_be_touched(uintptr_t address);

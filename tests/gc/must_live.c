@@ -82,6 +82,50 @@ ROOT_TEST(memfd_read_only, "mappings")
 	return is_kept(hidden);
 }
 
+/* A mapping of a file that has a name, in /tmp. */
+static char *map_named_file(char *path)
+{
+	int file = mkstemp(path);
+	char *memory;
+
+	CHECK_GE(file, 0);
+	CHECK_EQ(ftruncate(file, 16 * PAGE), 0);
+	memory = mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	CHECK(memory != MAP_FAILED);
+	return memory;
+}
+
+/* The page cache has the page, and our page tables have nothing. */
+ROOT_TEST(shared_file_without_page_tables, "mappings")
+{
+	char path[] = "/tmp/gasket-must-live-XXXXXX", *memory = map_named_file(path);
+	uintptr_t hidden = hide_block(64);
+
+	put(hidden, memory + 5 * PAGE);
+	CHECK_EQ(madvise(memory, 16 * PAGE, MADV_DONTNEED), 0);
+	collect();
+	unlink(path);
+	return is_kept(hidden);
+}
+
+/* A fork copies no page tables of shared memory. */
+TEST(shared_file_keeps_a_block_in_a_fork_child)
+{
+	char path[] = "/tmp/gasket-must-live-XXXXXX", *memory = map_named_file(path);
+	uintptr_t hidden = hide_block(64);
+	pid_t child;
+
+	put(hidden, memory + 5 * PAGE);
+	child = fork();
+	if (child == 0) {
+		collect();
+		CHECK(is_kept(hidden));
+		_exit(0);
+	}
+	CHECK_CHILD_PASSES(child);
+	unlink(path);
+}
+
 ROOT_TEST(protected_page, "mappings")
 {
 	char *memory = map(4 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE);

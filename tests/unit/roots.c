@@ -191,6 +191,60 @@ TEST(secret_memory_is_read)
 	CHECK_EQ(scan(true)->total, 1);
 }
 
+TEST(secret_memory_is_read_in_a_fork_child)
+{
+	int secret = (int)syscall(447 /* memfd_secret */, 0);
+	char *memory;
+	pid_t child;
+
+	if (secret < 0)
+		test_skip("no memfd_secret");
+	CHECK_EQ(ftruncate(secret, 4 * PAGE), 0);
+	memory = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, secret, 0);
+	CHECK(memory != MAP_FAILED);
+	put_token(memory + PAGE);
+	child = fork();
+	if (child == 0) {
+		CHECK_EQ(scan(true)->total, 1);
+		_exit(0);
+	}
+	CHECK_CHILD_PASSES(child);
+}
+
+/* A process that may not ask about the file is told that all of it is in memory. */
+TEST(secret_memory_of_another_user_is_read_up_to_its_end)
+{
+	int secret = (int)syscall(447 /* memfd_secret */, 0);
+	char *memory;
+
+	if (secret < 0)
+		test_skip("no memfd_secret");
+	if (geteuid() != 0)
+		test_skip("needs root to drop it");
+	CHECK_EQ(ftruncate(secret, 4 * PAGE), 0);
+	memory = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, secret, 0);
+	CHECK(memory != MAP_FAILED);
+	put_token(memory + PAGE);
+	CHECK_EQ(setgid(65534), 0);
+	CHECK_EQ(setuid(65534), 0);
+	CHECK_EQ(scan(true)->total, 1);
+}
+
+TEST(shared_file_without_page_tables_is_read)
+{
+	char path[] = "/tmp/gasket-roots-XXXXXX", *memory;
+	int file = mkostemp(path, O_CLOEXEC);
+
+	CHECK_GE(file, 0);
+	CHECK_EQ(ftruncate(file, 4 * PAGE), 0);
+	memory = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	CHECK(memory != MAP_FAILED);
+	put_token(memory + PAGE);
+	CHECK_EQ(madvise(memory, 8 * PAGE, MADV_DONTNEED), 0);
+	CHECK_EQ(scan(true)->total, 1);
+	CHECK_EQ(unlink(path), 0);
+}
+
 TEST(clean_file_is_no_root_and_a_written_one_is)
 {
 	char path[] = "/tmp/gasket-roots-XXXXXX";
