@@ -239,11 +239,18 @@ static bool read_all_mappings(struct root_scan *scan)
 
 /* ---- the pass ---- */
 
-/* Memory of the heap whose mapping is not what we made it: the marker reads its spans with care. Executable memory holds pointers at any byte. */
+/*
+ * Memory of the heap whose mapping is not what we made it: the marker reads its spans with care. Executable memory holds pointers at any byte, and what the
+ * program mapped over ours may hold some that the marker does not see (shared memory without page tables): it is a root like any other mapping.
+ */
 static bool scan_odd(struct root_scan *scan, uintptr_t start, uintptr_t end, const struct mapping *mapping)
 {
 	heap_make_odd(start, end - start);
-	return !mapping || !(mapping->protection & PROT_EXEC) || root_read_pages(scan, start, end, PAGES_OWN, ROOT_READ_BYTES);
+	if (!mapping)
+		return true;
+	if (mapping->kind != MAPPING_ANONYMOUS)
+		return root_read_mapping(scan, mapping, start, end);
+	return !(mapping->protection & PROT_EXEC) || root_read_pages(scan, start, end, PAGES_OWN, ROOT_READ_BYTES);
 }
 
 /* Programs change the protection of malloced memory, or map something over it, by calls nobody tells us of: compare the heap's mappings with ours. */

@@ -334,6 +334,21 @@ TEST(hole_in_heap_memory_is_no_fault)
 	__asm__ volatile("" : : "r"(block) : "memory");
 }
 
+TEST(shared_memory_over_heap_memory_is_read)
+{
+	char *block = aligned_alloc(PAGE, 16 * PAGE);
+	int memfd = (int)syscall(SYS_memfd_create, "name", 0);
+	uintptr_t hidden = hide_block(64);
+
+	CHECK_EQ(ftruncate(memfd, 4 * PAGE), 0);
+	CHECK(mmap(block + 4 * PAGE, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, memfd, 0) == block + 4 * PAGE);
+	put(hidden, block + 5 * PAGE);
+	CHECK_EQ(madvise(block + 4 * PAGE, 4 * PAGE, MADV_DONTNEED), 0);
+	collect();
+	CHECK(is_kept(hidden));
+	__asm__ volatile("" : : "r"(block) : "memory");
+}
+
 TEST(executable_heap_memory_is_read_at_every_byte)
 {
 	char *block = aligned_alloc(PAGE, 4 * PAGE);
