@@ -41,10 +41,10 @@ static void judge_group(struct span *span, uint32_t group, const struct judgemen
 	result->dangling_bytes += count_bits(hinted & marks) * bytes;
 	result->leaked_blocks += count_bits(leaked);
 	result->leaked_bytes += count_bits(leaked) * bytes;
-	if (!judgement->judge_leaks)
-		return;
+	// reached is reached, also where unreached proves nothing: probation is for what is unreached in every cycle
 	for_each_slot(span, group, probation & marks, probation_revive);
-	for_each_slot(span, group, leaked, probation_block);
+	if (judgement->judge_leaks)
+		for_each_slot(span, group, leaked, probation_block);
 }
 
 static void judge_span(struct span *span, void *argument)

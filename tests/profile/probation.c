@@ -493,6 +493,24 @@ TEST(block_that_comes_back_is_live_again, .options = SHORT)
 	CHECK_EQ(state_of(group.hidden[0]), KEPT_HINTED);
 }
 
+TEST(block_that_comes_back_while_requests_are_in_flight_is_live_again, .options = SHORT)
+{
+	static void *place;
+	unsigned long requests = 0;
+
+	group.size = 64;
+	leak(1);
+	collect();
+	CHECK_EQ(state_of(group.hidden[0]), LOST_PROBATION);
+	if (syscall(SYS_io_setup, 1, &requests) != 0)
+		test_skip("no native AIO");
+	collect();
+	CHECK_EQ(state_of(group.hidden[0]), LOST_PROBATION);
+	put(group.hidden[0], &place);
+	collect();
+	CHECK(is_kept(group.hidden[0]));
+}
+
 TEST(freeing_a_block_on_probation_stops_its_site, .options = SHORT ":report=stderr",
      .contains = "the program used a block that nothing refers to, allocated in hide_block_dirty (")
 {
