@@ -10,6 +10,7 @@
  */
 #include "core/gc/second_look.h"
 
+#include "core/base/arith.h"
 #include "core/base/bits.h"
 #include "core/gc/cycle.h"
 #include "core/os/memory.h"
@@ -274,17 +275,27 @@ static bool look_at_pages(uintptr_t start, uintptr_t end, void *argument)
 	return !look->failed;
 }
 
+/*
+ * The frames of the functions in this file, and the dead stack below them, hold the addresses. On the collector's own stack is_ours() says so of all frames; the
+ * mapping may hold more than the stack, for the kernel joins it with memory of the program that lies right above and was mapped alike.
+ */
+static uintptr_t first_to_look_at(const struct look *look, const struct mapping *mapping)
+{
+	uintptr_t frame = (uintptr_t)look;
+
+	return mapping->start <= frame && frame < mapping->end ? align_up((uintptr_t)(look + 1), OS_PAGE_BYTES) : mapping->start;
+}
+
 static void look_at_mapping(struct look *look, const struct mapping *mapping)
 {
 	enum page_choice choice = mapping->shared ? PAGES_SHARED : PAGES_OWN;
+	uintptr_t start = first_to_look_at(look, mapping);
 
 	if (mapping->kind == MAPPING_DEVICE || mapping->kind == MAPPING_KERNEL || mapping->kind == MAPPING_SECRET)
 		return;
-	if (mapping->start <= (uintptr_t)look && (uintptr_t)look < mapping->end)
-		return; // the stack this runs on
 	if (mapping->kind == MAPPING_FILE && mapping->shared && !(mapping->protection & PROT_WRITE))
 		return;
-	if (!pages_for_each(mapping->start, mapping->end, choice, look_at_pages, look))
+	if (start < mapping->end && !pages_for_each(start, mapping->end, choice, look_at_pages, look))
 		look->failed = true;
 }
 

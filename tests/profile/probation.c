@@ -387,6 +387,51 @@ TEST(block_with_a_disguised_address_in_memory_stays, .options = SHORT)
 	check_reclaimed(&group, 0, 300, 200);
 }
 
+static NOINLINE void put_low_bits(uintptr_t hidden, uint32_t *place)
+{
+	uintptr_t a = (uintptr_t)reveal(hidden);
+
+	*place = (uint32_t)(a & 0x3fffffff);
+	a = 0;
+	__asm__ volatile("" : "+r"(a));
+}
+
+/* True if these addresses lie in one mapping, by /proc/self/maps. */
+static bool are_in_one_mapping(const void *first, const void *second)
+{
+	FILE *file = fopen("/proc/self/maps", "r");
+	unsigned long start, end;
+	bool found = false;
+
+	CHECK_NOT_NULL(file);
+	while (!found && fscanf(file, "%lx-%lx%*[^\n]", &start, &end) == 2)
+		found = start <= (uintptr_t)first && (uintptr_t)first < end && start <= (uintptr_t)second && (uintptr_t)second < end;
+	fclose(file);
+	return found;
+}
+
+/* The kernel puts the collector's stack, which is made at the first cycle, right below the last mapping and joins the two. */
+TEST(block_with_a_disguised_address_right_above_the_stack_of_the_collector_stays, .options = SHORT)
+{
+	enum { MAPPING_BYTES = 512 * 1024, STACK_BYTES = 400 * 1024, GAPS = 64 };
+	char *memory;
+
+	for (int i = 0; i < GAPS; i++) // higher up there is no room for the stack then
+		CHECK(mmap(NULL, MAPPING_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED);
+	memory = mmap(NULL, MAPPING_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
+	CHECK(memory != MAP_FAILED);
+	group.size = 64;
+	gasket_collect();
+	if (!are_in_one_mapping(memory - STACK_BYTES, memory))
+		test_skip("the kernel placed the collector's stack elsewhere");
+	leak(100);
+	put_low_bits(group.hidden[0], (uint32_t *)(memory + MAPPING_BYTES / 2));
+	scrub();
+	rounds(12, 100);
+	CHECK_EQ(count_reclaimed(&group, 0, 1), 0);
+	check_reclaimed(&group, 0, 300, 200);
+}
+
 TEST(what_such_a_block_refers_to_stays, .options = SHORT)
 {
 	group.size = 64;
