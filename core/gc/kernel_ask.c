@@ -29,7 +29,9 @@
 #define SYS_pidfd_getfd 438
 #endif
 
-enum { BUFFER_BYTES = 16384, PATH_BYTES = 96, LINK_BYTES = 64, PIPES_MAX = 1024, SOCKETS_MAX = 8192 };
+enum { BUFFER_BYTES = 16384, PATH_BYTES = 96, LINK_BYTES = 64, PIPES_MAX = 8192, SOCKETS_MAX = 8192 };
+
+#define FLAGS_UNKNOWN UINT64_MAX
 
 /* An entry of getdents64. */
 struct directory_entry {
@@ -229,38 +231,60 @@ static enum kernel_answer ask_epoll(int fd, struct visitor *visitor)
 	return for_each_line(open_proc("fdinfo", fd, O_RDONLY), epoll_line, visitor) ? KERNEL_TOLD : KERNEL_SILENT;
 }
 
-static void note_pipe(int fd, uint64_t inode)
+static enum kernel_answer note_pipe(int fd, uint64_t inode)
 {
-	uint64_t flags = 0;
+	uint64_t flags = FLAGS_UNKNOWN;
+	long info = open_proc("fdinfo", fd, O_RDONLY);
 
-	if (ask.pipe_count == PIPES_MAX || !for_each_line(open_proc("fdinfo", fd, O_RDONLY), flags_line, &flags))
-		return;
+	if (info == -ENOENT)
+		return KERNEL_TOLD; // closed meanwhile
+	if (!for_each_line(info, flags_line, &flags) || flags == FLAGS_UNKNOWN || ask.pipe_count == PIPES_MAX)
+		return KERNEL_SILENT;
 	ask.pipes[ask.pipe_count++] = (struct pipe_end){
 		.inode = inode,
 		.fd = fd,
 		.reads = (flags & O_ACCMODE) != O_WRONLY,
 		.writes = (flags & O_ACCMODE) != O_RDONLY,
 	};
+	return KERNEL_TOLD;
+}
+
+static bool is_lower_pipe(const void *a, const void *b)
+{
+	return ((const struct pipe_end *)a)->inode < ((const struct pipe_end *)b)->inode;
+}
+
+/* The ends of one pipe that are here; unread bytes say something if both a reading and a writing one are. */
+static enum kernel_answer ask_pipe(const struct pipe_end *ends, unsigned count)
+{
+	const struct pipe_end *reader = 0;
+	bool writes = false;
+	long copy, bytes;
+
+	for (unsigned i = 0; i < count; i++) {
+		reader = ends[i].reads ? &ends[i] : reader;
+		writes |= ends[i].writes;
+	}
+	if (!reader || !writes)
+		return KERNEL_TOLD;
+	copy = duplicate_pipe(reader->fd);
+	bytes = unread_bytes(copy);
+	if (!syscall_failed(copy))
+		SYSCALL(close, copy);
+	return bytes == 0 ? KERNEL_TOLD : bytes < 0 ? KERNEL_SILENT : KERNEL_IN_FLIGHT;
 }
 
 static enum kernel_answer ask_pipes(void)
 {
-	for (unsigned i = 0; i < ask.pipe_count; i++) {
-		bool is_loop = ask.pipes[i].reads && ask.pipes[i].writes;
-		long copy, bytes;
+	enum kernel_answer answer = KERNEL_TOLD;
 
-		for (unsigned k = 0; k < ask.pipe_count && ask.pipes[i].reads; k++)
-			is_loop |= ask.pipes[k].writes && ask.pipes[k].inode == ask.pipes[i].inode;
-		if (!is_loop)
-			continue;
-		copy = duplicate_pipe(ask.pipes[i].fd);
-		bytes = unread_bytes(copy);
-		if (!syscall_failed(copy))
-			SYSCALL(close, copy);
-		if (bytes != 0)
-			return bytes < 0 ? KERNEL_SILENT : KERNEL_IN_FLIGHT;
+	sort_items(ask.pipes, ask.pipe_count, sizeof(ask.pipes[0]), is_lower_pipe);
+	for (unsigned first = 0, end; first < ask.pipe_count && answer == KERNEL_TOLD; first = end) {
+		for (end = first + 1; end < ask.pipe_count && ask.pipes[end].inode == ask.pipes[first].inode; end++)
+			;
+		answer = ask_pipe(&ask.pipes[first], end - first);
 	}
-	return KERNEL_TOLD;
+	return answer;
 }
 
 /* A unix socket with unread bytes whose other end this process made (or whose maker is not known). */
@@ -328,7 +352,7 @@ static enum kernel_answer ask_descriptor(int fd, struct visitor *visitor)
 	if (starts_with(link, "anon_inode:[io_uring]") || starts_with(link, "/dev/fuse"))
 		return KERNEL_IN_FLIGHT;
 	if (starts_with(link, "pipe:[") && parse_number(link + 6, 10, &inode))
-		note_pipe(fd, inode);
+		return note_pipe(fd, inode);
 	if (starts_with(link, "socket:[") && parse_number(link + 8, 10, &inode) && ask.socket_count < SOCKETS_MAX) {
 		ask.socket_fds[ask.socket_count] = fd;
 		ask.sockets[ask.socket_count++] = inode;

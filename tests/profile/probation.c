@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -511,6 +512,38 @@ TEST(nothing_goes_while_bytes_wait_in_a_pipe_of_our_own, .options = SHORT)
 
 	CHECK_EQ(pipe(pipes), 0);
 	check_postponed_by(pipes[0], pipes[1]);
+}
+
+static void make_pipes(int count)
+{
+	struct rlimit limit = { 20000, 20000 };
+	int ends[2];
+
+	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+		test_skip("needs many descriptors");
+	for (int i = 0; i < count; i++)
+		CHECK_EQ(pipe(ends), 0);
+}
+
+TEST(nothing_goes_while_bytes_wait_in_the_last_of_many_pipes, .options = SHORT)
+{
+	int ends[2];
+
+	make_pipes(600);
+	CHECK_EQ(pipe(ends), 0);
+	check_postponed_by(ends[0], ends[1]);
+}
+
+/* More than are remembered: nobody knows what is in the rest. */
+TEST(nothing_goes_while_there_are_too_many_pipes, .options = SHORT)
+{
+	make_pipes(5000);
+	group.size = 64;
+	rounds(12, 100);
+	CHECK_EQ(count_reclaimed(&group, 0, 1200), 0);
+	CHECK_EQ(close_range(100, ~0u, 0), 0);
+	rounds(3, 100);
+	check_reclaimed(&group, 0, 300, 280);
 }
 
 TEST(nothing_goes_while_bytes_wait_in_a_socket_pair_of_our_own, .options = SHORT)
