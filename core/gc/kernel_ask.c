@@ -1,8 +1,8 @@
 /*
  * /proc/self/fd names what is open, /proc/self/fdinfo prints every data word of an epoll descriptor, /proc/self/timers every sigval. Whether bytes wait in
  * a pipe whose two ends are both here is asked of a duplicate of the descriptor, made by pidfd_getfd into our own table (or, where a container
- * forbids that, by opening it again) and closed at once. Unix sockets are asked about by netlink (socket_ask.h); where that is not to be had, one by
- * one in the way of pipes, and then a socket whose other end was made by this process counts as here.
+ * forbids that, by opening it again) and closed at once. Unix sockets are asked about by netlink (socket_ask.h); where that is not to be had, and those
+ * of another network namespace, one by one in the way of pipes, and then the other end counts as here.
  *
  * /proc/self is the main thread; when that has exited its descriptors are gone from there, so the first task that still has some is asked.
  */
@@ -55,8 +55,7 @@ static struct {
 	char text[BUFFER_BYTES];
 	struct pipe_end pipes[PIPES_MAX];
 	unsigned pipe_count;
-	uint64_t sockets[SOCKETS_MAX]; // inodes
-	int socket_fds[SOCKETS_MAX];
+	struct asked_socket sockets[SOCKETS_MAX];
 	unsigned socket_count;
 	int table; // task whose descriptor table is looked at
 } ask;
@@ -287,53 +286,57 @@ static enum kernel_answer ask_pipes(void)
 	return answer;
 }
 
-/* A unix socket with unread bytes whose other end this process made (or whose maker is not known). */
-static enum kernel_answer ask_socket(int fd)
+/* By the name of its protocol, which costs no duplicate. True also when the kernel does not say. */
+static bool may_be_unix_socket(int fd)
 {
-	struct {
-		int32_t process;
-		uint32_t user, group;
-	} peer = { 0 };
-	int domain = 0;
-	socklen_t bytes = sizeof(domain);
-	long copy = duplicate(fd);
-	enum kernel_answer answer = KERNEL_TOLD;
+	char path[PATH_BYTES], name[LINK_BYTES] = "";
+	long length;
 
-	if (syscall_failed(copy))
-		return copy == -EBADF ? KERNEL_TOLD : KERNEL_SILENT;
-	if (!syscall_failed(SYSCALL(getsockopt, copy, SOL_SOCKET, SO_DOMAIN, &domain, &bytes)) && domain == AF_UNIX && unread_bytes(copy) != 0) {
-		bytes = sizeof(peer);
-		if (syscall_failed(SYSCALL(getsockopt, copy, SOL_SOCKET, SO_PEERCRED, &peer, &bytes)) || peer.process == 0 ||
-		    peer.process == (int32_t)SYSCALL(getpid))
-			answer = KERNEL_IN_FLIGHT;
-	}
-	SYSCALL(close, copy);
-	return answer;
+	format_text(path, sizeof(path), "/proc/self/task/%d/fd/%d", ask.table, fd);
+	length = SYSCALL(getxattr, path, "system.sockprotoname", name, sizeof(name) - 1);
+	return syscall_failed(length) ? length != -ENOENT : starts_with(name, "UNIX");
 }
 
-static bool is_less(const void *a, const void *b)
+/* Without netlink nobody tells where the other end is: unread bytes are in flight. A socket that listens does not tell what waits in it. */
+static enum kernel_answer ask_socket(int fd)
 {
-	return *(const uint64_t *)a < *(const uint64_t *)b;
+	int domain = 0;
+	socklen_t bytes = sizeof(domain);
+	long copy, unread = 0;
+
+	if (!may_be_unix_socket(fd))
+		return KERNEL_TOLD;
+	copy = duplicate(fd);
+	if (syscall_failed(copy))
+		return copy == -EBADF ? KERNEL_TOLD : KERNEL_SILENT;
+	if (!syscall_failed(SYSCALL(getsockopt, copy, SOL_SOCKET, SO_DOMAIN, &domain, &bytes)) && domain == AF_UNIX)
+		unread = unread_bytes(copy);
+	SYSCALL(close, copy);
+	return unread == 0 ? KERNEL_TOLD : unread < 0 ? KERNEL_SILENT : KERNEL_IN_FLIGHT;
+}
+
+static bool is_lower_socket(const void *a, const void *b)
+{
+	return ((const struct asked_socket *)a)->inode < ((const struct asked_socket *)b)->inode;
 }
 
 static enum kernel_answer ask_sockets(void)
 {
+	enum kernel_answer answer = KERNEL_TOLD;
 	bool in_flight;
 
-	if (ask.socket_count < 2)
+	if (ask.socket_count == 0)
 		return KERNEL_TOLD;
-	sort_items(ask.sockets, ask.socket_count, sizeof(ask.sockets[0]), is_less);
 	if (ask.socket_count == SOCKETS_MAX)
 		return KERNEL_SILENT;
-	if (sockets_ask(ask.sockets, ask.socket_count, &in_flight))
-		return in_flight ? KERNEL_IN_FLIGHT : KERNEL_TOLD;
-	for (unsigned i = 0; i < ask.socket_count; i++) {
-		enum kernel_answer answer = ask_socket(ask.socket_fds[i]);
-
-		if (answer != KERNEL_TOLD)
-			return answer;
+	sort_items(ask.sockets, ask.socket_count, sizeof(ask.sockets[0]), is_lower_socket);
+	if (sockets_ask(ask.sockets, ask.socket_count, &in_flight) && in_flight)
+		return KERNEL_IN_FLIGHT;
+	for (unsigned i = 0; i < ask.socket_count && answer == KERNEL_TOLD; i++) {
+		if (!ask.sockets[i].told)
+			answer = ask_socket(ask.sockets[i].fd);
 	}
-	return KERNEL_TOLD;
+	return answer;
 }
 
 static enum kernel_answer ask_descriptor(int fd, struct visitor *visitor)
@@ -354,8 +357,7 @@ static enum kernel_answer ask_descriptor(int fd, struct visitor *visitor)
 	if (starts_with(link, "pipe:[") && parse_number(link + 6, 10, &inode))
 		return note_pipe(fd, inode);
 	if (starts_with(link, "socket:[") && parse_number(link + 8, 10, &inode) && ask.socket_count < SOCKETS_MAX) {
-		ask.socket_fds[ask.socket_count] = fd;
-		ask.sockets[ask.socket_count++] = inode;
+		ask.sockets[ask.socket_count++] = (struct asked_socket){ .inode = inode, .fd = fd };
 	}
 	return KERNEL_TOLD;
 }

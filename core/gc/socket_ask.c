@@ -10,26 +10,38 @@
 #include <linux/unix_diag.h>
 #include <sys/socket.h>
 
-enum { ANSWER_BYTES = 32768, ALL_STATES = -1 };
+enum { ANSWER_BYTES = 32768, ALL_STATES = -1, STATE_LISTEN = 10 /* TCP_LISTEN */ };
 
 /* Guard: CYCLE. */
 static char answer[ANSWER_BYTES] __attribute__((aligned(8)));
 
-static bool is_among(const uint64_t *inodes, size_t count, uint64_t inode)
+/* The first socket that has not a lower inode; `count` if all have. */
+static size_t find_place(const struct asked_socket *sockets, size_t count, uint64_t inode)
 {
 	size_t low = 0, high = count;
 
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
 
-		if (inodes[middle] == inode)
-			return true;
-		if (inodes[middle] < inode)
+		if (sockets[middle].inode < inode)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	return false;
+	return low;
+}
+
+static bool is_among(const struct asked_socket *sockets, size_t count, uint64_t inode)
+{
+	size_t place = find_place(sockets, count, inode);
+
+	return place < count && sockets[place].inode == inode;
+}
+
+static void note_told(struct asked_socket *sockets, size_t count, uint64_t inode)
+{
+	for (size_t i = find_place(sockets, count, inode); i < count && sockets[i].inode == inode; i++)
+		sockets[i].told = true;
 }
 
 static bool send_request(long socket)
@@ -46,15 +58,19 @@ static bool send_request(long socket)
 	return SYSCALL(sendto, socket, &message, sizeof(message), 0, &kernel, sizeof(kernel)) == (long)sizeof(message);
 }
 
-/* One socket: both ends here, and something to read? */
-static bool is_in_flight(const struct nlmsghdr *header, const uint64_t *inodes, size_t count)
+/*
+ * One socket: something to read that may be from here? Connections that wait to be accepted have no descriptor yet, and what was sent on them is in none of
+ * the queues we are told of.
+ */
+static bool is_in_flight(const struct nlmsghdr *header, struct asked_socket *sockets, size_t count)
 {
 	const struct unix_diag_msg *message = (const struct unix_diag_msg *)(header + 1);
 	size_t offset = NLMSG_LENGTH(sizeof(*message));
 	uint32_t peer = 0, queue = 0;
 
-	if (header->nlmsg_len < offset || !is_among(inodes, count, message->udiag_ino))
+	if (header->nlmsg_len < offset || !is_among(sockets, count, message->udiag_ino))
 		return false;
+	note_told(sockets, count, message->udiag_ino);
 	for (offset = NLMSG_ALIGN(offset); offset + sizeof(struct nlattr) <= header->nlmsg_len;) {
 		const struct nlattr *attribute = (const struct nlattr *)((const char *)header + offset);
 
@@ -66,11 +82,11 @@ static bool is_in_flight(const struct nlmsghdr *header, const uint64_t *inodes, 
 			queue = ((const struct unix_diag_rqlen *)(attribute + 1))->udiag_rqueue;
 		offset += NLMSG_ALIGN(attribute->nla_len);
 	}
-	return peer != 0 && queue != 0 && is_among(inodes, count, peer);
+	return queue != 0 && (message->udiag_state == STATE_LISTEN || peer == 0 || is_among(sockets, count, peer));
 }
 
 /* Reads answers to the end of the dump. */
-static bool read_answers(long socket, const uint64_t *inodes, size_t count, bool *ret_in_flight)
+static bool read_answers(long socket, struct asked_socket *sockets, size_t count, bool *ret_in_flight)
 {
 	bool in_flight = false;
 
@@ -88,20 +104,20 @@ static bool read_answers(long socket, const uint64_t *inodes, size_t count, bool
 				*ret_in_flight = in_flight;
 				return true;
 			}
-			in_flight |= is_in_flight(header, inodes, count);
+			in_flight |= is_in_flight(header, sockets, count);
 			offset += NLMSG_ALIGN(header->nlmsg_len);
 		}
 	}
 }
 
-bool sockets_ask(const uint64_t *inodes, size_t count, bool *ret_in_flight)
+bool sockets_ask(struct asked_socket *sockets, size_t count, bool *ret_in_flight)
 {
 	long socket = SYSCALL(socket, AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
 	bool done;
 
 	if (syscall_failed(socket))
 		return false;
-	done = send_request(socket) && read_answers(socket, inodes, count, ret_in_flight);
+	done = send_request(socket) && read_answers(socket, sockets, count, ret_in_flight);
 	SYSCALL(close, socket);
 	return done;
 }

@@ -7,8 +7,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A socket of the program, of whatever kind. */
+struct asked_socket {
+	uint64_t inode;
+	int fd;	   // the caller's
+	bool told; // output: it is a unix socket that the kernel told of
+};
+
 /*
- * `inodes` are those of the program's sockets of all kinds, ascending. *ret_in_flight: bytes wait in one whose other end is also among them.
- * False: the kernel does not tell (no netlink, no unix_diag, another answer than expected).
+ * `sockets` are those of the program, by ascending inode; one may stand there several times. *ret_in_flight: bytes wait in one whose other end is also among
+ * them, was closed, or may be anybody's (a bound datagram socket), or a connection waits to be accepted. What is not told of is no unix socket, or one of
+ * another network namespace. False: the kernel does not tell (no netlink, no unix_diag, another answer than expected).
  */
-bool sockets_ask(const uint64_t *inodes, size_t count, bool *ret_in_flight);
+bool sockets_ask(struct asked_socket *sockets, size_t count, bool *ret_in_flight);

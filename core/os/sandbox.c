@@ -82,6 +82,7 @@ static void try_ask(void)
 
 	SYSCALL(pidfd_getfd, handle, 0, 0);
 	SYSCALL(readlinkat, AT_FDCWD, "/proc/self/fd/0", link, sizeof(link));
+	SYSCALL(getxattr, "/proc/self/fd/0", "system.sockprotoname", link, sizeof(link));
 	SYSCALL(getsockopt, -1, 0, 0, &value, &length);
 	handle = SYSCALL(socket, AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG);
 	SYSCALL(sendto, -1, link, 0, 0, 0, 0);

@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <time.h>
 
 enum { GROUP_MAX = 20000, ROUND_MS = 40, RECLAIMED = 0, NO_BLOCK = -1 };
@@ -551,6 +553,77 @@ TEST(nothing_goes_while_bytes_wait_in_a_socket_pair_of_our_own, .options = SHORT
 	int sockets[2];
 
 	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
+	check_postponed_by(sockets[0], sockets[1]);
+}
+
+/* Two datagram sockets; the receiver has a name and no other end of its own. */
+static void make_datagram_sockets(int *ret_from, int *ret_to)
+{
+	struct sockaddr_un name = { .sun_family = AF_UNIX };
+	socklen_t bytes = sizeof(name);
+
+	*ret_from = socket(AF_UNIX, SOCK_DGRAM, 0);
+	*ret_to = socket(AF_UNIX, SOCK_DGRAM, 0);
+	CHECK_EQ(bind(*ret_from, (struct sockaddr *)&name, sizeof(sa_family_t)), 0);
+	CHECK_EQ(getsockname(*ret_from, (struct sockaddr *)&name, &bytes), 0);
+	CHECK_EQ(connect(*ret_to, (struct sockaddr *)&name, bytes), 0);
+}
+
+TEST(nothing_goes_while_a_datagram_waits_in_a_socket_with_a_name, .options = SHORT)
+{
+	int from, to;
+
+	make_datagram_sockets(&from, &to);
+	check_postponed_by(from, to);
+}
+
+TEST(nothing_goes_while_a_datagram_of_a_socket_that_is_closed_waits, .options = SHORT)
+{
+	int from, to;
+
+	make_datagram_sockets(&from, &to);
+	CHECK_EQ(write(to, "x", 1), 1);
+	close(to);
+	group.size = 64;
+	rounds(12, 100);
+	CHECK_EQ(count_reclaimed(&group, 0, 1200), 0);
+	close(from);
+	rounds(3, 100);
+	check_reclaimed(&group, 0, 300, 280);
+}
+
+TEST(nothing_goes_while_a_connection_waits_to_be_accepted, .options = SHORT)
+{
+	struct sockaddr_un name = { .sun_family = AF_UNIX };
+	int listener = socket(AF_UNIX, SOCK_STREAM, 0), client = socket(AF_UNIX, SOCK_STREAM, 0), server;
+	socklen_t bytes = sizeof(name);
+	char byte = 'x';
+
+	CHECK_EQ(bind(listener, (struct sockaddr *)&name, sizeof(sa_family_t)), 0);
+	CHECK_EQ(listen(listener, 5), 0);
+	CHECK_EQ(getsockname(listener, (struct sockaddr *)&name, &bytes), 0);
+	CHECK_EQ(connect(client, (struct sockaddr *)&name, bytes), 0);
+	CHECK_EQ(write(client, &byte, 1), 1);
+	group.size = 64;
+	rounds(12, 100);
+	CHECK_EQ(count_reclaimed(&group, 0, 1200), 0);
+	server = accept(listener, NULL, NULL);
+	CHECK_GE(server, 0);
+	CHECK_EQ(read(server, &byte, 1), 1);
+	rounds(3, 100);
+	check_reclaimed(&group, 0, 300, 280);
+}
+
+/* The kernel's list of sockets is that of a network namespace, and these are of another. */
+TEST(nothing_goes_while_bytes_wait_in_a_socket_pair_of_another_namespace, .options = SHORT)
+{
+	int home = open("/proc/self/ns/net", O_RDONLY), sockets[2];
+
+	if (unshare(CLONE_NEWNET) != 0)
+		test_skip("needs to make a network namespace");
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
+	CHECK_GE(socket(AF_INET, SOCK_DGRAM, 0), 0);
+	CHECK_EQ(setns(home, CLONE_NEWNET), 0);
 	check_postponed_by(sockets[0], sockets[1]);
 }
 
