@@ -1,6 +1,6 @@
 /*
  * /proc/self/fd names what is open, /proc/self/fdinfo prints every data word of an epoll descriptor, /proc/self/timers every sigval. Whether bytes wait in
- * a pipe whose two ends are both here is asked of a duplicate of the descriptor, made by pidfd_getfd into our own table (or, where a container
+ * a pipe whose two ends are both here (FIFOs too) is asked of a duplicate of the descriptor, made by pidfd_getfd into our own table (or, where a container
  * forbids that, by opening it again) and closed at once. Unix sockets are asked about by netlink (socket_ask.h); where that is not to be had, and those
  * of another network namespace, one by one in the way of pipes, and then the other end counts as here.
  *
@@ -21,6 +21,7 @@
 #include <stddef.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
@@ -30,6 +31,10 @@
 #endif
 
 enum { BUFFER_BYTES = 16384, PATH_BYTES = 96, LINK_BYTES = 64, PIPES_MAX = 8192, SOCKETS_MAX = 8192 };
+
+#ifndef AT_STATX_DONT_SYNC
+#define AT_STATX_DONT_SYNC 0x4000
+#endif
 
 #define FLAGS_UNKNOWN UINT64_MAX
 
@@ -42,8 +47,9 @@ struct directory_entry {
 	char name[];
 };
 
-/* One end of a pipe. */
+/* One end of a pipe, with a name (FIFO) or without. */
 struct pipe_end {
+	uint64_t device;
 	uint64_t inode;
 	int fd;
 	bool reads, writes;
@@ -230,7 +236,7 @@ static enum kernel_answer ask_epoll(int fd, struct visitor *visitor)
 	return for_each_line(open_proc("fdinfo", fd, O_RDONLY), epoll_line, visitor) ? KERNEL_TOLD : KERNEL_SILENT;
 }
 
-static enum kernel_answer note_pipe(int fd, uint64_t inode)
+static enum kernel_answer note_pipe(int fd, const struct stat *status)
 {
 	uint64_t flags = FLAGS_UNKNOWN;
 	long info = open_proc("fdinfo", fd, O_RDONLY);
@@ -240,7 +246,8 @@ static enum kernel_answer note_pipe(int fd, uint64_t inode)
 	if (!for_each_line(info, flags_line, &flags) || flags == FLAGS_UNKNOWN || ask.pipe_count == PIPES_MAX)
 		return KERNEL_SILENT;
 	ask.pipes[ask.pipe_count++] = (struct pipe_end){
-		.inode = inode,
+		.device = status->st_dev,
+		.inode = status->st_ino,
 		.fd = fd,
 		.reads = (flags & O_ACCMODE) != O_WRONLY,
 		.writes = (flags & O_ACCMODE) != O_RDONLY,
@@ -248,9 +255,16 @@ static enum kernel_answer note_pipe(int fd, uint64_t inode)
 	return KERNEL_TOLD;
 }
 
-static bool is_lower_pipe(const void *a, const void *b)
+static bool is_lower_pipe(const void *left, const void *right)
 {
-	return ((const struct pipe_end *)a)->inode < ((const struct pipe_end *)b)->inode;
+	const struct pipe_end *a = left, *b = right;
+
+	return a->device != b->device ? a->device < b->device : a->inode < b->inode;
+}
+
+static bool is_same_pipe(const struct pipe_end *a, const struct pipe_end *b)
+{
+	return a->device == b->device && a->inode == b->inode;
 }
 
 /* The ends of one pipe that are here; unread bytes say something if both a reading and a writing one are. */
@@ -279,7 +293,7 @@ static enum kernel_answer ask_pipes(void)
 
 	sort_items(ask.pipes, ask.pipe_count, sizeof(ask.pipes[0]), is_lower_pipe);
 	for (unsigned first = 0, end; first < ask.pipe_count && answer == KERNEL_TOLD; first = end) {
-		for (end = first + 1; end < ask.pipe_count && ask.pipes[end].inode == ask.pipes[first].inode; end++)
+		for (end = first + 1; end < ask.pipe_count && is_same_pipe(&ask.pipes[end], &ask.pipes[first]); end++)
 			;
 		answer = ask_pipe(&ask.pipes[first], end - first);
 	}
@@ -339,6 +353,22 @@ static enum kernel_answer ask_sockets(void)
 	return answer;
 }
 
+/* A pipe that has a name is known by its type only. What the file system remembers of it is enough: a server that is away must not hold us up. */
+static enum kernel_answer ask_file(int fd)
+{
+	char path[PATH_BYTES];
+	struct stat status;
+	long result;
+
+	format_text(path, sizeof(path), "/proc/self/task/%d/fd/%d", ask.table, fd);
+	result = SYSCALL(newfstatat, AT_FDCWD, path, &status, AT_STATX_DONT_SYNC);
+	if (result == -EINVAL) // before Linux 4.11
+		result = SYSCALL(newfstatat, AT_FDCWD, path, &status, 0);
+	if (syscall_failed(result))
+		return result == -ENOENT ? KERNEL_TOLD : KERNEL_SILENT;
+	return S_ISFIFO(status.st_mode) ? note_pipe(fd, &status) : KERNEL_TOLD;
+}
+
 static enum kernel_answer ask_descriptor(int fd, struct visitor *visitor)
 {
 	char path[PATH_BYTES], link[LINK_BYTES];
@@ -354,11 +384,12 @@ static enum kernel_answer ask_descriptor(int fd, struct visitor *visitor)
 		return ask_epoll(fd, visitor);
 	if (starts_with(link, "anon_inode:[io_uring]") || starts_with(link, "/dev/fuse"))
 		return KERNEL_IN_FLIGHT;
-	if (starts_with(link, "pipe:[") && parse_number(link + 6, 10, &inode))
-		return note_pipe(fd, inode);
-	if (starts_with(link, "socket:[") && parse_number(link + 8, 10, &inode) && ask.socket_count < SOCKETS_MAX) {
+	if (starts_with(link, "anon_inode:"))
+		return KERNEL_TOLD;
+	if (!starts_with(link, "socket:[") || !parse_number(link + 8, 10, &inode))
+		return ask_file(fd);
+	if (ask.socket_count < SOCKETS_MAX)
 		ask.sockets[ask.socket_count++] = (struct asked_socket){ .inode = inode, .fd = fd };
-	}
 	return KERNEL_TOLD;
 }
 

@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <time.h>
@@ -514,6 +515,23 @@ TEST(nothing_goes_while_bytes_wait_in_a_pipe_of_our_own, .options = SHORT)
 
 	CHECK_EQ(pipe(pipes), 0);
 	check_postponed_by(pipes[0], pipes[1]);
+}
+
+TEST(nothing_goes_while_bytes_wait_in_a_pipe_with_a_name, .options = SHORT)
+{
+	char path[] = "/tmp/gasket-probation-XXXXXX/fifo";
+	int from, to;
+
+	path[strlen(path) - 5] = 0;
+	CHECK_NOT_NULL(mkdtemp(path));
+	path[strlen(path)] = '/';
+	CHECK_EQ(mkfifo(path, 0600), 0);
+	from = open(path, O_RDONLY | O_NONBLOCK);
+	to = open(path, O_WRONLY);
+	CHECK_EQ(unlink(path), 0);
+	*strrchr(path, '/') = 0;
+	CHECK_EQ(rmdir(path), 0);
+	check_postponed_by(from, to);
 }
 
 static void make_pipes(int count)
