@@ -3,7 +3,7 @@
  * cost nothing. What a mapping is decides which of its pages count:
  *
  *	private memory	   pages that are its own; clean pages of a file hold what the file holds, and zero pages nothing
- *	shared memory	   every page in our page tables or in the page cache
+ *	shared memory	   every page in our page tables or in the page cache; all pages, if some are swapped out
  *	a shared file	   the same, if it may be written; a pointer in a file is no root otherwise, nor one that only the disk has
  *	rings (io_uring)   whole; and the kernel may hold further pointers in requests under way
  *	devices, vdso	   nothing
@@ -19,6 +19,7 @@
 #include "core/gc/words.h"
 #include "core/gc/world.h"
 #include "core/os/memory.h"
+#include "core/os/proc.h"
 
 #include <string.h>
 #include <sys/mman.h>
@@ -203,12 +204,14 @@ struct reading {
 	uintptr_t start; // the part that is wanted
 	uintptr_t end;
 	unsigned flags;
+	uint64_t missing_bytes; // output: of pages that hold nothing, for all that is known
 };
 
 static bool read_run(uintptr_t start, uintptr_t end, void *argument)
 {
-	const struct reading *reading = argument;
+	struct reading *reading = argument;
 
+	reading->missing_bytes -= end - start;
 	if (start < reading->start)
 		start = reading->start;
 	if (end > reading->end)
@@ -216,12 +219,41 @@ static bool read_run(uintptr_t start, uintptr_t end, void *argument)
 	return root_scan_memory(reading->scan, start, end, reading->flags);
 }
 
+static bool read_pages(struct reading *reading, enum page_choice choice)
+{
+	uintptr_t start = align_down(reading->start, OS_PAGE_BYTES), end = align_up(reading->end, OS_PAGE_BYTES);
+
+	reading->missing_bytes = end - start;
+	return pages_for_each(start, end, choice, read_run, reading) || root_fail(reading->scan, ROOTS_PAGES_UNREADABLE, reading->start);
+}
+
 bool root_read_pages(struct root_scan *scan, uintptr_t start, uintptr_t end, enum page_choice choice, unsigned flags)
 {
-	struct reading reading = { scan, start, end, flags };
+	struct reading reading = { scan, start, end, flags, 0 };
 
-	return pages_for_each(align_down(start, OS_PAGE_BYTES), align_up(end, OS_PAGE_BYTES), choice, read_run, &reading) ||
-	       root_fail(scan, ROOTS_PAGES_UNREADABLE, start);
+	return read_pages(&reading, choice);
+}
+
+/*
+ * Where pages are missing they may be swapped out. Another process may bring one back while we ask, so what was read before it was known of the mapping whether
+ * it has such pages is read again.
+ */
+static bool read_shared(struct root_scan *scan, const struct mapping *mapping, uintptr_t start, uintptr_t end, unsigned flags)
+{
+	struct reading reading = { scan, start, end, flags, 0 };
+	bool was_noted = scan->swap_is_noted;
+
+	if (!read_pages(&reading, PAGES_SHARED))
+		return false;
+	if (reading.missing_bytes == 0 || !maps_swap_is_used())
+		return true;
+	if (!root_note_swapped(scan))
+		return false;
+	if (mapping->swapped && !(mapping->protection & PROT_READ) && proc_descriptor(PROC_MEM) < 0)
+		return root_fail(scan, ROOTS_MEMORY_UNREADABLE, start);
+	if (mapping->swapped)
+		return read_pages(&reading, PAGES_WHOLE);
+	return was_noted || read_pages(&reading, PAGES_SHARED);
 }
 
 static bool read_ring(struct root_scan *scan, const struct mapping *mapping, uintptr_t start, uintptr_t end)
@@ -244,9 +276,9 @@ bool root_read_mapping(struct root_scan *scan, const struct mapping *mapping, ui
 	case MAPPING_FILE:
 		if (!mapping->shared)
 			return root_read_pages(scan, start, end, PAGES_OWN, ROOT_READ_WORDS);
-		return !(mapping->protection & PROT_WRITE) || root_read_pages(scan, start, end, PAGES_SHARED, ROOT_READ_TOLERANT);
+		return !(mapping->protection & PROT_WRITE) || read_shared(scan, mapping, start, end, ROOT_READ_TOLERANT);
 	case MAPPING_SHMEM:
-		return root_read_pages(scan, start, end, PAGES_SHARED, flags);
+		return read_shared(scan, mapping, start, end, flags);
 	case MAPPING_SECRET:
 		return root_read_pages(scan, start, end, PAGES_SHARED, direct);
 	case MAPPING_RING:

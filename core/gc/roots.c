@@ -297,6 +297,7 @@ static bool begin(struct root_scan *scan)
 	scan->failure_scanner = 0;
 	scan->requests_in_flight = false;
 	scan->bytes_read = 0;
+	scan->swap_is_noted = false;
 	scan->maps = &roots.maps;
 	scan->claims = &roots.claims;
 	scan->scanner = (uint32_t)roots.count;
@@ -308,6 +309,24 @@ static bool begin(struct root_scan *scan)
 		return root_fail(scan, ROOTS_MAPS_UNREADABLE, 0);
 	world_beat();
 	return exclude_ours(scan);
+}
+
+bool root_note_swapped(struct root_scan *scan)
+{
+	size_t count;
+
+	if (!scan->swap_is_noted && !maps_note_swapped(&roots.maps, &count))
+		return root_fail(scan, ROOTS_PAGES_UNREADABLE, 0);
+	scan->swap_is_noted = true;
+	return true;
+}
+
+/* After the pass: no page that was to be read was swapped out meanwhile. */
+static bool swap_is_the_same(const struct root_scan *scan)
+{
+	size_t count = 0;
+
+	return !scan->swap_is_noted || (maps_note_swapped(&roots.maps, &count) && count == 0);
 }
 
 /* End of the highest mapping that is the program's (above it there may be the vsyscall page, among the kernel's addresses). */
@@ -329,7 +348,7 @@ bool roots_scan(struct root_scan *scan)
 	pages_hold(heap.base, heap.base + load_relaxed(&heap.used), top_of(scan->maps));
 	complete = scan_odd_heap(scan) && scan_words_of_all(scan) && read_all_mappings(scan);
 	pages_release();
-	if (complete && !pages_were_all_told())
+	if (complete && !(pages_were_all_told() && swap_is_the_same(scan)))
 		return root_fail(scan, ROOTS_PAGES_UNREADABLE, 0);
 	return complete;
 }

@@ -53,6 +53,7 @@ struct root_scan {
 
 	/* For scanners. */
 	const struct maps *maps;
+	bool swap_is_noted; // in `maps`: which mappings have pages on disk only
 	struct root_ranges *claims; // the batch is the running scanner's
 	uint32_t scanner;	    // its index; while memory is read, its owner's
 };
@@ -102,6 +103,9 @@ void root_scan_words(struct root_scan *scan, const uintptr_t *words, size_t coun
 
 /* Reads all of [start, end), of whole words, perhaps only with a later call. False: failure (set). */
 bool root_scan_memory(struct root_scan *scan, uintptr_t start, uintptr_t end, unsigned flags);
+
+/* Has it told in scan->maps which mappings have pages on disk only, once in a pass. False: failure (set). */
+bool root_note_swapped(struct root_scan *scan);
 
 /* Notes a failure; returns false. */
 bool root_fail(struct root_scan *scan, enum roots_failure failure, uintptr_t address);

@@ -288,7 +288,8 @@ static uintptr_t first_to_look_at(const struct look *look, const struct mapping 
 
 static void look_at_mapping(struct look *look, const struct mapping *mapping)
 {
-	enum page_choice choice = mapping->shared ? PAGES_SHARED : PAGES_OWN;
+	bool is_shared = mapping->shared || mapping->kind == MAPPING_SHMEM;
+	enum page_choice choice = mapping->swapped ? PAGES_WHOLE : is_shared ? PAGES_SHARED : PAGES_OWN;
 	uintptr_t start = first_to_look_at(look, mapping);
 
 	if (mapping->kind == MAPPING_DEVICE || mapping->kind == MAPPING_KERNEL || mapping->kind == MAPPING_SECRET)
@@ -302,8 +303,9 @@ static void look_at_mapping(struct look *look, const struct mapping *mapping)
 static bool look_at_all(struct look *look)
 {
 	static struct maps maps; // lock CYCLE
+	size_t count;
 
-	if (!maps_reserve(&maps) || !maps_read(&maps))
+	if (!maps_reserve(&maps) || !maps_read(&maps) || (maps_swap_is_used() && !maps_note_swapped(&maps, &count)))
 		return false;
 	for (size_t i = 0; i < maps.count; i++)
 		look_at_mapping(look, &maps.list[i]);

@@ -1,15 +1,18 @@
 /*
- * Reads /proc/thread-self/maps line by line through a buffer of our own. What stands behind a mapping is told from its last column; names that
+ * Reads /proc/thread-self/maps (and smaps) line by line through a buffer of our own. What stands behind a mapping is told from its last column; names that
  * start with a slash are the kernel's names of files, so a program can at most make us read more than we need.
  */
 #include "core/os/maps.h"
 
 #include "core/base/arith.h"
 #include "core/os/memory.h"
+#include "core/os/pages.h"
 #include "core/os/proc.h"
+#include "core/os/sandbox.h"
 #include "core/os/syscall.h"
 
 #include <sys/mman.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 enum { BUFFER_BYTES = 128 * 1024, MARGIN = 1024 };
@@ -17,6 +20,7 @@ enum { BUFFER_BYTES = 128 * 1024, MARGIN = 1024 };
 /* The collector thread's. */
 static struct {
 	char *buffer; // BUFFER_BYTES, mapped at the first reserve
+	int swap_source; // tests: plus one; 0: none
 } reader;
 
 /* A cursor in one line. */
@@ -139,53 +143,67 @@ static bool parse_line(struct line *line, struct mapping *ret_mapping)
 	return true;
 }
 
-/* Takes the complete lines out of buffer[0, bytes); returns how many bytes they were, or -1. Counts only, when the list has no room and
- * `counting` is set. */
-static long take_lines(struct maps *maps, size_t bytes, bool counting)
+/* Calls take() for each complete line in buffer[0, bytes); returns how many bytes they were, or -1. */
+static long take_lines(size_t bytes, bool (*take)(struct line *line, void *argument), void *argument)
 {
 	size_t taken = 0;
 
 	for (size_t i = 0; i < bytes; i++) {
 		struct line line = { reader.buffer + taken, reader.buffer + i };
-		struct mapping mapping;
 
 		if (reader.buffer[i] != '\n')
 			continue;
-		if (!parse_line(&line, &mapping))
+		if (!take(&line, argument))
 			return -1;
-		if (maps->count < maps->capacity)
-			maps->list[maps->count] = mapping;
-		else if (!counting)
-			return -1;
-		maps->count++;
 		taken = i + 1;
 	}
 	return (long)taken;
 }
 
-static bool read_all(struct maps *maps, bool counting)
+/* False: unreadable, or take() has refused a line. */
+static bool read_lines(int descriptor, bool (*take)(struct line *line, void *argument), void *argument)
 {
 	size_t kept = 0;
 
-	maps->count = 0;
-	if (!reader.buffer || syscall_failed(SYSCALL(lseek, proc_descriptor(PROC_MAPS), 0, SEEK_SET)))
+	if (!reader.buffer || syscall_failed(SYSCALL(lseek, descriptor, 0, SEEK_SET)))
 		return false;
 	for (;;) {
-		long bytes = SYSCALL(read, proc_descriptor(PROC_MAPS), reader.buffer + kept, BUFFER_BYTES - kept);
+		long bytes = SYSCALL(read, descriptor, reader.buffer + kept, BUFFER_BYTES - kept);
 		long taken;
 
 		if (syscall_failed(bytes))
 			return false;
 		if (bytes == 0)
-			return kept == 0 && maps->count > 0;
+			return kept == 0;
 		kept += (size_t)bytes;
-		taken = take_lines(maps, kept, counting);
+		taken = take_lines(kept, take, argument);
 		if (taken < 0)
 			return false;
 		kept -= (size_t)taken;
 		for (size_t i = 0; i < kept; i++)
 			reader.buffer[i] = reader.buffer[(size_t)taken + i];
+		pages_beat();
 	}
+}
+
+static bool take_mapping(struct line *line, void *argument)
+{
+	struct maps *maps = argument;
+	struct mapping mapping;
+
+	if (!parse_line(line, &mapping))
+		return false;
+	if (maps->count < maps->capacity)
+		maps->list[maps->count] = mapping;
+	maps->count++;
+	return true;
+}
+
+/* Without room for all of them the rest is only counted. */
+static bool read_all(struct maps *maps)
+{
+	maps->count = 0;
+	return read_lines(proc_descriptor(PROC_MAPS), take_mapping, maps) && maps->count > 0;
 }
 
 bool maps_reserve(struct maps *maps)
@@ -195,7 +213,7 @@ bool maps_reserve(struct maps *maps)
 
 	if (!reader.buffer)
 		reader.buffer = os_map(BUFFER_BYTES);
-	if (!reader.buffer || !read_all(maps, true))
+	if (!reader.buffer || !read_all(maps))
 		return false;
 	if (maps->count + MARGIN / 2 <= maps->capacity)
 		return true;
@@ -211,7 +229,12 @@ bool maps_reserve(struct maps *maps)
 
 bool maps_read(struct maps *maps)
 {
-	return read_all(maps, false);
+	if (!read_all(maps))
+		return false;
+	if (maps->count <= maps->capacity)
+		return true;
+	maps->count = 0;
+	return false;
 }
 
 const struct mapping *maps_find(const struct maps *maps, uintptr_t address)
@@ -228,6 +251,58 @@ const struct mapping *maps_find(const struct maps *maps, uintptr_t address)
 			high = middle;
 	}
 	return low < maps->count && maps->list[low].start <= address ? &maps->list[low] : 0;
+}
+
+/* ---- what is swapped out ---- */
+
+struct swap_reading {
+	struct maps *maps;
+	struct mapping *mapping; // the lines at hand are about this one, or NULL
+	size_t count;
+};
+
+/* A mapping's line as in maps, then "Swap:                 4 kB" among others, which all begin with a capital letter. */
+static bool take_swap(struct line *line, void *argument)
+{
+	struct swap_reading *reading = argument;
+
+	if (line->at < line->end && (*line->at < 'A' || *line->at > 'Z')) {
+		const struct mapping *found = maps_find(reading->maps, take_number(line, 16));
+
+		reading->mapping = found ? &reading->maps->list[found - reading->maps->list] : 0;
+		return true;
+	}
+	if (!reading->mapping || reading->mapping->swapped || !starts_with(line, "Swap:"))
+		return true;
+	line->at += 5;
+	skip(line, ' ');
+	reading->mapping->swapped = take_number(line, 10) > 0 && (reading->mapping->shared || reading->mapping->kind == MAPPING_SHMEM);
+	reading->count += reading->mapping->swapped;
+	return true;
+}
+
+bool maps_swap_is_used(void)
+{
+	struct sysinfo info;
+
+	if (reader.swap_source || !sandbox_allows(SANDBOX_SWAP))
+		return true;
+	return syscall_failed(SYSCALL(sysinfo, &info)) || info.freeswap != info.totalswap;
+}
+
+bool maps_note_swapped(struct maps *maps, size_t *ret_count)
+{
+	struct swap_reading reading = { .maps = maps };
+
+	if (!read_lines(reader.swap_source ? reader.swap_source - 1 : proc_descriptor(PROC_SMAPS), take_swap, &reading))
+		return false;
+	*ret_count = reading.count;
+	return true;
+}
+
+void maps_set_swap_source(int descriptor)
+{
+	reader.swap_source = descriptor + 1;
 }
 
 void maps_release(struct maps *maps)

@@ -27,6 +27,7 @@ struct mapping {
 	uint8_t protection; // PROT_READ | PROT_WRITE | PROT_EXEC
 	uint8_t kind;	    // enum mapping_kind
 	bool shared;
+	bool swapped; // shared memory with pages on disk only: told by maps_note_swapped()
 };
 
 /* A list of mappings, ascending. Memory is ours (os_map). */
@@ -41,6 +42,18 @@ bool maps_reserve(struct maps *maps);
 
 /* Reads all mappings. False: unreadable, or more than there is room for (maps_reserve() again, next cycle). */
 bool maps_read(struct maps *maps);
+
+/* True unless nothing at all is swapped out on this machine. */
+bool maps_swap_is_used(void);
+
+/*
+ * After maps_read(), of the same mappings: sets `swapped` where it holds now, and clears it nowhere. *ret_count: how many were set by this call. Takes the time of
+ * a walk over all page tables. False: unreadable.
+ */
+bool maps_note_swapped(struct maps *maps, size_t *ret_count);
+
+/* Tests only: something is swapped out, and this file tells what, instead of /proc/thread-self/smaps. -1: ends that. */
+void maps_set_swap_source(int descriptor);
 
 /* The mapping that contains the address, or NULL. */
 const struct mapping *maps_find(const struct maps *maps, uintptr_t address);

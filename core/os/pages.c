@@ -4,8 +4,10 @@
  *
  * - A page that is swapped out or just being moved is SWAPPED, not PRESENT, and holds its contents all the same.
  * - PAGEMAP_SCAN is always given an output vector: without one it fills holes with page tables.
- * - Pages of shared memory may have contents without an entry in our page tables (written through another mapping, or swapped out): mincore
- *   knows the page cache. It answers a page a byte, so the size that is asked for is bounded.
+ * - Pages of shared memory may have contents without an entry in our page tables (written through another mapping): mincore knows the page cache. It
+ *   answers a page a byte, so the size that is asked for is bounded.
+ * - Pages of shared memory that are swapped out are in neither; that there are some in a mapping is told by smaps (maps.h). Then all of it is handed on;
+ *   reading a page that was never touched gives it memory, so their number is bounded, too.
  * - A process that has dropped root may not open its own pagemap any more. Then mincore tells of all memory: more than is our own of a file, but nothing of
  *   what is swapped out, so the kernel's sum of that must be zero.
  * - A guard page made by madvise looks swapped; PAGE_IS_GUARD (Linux 6.15) tells it apart.
@@ -69,6 +71,9 @@ enum {
 /* Bytes of shared memory outside our page tables that mincore is asked about in one walk; it takes about 17 ms per GiB. */
 #define MINCORE_BYTES_MAX (64ull << 30)
 
+/* Bytes of shared memory in neither page tables nor page cache that PAGES_WHOLE hands on in one walk. */
+#define MISSING_BYTES_MAX (256ull << 20)
+
 /* The collector thread's; the arrays keep its stack small. */
 static struct {
 	enum { SCAN_UNKNOWN, SCAN_ABSENT, SCAN_PLAIN, SCAN_WITH_GUARD } scan;
@@ -95,10 +100,13 @@ struct walk {
 	uintptr_t run_end;
 	uintptr_t done_end;	 // shared memory: everything below was handed on or asked for
 	uint64_t mincore_budget; // bytes
+	uint64_t missing_budget; // bytes
 	bool shared;
+	bool whole;    // pages in no page cache, too,
+	bool too_many; // of which there were more than the budget
 };
 
-static void beat(void)
+void pages_beat(void)
 {
 	if (pages.beat)
 		pages.beat();
@@ -125,6 +133,15 @@ static bool add_run(struct walk *walk, uintptr_t start, uintptr_t end)
 	return true;
 }
 
+static bool is_wanted_from_cache(struct walk *walk, bool is_cached)
+{
+	if (is_cached || !walk->whole)
+		return is_cached;
+	walk->too_many = walk->missing_budget < OS_PAGE_BYTES;
+	walk->missing_budget -= OS_PAGE_BYTES;
+	return true;
+}
+
 /* Pages in the page cache between two runs of the page table. */
 static bool add_cached(struct walk *walk, uintptr_t start, uintptr_t end)
 {
@@ -139,11 +156,13 @@ static bool add_cached(struct walk *walk, uintptr_t start, uintptr_t end)
 		for (size_t i = 0; i < count; i++) {
 			uintptr_t page = start + i * OS_PAGE_BYTES;
 
-			if ((pages.residency[i] & 1) && !add_run(walk, page, page + OS_PAGE_BYTES))
+			if (!is_wanted_from_cache(walk, pages.residency[i] & 1))
+				continue;
+			if (walk->too_many || !add_run(walk, page, page + OS_PAGE_BYTES))
 				return false;
 		}
 		start += count * OS_PAGE_BYTES;
-		beat();
+		pages_beat();
 	}
 	return true;
 }
@@ -217,7 +236,7 @@ static bool ask(uintptr_t start, uintptr_t end)
 	pages.answer.end = argument.walk_end;
 	pages.answer.count = (size_t)count;
 	pages.answer.next = 0;
-	beat();
+	pages_beat();
 	return true;
 }
 
@@ -294,7 +313,7 @@ static bool walk_slow(struct walk *walk, uintptr_t start, uintptr_t end, enum pa
 				return false;
 		}
 		start += count * OS_PAGE_BYTES;
-		beat();
+		pages_beat();
 	}
 	return true;
 }
@@ -340,8 +359,10 @@ bool pages_for_each(uintptr_t start, uintptr_t end, enum page_choice choice, boo
 		.visit = visit,
 		.argument = argument,
 		.done_end = start,
-		.shared = choice == PAGES_SHARED,
+		.shared = choice == PAGES_SHARED || choice == PAGES_WHOLE,
+		.whole = choice == PAGES_WHOLE,
 		.mincore_budget = MINCORE_BYTES_MAX,
+		.missing_budget = MISSING_BYTES_MAX,
 	};
 	bool walked;
 

@@ -10,6 +10,7 @@
 enum page_choice {
 	PAGES_OWN,    // private memory: pages present or swapped out, that are not the file's nor the zero page
 	PAGES_SHARED, // shared memory: present, swapped, or in the page cache (mincore)
+	PAGES_WHOLE,  // shared memory with pages on disk, nobody tells which: all pages; a failure if too many are neither present nor cached
 	PAGES_PRESENT // only what is present or swapped, the file's pages too
 };
 
@@ -41,6 +42,7 @@ bool pages_scan_is_fast(void);
 
 /* Called now and then during long walks (NULL: nothing): the collector's sign of life. */
 void pages_set_beat(void (*beat)(void));
+void pages_beat(void);
 
 /* Tests only: do without PAGEMAP_SCAN. */
 void pages_scan_set_fast(bool fast);

@@ -26,6 +26,7 @@ static const struct {
 	[PROC_MAPS] = { "/proc/thread-self/maps", "/proc/self/maps", true, O_RDONLY },
 	[PROC_PAGEMAP] = { "/proc/thread-self/pagemap", "/proc/self/pagemap", false, O_RDONLY },
 	[PROC_MEM] = { "/proc/thread-self/mem", "/proc/self/mem", false, O_RDONLY },
+	[PROC_SMAPS] = { "/proc/thread-self/smaps", "/proc/self/smaps", false, O_RDONLY },
 	[PROC_ROLLUP] = { "/proc/thread-self/smaps_rollup", "/proc/self/smaps_rollup", false, O_RDONLY },
 	[PROC_TASKS] = { "/proc/self/task", 0, true, O_RDONLY | O_DIRECTORY },
 };

@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Opens maps, pagemap, mem, smaps_rollup and the task folder (maps and tasks are needed; a process that has dropped root cannot open pagemap and mem any
+/* Opens maps, smaps, pagemap, mem, smaps_rollup and the task folder (maps and tasks are needed; a process that has dropped root cannot open pagemap and mem any
  * more, and does without). Called first by the collector thread once it has its own descriptor table; again in a child after
  * proc_forget(). False: there is no /proc or it may not be read (no collection then); nothing stays open. */
 bool proc_open(void);
@@ -31,7 +31,7 @@ bool proc_is_open(void);
 int proc_task(void);
 
 /* The open files, for maps.c and pages.c; -1: not open. */
-enum proc_file { PROC_MAPS, PROC_PAGEMAP, PROC_MEM, PROC_ROLLUP, PROC_TASKS, PROC_FILE_COUNT };
+enum proc_file { PROC_MAPS, PROC_PAGEMAP, PROC_MEM, PROC_SMAPS, PROC_ROLLUP, PROC_TASKS, PROC_FILE_COUNT };
 int proc_descriptor(enum proc_file file);
 
 /* ---- tasks ---- */

@@ -23,6 +23,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 
@@ -133,6 +134,13 @@ static void try_cached(void)
 	SYSCALL(mincore, 0, 0, &byte);
 }
 
+static void try_swap(void)
+{
+	struct sysinfo info;
+
+	SYSCALL(sysinfo, &info);
+}
+
 static void try_priority(void)
 {
 	struct sched_param parameter = { 0 };
@@ -145,6 +153,7 @@ static void (*const tries[SANDBOX_USE_COUNT])(void) = {
 	[SANDBOX_READ] = try_read,
 	[SANDBOX_ASK] = try_ask,
 	[SANDBOX_CACHED] = try_cached,
+	[SANDBOX_SWAP] = try_swap,
 	[SANDBOX_PRIORITY] = try_priority,
 };
 

@@ -12,6 +12,7 @@ enum sandbox_use {
 	SANDBOX_READ,	   // process_vm_readv on ourselves; /proc/PID/mem does instead, for the collector
 	SANDBOX_ASK,	   // looking at the program's descriptors
 	SANDBOX_CACHED,	   // mincore: which pages of shared memory are in the page cache
+	SANDBOX_SWAP,	   // sysinfo: whether anything is swapped out; else that is taken for granted
 	SANDBOX_PRIORITY,  // giving the collector thread its scheduling class
 	SANDBOX_USE_COUNT
 };

@@ -197,6 +197,22 @@ TEST(shared_memory_written_through_another_mapping_is_found)
 	CHECK_EQ(find_pages(other, 64 * PAGE, PAGES_PRESENT).pages, 1u);
 }
 
+TEST(all_pages_are_wanted_of_shared_memory_with_pages_on_disk)
+{
+	char *memory = mmap(NULL, 1 << 30, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	struct found found = {.base = (uintptr_t)memory};
+
+	CHECK(memory != MAP_FAILED);
+	memory[5 * PAGE] = 1;
+	for (int fast = 0; fast < 2; fast++) {
+		pages_scan_set_fast(fast);
+		CHECK_EQ(find_pages(memory, 64 * PAGE, PAGES_WHOLE).pages, 64u);
+		CHECK_EQ(find_pages(memory, 64 * PAGE, PAGES_WHOLE).runs, 1u);
+		CHECK_EQ(find_pages(memory, 64 * PAGE, PAGES_SHARED).pages, 1u);
+	}
+	CHECK(!pages_for_each((uintptr_t)memory, (uintptr_t)memory + (1 << 30), PAGES_WHOLE, note_run, &found));
+}
+
 TEST(guard_pages_of_madvise_are_no_contents)
 {
 	enum { GUARD_INSTALL = 102 };

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -42,10 +43,14 @@ struct hits {
 	int total;
 };
 
+static int later_swap_source; // takes effect once the first was read; 0: none
+
 static void count_token(void *argument, const uintptr_t *words, size_t count)
 {
 	struct hits *hits = argument;
 
+	if (later_swap_source && hits->scan.swap_is_noted)
+		maps_set_swap_source(later_swap_source);
 	for (size_t i = 0; i < count; i++) {
 		if (~words[i] != inverted_token)
 			continue;
@@ -243,6 +248,82 @@ TEST(shared_file_without_page_tables_is_read)
 	CHECK_EQ(madvise(memory, 8 * PAGE, MADV_DONTNEED), 0);
 	CHECK_EQ(scan(true)->total, 1);
 	CHECK_EQ(unlink(path), 0);
+}
+
+TEST(protected_shared_memory_without_page_tables_is_read)
+{
+	char *memory = map_memory(4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED);
+
+	put_token(memory + PAGE);
+	CHECK_EQ(madvise(memory, 4 * PAGE, MADV_DONTNEED), 0);
+	CHECK_EQ(mprotect(memory, 4 * PAGE, PROT_NONE), 0);
+	CHECK_EQ(scan(true)->total, 1);
+}
+
+/* ---- shared memory that is swapped out ---- */
+
+/*
+ * What it looks like: the page is on disk, and neither in our page tables nor in the page cache. A file that was deleted counts as memory, and such a page of it
+ * can be had without a swap device.
+ */
+static char *map_page_on_disk(void)
+{
+	char path[] = "/tmp/gasket-roots-XXXXXX", *memory;
+	int file = mkostemp(path, O_CLOEXEC);
+	unsigned char residency = 1;
+
+	CHECK_GE(file, 0);
+	CHECK_EQ(ftruncate(file, 4 * PAGE), 0);
+	CHECK_EQ(unlink(path), 0);
+	memory = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	CHECK(memory != MAP_FAILED);
+	put_token(memory + PAGE);
+	CHECK_EQ(munmap(memory, 4 * PAGE), 0);
+	CHECK_EQ(fsync(file), 0);
+	CHECK_EQ(posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED), 0);
+	memory = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	CHECK(memory != MAP_FAILED);
+	if (mincore(memory + PAGE, PAGE, &residency) != 0 || (residency & 1))
+		test_skip("the file system keeps the page in memory");
+	return memory;
+}
+
+/* A file like /proc/self/smaps in which that much of one mapping is swapped out. */
+static int write_swap_source(const void *memory, const char *amount)
+{
+	int file = (int)syscall(SYS_memfd_create, "smaps", 0);
+
+	dprintf(file, "1000-2000 rw-p 00000000 00:00 0 \nSize:                  4 kB\nSwap:                  4 kB\nVmFlags: rd wr\n");
+	dprintf(file, "%lx-%lx rw-s 00000000 00:01 7 /dev/zero (deleted)\nSize:                 16 kB\nSwap:           %8s kB\n"
+		"SwapPss:               0 kB\nVmFlags: rd wr sh\n", (unsigned long)memory, (unsigned long)memory + 4 * PAGE, amount);
+	return file;
+}
+
+TEST(shared_memory_that_is_swapped_out_is_read)
+{
+	maps_set_swap_source(write_swap_source(map_page_on_disk(), "4"));
+	CHECK_EQ(scan(true)->total, 1);
+}
+
+/* What is missing of other shared memory was never touched, and stays so. */
+TEST(missing_pages_are_left_alone_where_nothing_is_swapped_out)
+{
+	char *memory = map_page_on_disk();
+	unsigned char residency = 1;
+
+	maps_set_swap_source(write_swap_source(memory, "0"));
+	CHECK_EQ(scan(true)->total, 0);
+	CHECK_EQ(mincore(memory + PAGE, PAGE, &residency), 0);
+	CHECK_EQ(residency & 1, 0);
+}
+
+TEST(shared_memory_that_is_swapped_out_during_the_pass_is_a_failure)
+{
+	char *memory = map_page_on_disk();
+
+	maps_set_swap_source(write_swap_source(memory, "0"));
+	later_swap_source = write_swap_source(memory, "4");
+	scan(false);
 }
 
 TEST(clean_file_is_no_root_and_a_written_one_is)
