@@ -439,17 +439,11 @@ EXPORT int usleep(useconds_t us)
 	return nanosleep(&span, 0);
 }
 
-/* libc's keeps errno, too. */
 EXPORT unsigned sleep(unsigned seconds)
 {
 	struct timespec span = { seconds, 0 };
-	int error = errno;
 
-	if (nanosleep(&span, &span) == 0)
-		return 0;
-	if (errno == EINTR)
-		errno = error;
-	return (unsigned)span.tv_sec;
+	return nanosleep(&span, &span) == 0 ? 0 : (unsigned)span.tv_sec;
 }
 
 EXPORT int thrd_sleep(const struct timespec *span, struct timespec *ret_left)
