@@ -37,6 +37,10 @@
 #include <sys/ucontext.h>
 #include <ucontext.h>
 
+#ifndef SA_RESTORER
+#define SA_RESTORER 0x04000000
+#endif
+
 #ifndef AT_MINSIGSTKSZ
 #define AT_MINSIGSTKSZ 51
 #endif
@@ -211,13 +215,15 @@ static void note(struct disposition *disposition, const struct sigaction *action
 	store_seq(&disposition->handler, action->sa_sigaction);
 	disposition->flags = action->sa_flags;
 	disposition->mask = action->sa_mask;
+	set_word(&disposition->mask, word_of(&disposition->mask) & ~(bit_of(SIGKILL) | bit_of(SIGSTOP))); // the kernel never blocks these
 }
 
+/* `ret_action` is the kernel's answer about the trampoline. It has dropped flags that it does not know. */
 static void tell(const struct disposition *disposition, struct sigaction *ret_action)
 {
 	ret_action->sa_sigaction = disposition->handler;
-	ret_action->sa_flags = disposition->flags;
-	ret_action->sa_mask = disposition->mask;
+	ret_action->sa_flags = (ret_action->sa_flags & ~SA_SIGINFO) | (disposition->flags & SA_SIGINFO);
+	set_word(&ret_action->sa_mask, word_of(&disposition->mask));
 }
 
 /* What the kernel is to be told in place of the program's action. */
@@ -237,12 +243,12 @@ static struct sigaction behind_trampoline(const struct sigaction *action)
 /* Our number, which could not be given away: the kernel keeps our handler. */
 static int set_virtual_locked(struct disposition *disposition, const struct sigaction *action, struct sigaction *ret_old)
 {
-	struct disposition former = *disposition;
-
-	if (action)
-		note(disposition, action);
 	if (ret_old)
-		tell(&former, ret_old);
+		*ret_old = (struct sigaction){ .sa_sigaction = disposition->handler, .sa_flags = disposition->flags, .sa_mask = disposition->mask };
+	if (action) {
+		note(disposition, action);
+		disposition->flags |= SA_RESTORER; // libc's doing
+	}
 	return 0;
 }
 

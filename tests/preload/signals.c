@@ -132,6 +132,25 @@ TEST(dispositions_are_told_as_they_were_set)
 	CHECK_EQ(errno, EINVAL);
 }
 
+/* libc has a function of its own return from every handler; the kernel blocks neither SIGKILL nor SIGSTOP. */
+TEST(dispositions_are_told_as_libc_tells_them)
+{
+	struct sigaction action = { .sa_handler = count_signal, .sa_flags = SA_RESTART }, seen;
+
+	sigfillset(&action.sa_mask);
+	for (int number = 1; number <= 64; number++) {
+		if (sigaction(number, &action, NULL) != 0)
+			continue;
+		CHECK_EQ(sigaction(number, NULL, &seen), 0);
+		CHECK_EQ((void *)seen.sa_handler, (void *)count_signal);
+		CHECK_EQ((unsigned)seen.sa_flags, (unsigned)SA_RESTART | 0x04000000u);
+		CHECK_EQ(sigismember(&seen.sa_mask, SIGKILL), 0);
+		CHECK_EQ(sigismember(&seen.sa_mask, SIGSTOP), 0);
+		for (int other = 34; other <= 64; other++)
+			CHECK_EQ(sigismember(&seen.sa_mask, other), 1);
+	}
+}
+
 static volatile int seen_code, seen_value;
 
 static void note_info(int number, siginfo_t *info, void *context)
