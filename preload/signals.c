@@ -273,7 +273,7 @@ static int set_locked(int number, const struct sigaction *action, struct sigacti
 	struct sigaction installed, old;
 	int result;
 
-	if (number == world_signal() && disposition->is_virtual)
+	if (number == stop_signal() && disposition->is_virtual)
 		return set_virtual_locked(disposition, action, ret_old);
 	if (action) {
 		installed = behind_trampoline(action);
@@ -311,12 +311,12 @@ EXPORT int sigaction(int number, const struct sigaction *action, struct sigactio
 	struct sigaction wanted, old;
 	int result;
 
-	if (number <= 0 || number > SIGNAL_COUNT || number == SIGKILL || number == SIGSTOP || options.collector == COLLECTOR_OFF || is_vfork_child())
+	if (number <= 0 || number > SIGNAL_COUNT || number == SIGKILL || number == SIGSTOP || is_vfork_child())
 		return REAL(sigaction)(number, action, ret_old);
 	if (action)
 		wanted = *action; // here, where a bad pointer faults without a lock held
 	signals_init();
-	if (number == world_signal())
+	if (number == stop_signal())
 		give_way(number, action ? &wanted : 0);
 	signals_block(&guard);
 	lock_acquire(&signals.lock);

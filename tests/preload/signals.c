@@ -368,6 +368,49 @@ TEST(handlers_may_allocate_at_any_instruction, .limit_seconds = 30)
 	storm();
 }
 
+/* Blocks of few sizes, so that a handler takes the slot that the code below it was about to take; each byte tells whose the block is. */
+enum { SMALL_BLOCKS = 512, SMALL_OF_HANDLER = 0xee };
+
+static void replace_small(unsigned char **at, unsigned size, int owner)
+{
+	unsigned char *old = *at;
+
+	for (unsigned i = 0; old && i < 16; i++)
+		CHECK_EQ(old[i], (unsigned char)owner);
+	*at = NULL;
+	free(old);
+	old = malloc(size);
+	memset(old, owner, size);
+	*at = old;
+}
+
+static void allocate_small_in_handler(int number)
+{
+	static unsigned char *blocks[64];
+
+	(void)number;
+	for (unsigned i = 0; i < 8; i++)
+		replace_small(&blocks[(handled * 8 + i) % 64], 16 + 16 * i, SMALL_OF_HANDLER);
+	handled++;
+}
+
+TEST(handlers_may_allocate_over_malloc_of_mode_fast, .options = "mode=fast", .limit_seconds = 30)
+{
+	static unsigned char *blocks[SMALL_BLOCKS];
+	unsigned random = 1;
+	time_t end = time(NULL) + 4;
+
+	start_storm(allocate_small_in_handler, SA_RESTART);
+	while (time(NULL) < end) {
+		for (int i = 0; i < 1000; i++) {
+			unsigned at = (random = random * 1103515245 + 12345) >> 8 & (SMALL_BLOCKS - 1);
+
+			replace_small(&blocks[at], 16 + 16 * (at % 8), (int)(at % 200));
+		}
+	}
+	CHECK_GT(handled, 1000ul);
+}
+
 static sigjmp_buf back;
 
 static void allocate_and_jump(int number)
