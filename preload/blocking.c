@@ -104,11 +104,25 @@ static bool span_is_finite(time_t seconds, long fraction)
 	return seconds >= 0 && seconds < INT_MAX && fraction >= 0 && (seconds | fraction) != 0;
 }
 
+static bool has_deadline(const struct timespec *timeout)
+{
+	return timeout && span_is_finite(timeout->tv_sec, timeout->tv_nsec);
+}
+
+static uint64_t deadline_from(uint64_t start, const struct timespec *timeout)
+{
+	return start + (uint64_t)timeout->tv_sec * NS_PER_S + (uint64_t)timeout->tv_nsec;
+}
+
+/* Where libc itself reads the time-out. */
 static uint64_t span_deadline(const struct timespec *timeout)
 {
-	if (!timeout || !span_is_finite(timeout->tv_sec, timeout->tv_nsec))
-		return 0;
-	return clock_now_ns() + (uint64_t)timeout->tv_sec * NS_PER_S + (uint64_t)timeout->tv_nsec;
+	return has_deadline(timeout) ? deadline_from(clock_now_ns(), timeout) : 0;
+}
+
+static uint64_t now_unless_endless(const struct timespec *timeout)
+{
+	return timeout ? clock_now_ns() : 0;
 }
 
 static bool span_left(const struct timespec **timeout, struct timespec *left, uint64_t deadline)
@@ -120,6 +134,12 @@ static bool span_left(const struct timespec **timeout, struct timespec *left, ui
 		*timeout = left;
 	}
 	return true;
+}
+
+/* Of a time-out that only the kernel reads: a bad pointer is its to refuse. What it has waited by is readable. */
+static bool span_left_since(const struct timespec **timeout, struct timespec *left, const struct timespec *whole, uint64_t start)
+{
+	return span_left(timeout, left, has_deadline(whole) ? deadline_from(start, whole) : 0);
 }
 
 static uint64_t value_deadline(const struct timeval *timeout)
@@ -202,6 +222,11 @@ static COLD bool socket_left(struct blocked *blocked, int fd, int option)
 	uint64_t deadline_ = span_deadline(timeout);                                               \
 	const struct timespec *kept_ = timeout;
 #define SPAN_LEFT(timeout) &&span_left(&kept_, &left_, deadline_) && ((timeout = kept_), true)
+#define TIMEOUT_KERNEL(timeout)                                                                    \
+	struct timespec left_;                                                                     \
+	uint64_t start_ = now_unless_endless(timeout);                                             \
+	const struct timespec *kept_ = timeout, *whole_ = timeout;
+#define KERNEL_LEFT(timeout) &&span_left_since(&kept_, &left_, whole_, start_) && ((timeout = kept_), true)
 #define TIMEOUT_VALUE(timeout) uint64_t deadline_ = value_deadline(timeout);
 #define VALUE_LEFT(timeout) &&value_left(timeout, deadline_)
 #define SOCKET_READ(fd) &&socket_left(&blocked, fd, SO_RCVTIMEO)
@@ -401,14 +426,15 @@ SAME(fcntl, __fcntl)
 EXPORT int nanosleep(const struct timespec *span, struct timespec *ret_left)
 {
 	struct timespec left = { 0, 0 };
-	uint64_t deadline = span_deadline(span);
+	uint64_t start = now_unless_endless(span);
+	const struct timespec *whole = span;
 	struct timespec again;
 	int result;
 	BLOCKED(WORDS(span, ret_left));
 
 	do
 		result = REAL(nanosleep)(span, &left);
-	while (UNLIKELY(ERRNO(result)) && interrupted_by_us(&blocked) && span_left(&span, &again, deadline));
+	while (UNLIKELY(ERRNO(result)) && interrupted_by_us(&blocked) && span_left_since(&span, &again, whole, start));
 	if (ERRNO(result) && ret_left)
 		*ret_left = left;
 	return result;
@@ -418,7 +444,8 @@ SAME(nanosleep, __nanosleep)
 EXPORT int clock_nanosleep(clockid_t clock, int flags, const struct timespec *span, struct timespec *ret_left)
 {
 	bool is_relative = (flags & TIMER_ABSTIME) == 0;
-	uint64_t deadline = is_relative ? span_deadline(span) : 0;
+	const struct timespec *whole = is_relative ? span : 0;
+	uint64_t start = now_unless_endless(whole);
 	struct timespec left = { 0, 0 };
 	struct timespec again;
 	int result;
@@ -426,7 +453,7 @@ EXPORT int clock_nanosleep(clockid_t clock, int flags, const struct timespec *sp
 
 	do
 		result = REAL(clock_nanosleep)(clock, flags, span, &left);
-	while (UNLIKELY(result == EINTR) && interrupted_by_us(&blocked) && span_left(&span, &again, deadline));
+	while (UNLIKELY(result == EINTR) && interrupted_by_us(&blocked) && span_left_since(&span, &again, whole, start));
 	if (result == EINTR && ret_left && is_relative)
 		*ret_left = left;
 	return result;

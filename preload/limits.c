@@ -5,6 +5,7 @@
  */
 #include "core/alloc/alloc.h"
 #include "core/base/attr.h"
+#include "core/os/peek.h"
 #include "core/os/syscall.h"
 
 #include <assert.h>
@@ -19,9 +20,10 @@ static_assert(sizeof(struct rlimit) == sizeof(struct rlimit64), "one layout serv
 static int set_limit(pid_t process, unsigned resource, const struct rlimit *limit, struct rlimit *ret_old)
 {
 	bool is_own = process == 0 || process == SYSCALL_0(SYS_getpid);
+	bool is_limited = is_own && resource == RLIMIT_AS && limit && peek_is_readable(limit, sizeof(*limit)) && limit->rlim_cur != RLIM_INFINITY;
 	long result;
 
-	if (is_own && resource == RLIMIT_AS && limit && limit->rlim_cur != RLIM_INFINITY && alloc_init())
+	if (is_limited && alloc_init())
 		alloc_unreserve();
 	result = SYSCALL(prlimit64, process, resource, limit, ret_old);
 	if (!syscall_failed(result))

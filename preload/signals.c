@@ -29,6 +29,7 @@
 #include "core/gc/thread.h"
 #include "core/gc/world.h"
 #include "core/os/lock.h"
+#include "core/os/peek.h"
 #include "core/os/syscall.h"
 #include "preload/real.h"
 
@@ -117,12 +118,18 @@ static int stop_signal(void)
 	return options.collector == COLLECTOR_OFF ? 0 : world_signal();
 }
 
-unsigned long signals_strip_word(unsigned long mask)
+bool signals_strip_word(const unsigned long *mask, unsigned long *ret_stripped)
 {
-	return mask & ~bit_of(stop_signal());
+	int number = stop_signal();
+
+	if (!mask || number == 0 || !peek_is_readable(mask, sizeof(*mask)) || (*mask & bit_of(number)) == 0)
+		return false;
+	*ret_stripped = *mask & ~bit_of(number);
+	return true;
 }
 
-const sigset_t *signals_strip(const sigset_t *mask, sigset_t *ret_copy)
+/* For masks that libc itself reads. */
+static const sigset_t *strip(const sigset_t *mask, sigset_t *ret_copy)
 {
 	int number = stop_signal();
 
@@ -133,11 +140,22 @@ const sigset_t *signals_strip(const sigset_t *mask, sigset_t *ret_copy)
 	return ret_copy;
 }
 
+const sigset_t *signals_strip(const sigset_t *mask, sigset_t *ret_copy)
+{
+	unsigned long stripped;
+
+	if (!signals_strip_word((const unsigned long *)mask, &stripped))
+		return mask;
+	*ret_copy = (sigset_t){ { 0 } };
+	set_word(ret_copy, stripped);
+	return ret_copy;
+}
+
 const sigset_t *signals_strip_waited(const sigset_t *set, sigset_t *ret_copy)
 {
 	int number = stop_signal();
 
-	if (set && names_on_purpose(word_of(set), number) && world_yield_signal(number))
+	if (set && number != 0 && peek_is_readable(set, sizeof(unsigned long)) && names_on_purpose(word_of(set), number) && world_yield_signal(number))
 		return set;
 	return signals_strip(set, ret_copy);
 }
@@ -174,7 +192,7 @@ static int change_mask(mask_function *change, int how, const sigset_t *set, sigs
 
 	if (how != SIG_UNBLOCK && names_on_purpose(wanted, number) && world_yield_signal(number))
 		number = stop_signal();
-	result = change(how, signals_strip(set, &stripped), ret_old);
+	result = change(how, strip(set, &stripped), ret_old);
 	if (result != 0 || !thread || number == 0 || is_vfork_child())
 		return result;
 	if (ret_old && was_blocked)
@@ -198,7 +216,7 @@ EXPORT int pthread_attr_setsigmask_np(pthread_attr_t *attributes, const sigset_t
 {
 	sigset_t stripped;
 
-	return REAL(pthread_attr_setsigmask_np)(attributes, signals_strip(mask, &stripped));
+	return REAL(pthread_attr_setsigmask_np)(attributes, strip(mask, &stripped));
 }
 
 EXPORT int signalfd(int fd, const sigset_t *set, int flags)
@@ -232,7 +250,7 @@ static struct sigaction behind_trampoline(const struct sigaction *action)
 	struct sigaction installed = *action;
 	sigset_t stripped;
 
-	installed.sa_mask = *signals_strip(&action->sa_mask, &stripped);
+	installed.sa_mask = *strip(&action->sa_mask, &stripped);
 	if (is_handler((void *)action->sa_handler)) {
 		installed.sa_sigaction = trampoline;
 		installed.sa_flags |= SA_SIGINFO;
@@ -588,18 +606,19 @@ struct lock *signals_lock(void)
 EXPORT int sigaltstack(const stack_t *stack, stack_t *ret_old)
 {
 	struct thread *thread = thread_current;
+	bool is_noted = thread && stack && !is_vfork_child() && peek_is_readable(stack, sizeof(*stack));
 	uintptr_t former_low = thread ? thread->altstack_low : 0;
 	size_t former_bytes = thread ? thread->altstack_bytes : 0;
 	int result;
 
-	if (thread && stack && !is_vfork_child()) {
+	if (is_noted) {
 		bool is_set = (stack->ss_flags & SS_DISABLE) == 0;
 
 		store_relaxed(&thread->altstack_low, is_set ? (uintptr_t)stack->ss_sp : 0);
 		store_relaxed(&thread->altstack_bytes, is_set ? stack->ss_size : 0);
 	}
 	result = REAL(sigaltstack)(stack, ret_old);
-	if (result != 0 && thread && stack && !is_vfork_child()) {
+	if (result != 0 && is_noted) {
 		store_relaxed(&thread->altstack_low, former_low);
 		store_relaxed(&thread->altstack_bytes, former_bytes);
 	}

@@ -5,6 +5,7 @@
 #include "core/base/attr.h"
 #include "core/gc/world.h"
 #include "core/os/clock.h"
+#include "core/os/peek.h"
 #include "core/os/syscall.h"
 #include "preload/jump.h"
 #include "preload/signals.h"
@@ -15,6 +16,7 @@
 
 /* Newer than the oldest headers; the same on every machine. */
 enum {
+	SYSCALL_NEW_io_pgetevents = 333,
 	SYSCALL_NEW_io_uring_enter = 426,
 	SYSCALL_NEW_epoll_pwait2 = 441,
 	SYSCALL_NEW_landlock_restrict_self = 446,
@@ -63,6 +65,7 @@ const uint8_t syscall_way[512] = {
 	[SYS_mq_timedsend] = SYSCALL_GATED,
 	[SYS_mq_timedreceive] = SYSCALL_GATED,
 	[SYS_io_getevents] = SYSCALL_GATED,
+	[SYSCALL_NEW_io_pgetevents] = SYSCALL_GATED,
 	[SYSCALL_NEW_io_uring_enter] = SYSCALL_GATED,
 	[SYS_openat] = SYSCALL_GATED,
 	[SYS_open] = SYSCALL_GATED,
@@ -76,13 +79,24 @@ const uint8_t syscall_way[512] = {
 	[SYSCALL_NEW_landlock_restrict_self] = SYSCALL_GUARDED,
 };
 
-/* A call under way: its arguments may be replaced before it is made again. */
+/* A mask and its size, where a call has no argument left for both. */
+struct sized_mask {
+	const unsigned long *mask;
+	size_t bytes;
+};
+
+/*
+ * A call under way: its arguments may be replaced before it is made again. Pointers are the kernel's to refuse: a time-out is read once the kernel has waited
+ * by it, a mask if it can be read.
+ */
 struct gated {
 	struct gate_frame frame;
 	long arguments[6];
-	uint64_t deadline; // 0: nothing to keep
+	uint64_t start;	   // when it was made first, if it has a time-out to keep
+	uint64_t deadline; // mostly known only once it was interrupted, 0: nothing to keep
 	struct timespec left;
-	uint64_t mask;
+	unsigned long mask;
+	struct sized_mask sized_mask;
 };
 
 enum { NO_ARGUMENT = -1 };
@@ -113,6 +127,7 @@ static int span_argument(long number, const long *arguments)
 	case SYSCALL_NEW_epoll_pwait2:
 		return 3;
 	case SYS_io_getevents:
+	case SYSCALL_NEW_io_pgetevents:
 	case SYS_pselect6:
 		return 4;
 	case SYS_nanosleep:
@@ -121,6 +136,22 @@ static int span_argument(long number, const long *arguments)
 		return (arguments[1] & TIMER_ABSTIME) == 0 ? 2 : NO_ARGUMENT;
 	default:
 		return NO_ARGUMENT;
+	}
+}
+
+/* What is left of the span the kernel writes over it. */
+static bool span_is_overwritten(long number, const long *arguments)
+{
+	switch (number) {
+	case SYS_ppoll:
+	case SYS_pselect6:
+		return true;
+	case SYS_nanosleep:
+		return arguments[0] == arguments[1];
+	case SYS_clock_nanosleep:
+		return arguments[2] == arguments[3];
+	default:
+		return false;
 	}
 }
 
@@ -140,28 +171,55 @@ static int mask_argument(long number)
 	}
 }
 
-static void set_deadline(struct gated *gated, long number)
+static int sized_mask_argument(long number)
 {
-	int ms = ms_argument(number), span = span_argument(number, gated->arguments);
+	switch (number) {
+	case SYS_pselect6:
+	case SYSCALL_NEW_io_pgetevents:
+		return 5;
+	default:
+		return NO_ARGUMENT;
+	}
+}
 
-	if (ms != NO_ARGUMENT && (int)gated->arguments[ms] > 0)
-		gated->deadline = clock_now_ns() + (uint64_t)(int)gated->arguments[ms] * NS_PER_MS;
-	if (span != NO_ARGUMENT && gated->arguments[span] != 0) {
+static void set_deadline(struct gated *gated, int ms, int span)
+{
+	if (ms != NO_ARGUMENT)
+		gated->deadline = gated->start + (uint64_t)(int)gated->arguments[ms] * NS_PER_MS;
+	if (span != NO_ARGUMENT) {
 		const struct timespec *timeout = (const struct timespec *)gated->arguments[span];
 
 		if (timeout->tv_sec >= 0 && timeout->tv_sec < INT32_MAX && timeout->tv_nsec >= 0 && (timeout->tv_sec | timeout->tv_nsec) != 0)
-			gated->deadline = clock_now_ns() + (uint64_t)timeout->tv_sec * NS_PER_S + (uint64_t)timeout->tv_nsec;
+			gated->deadline = gated->start + (uint64_t)timeout->tv_sec * NS_PER_S + (uint64_t)timeout->tv_nsec;
+	}
+}
+
+static void note_start(struct gated *gated, long number)
+{
+	int ms = ms_argument(number), span = span_argument(number, gated->arguments);
+	bool has_ms = ms != NO_ARGUMENT && (int)gated->arguments[ms] > 0;
+	bool has_span = span != NO_ARGUMENT && gated->arguments[span] != 0;
+
+	if (has_ms || has_span)
+		gated->start = clock_now_ns();
+	if (has_span && span_is_overwritten(number, gated->arguments)) {
+		if (peek_is_readable((const void *)gated->arguments[span], sizeof(gated->left)))
+			set_deadline(gated, NO_ARGUMENT, span);
+		if (gated->deadline == 0)
+			gated->start = 0;
 	}
 }
 
 static void shorten(struct gated *gated, long number)
 {
 	int ms = ms_argument(number), span = span_argument(number, gated->arguments);
-	uint64_t now = clock_now_ns();
-	uint64_t left = gated->deadline > now ? gated->deadline - now : 0;
+	uint64_t now = clock_now_ns(), left;
 
+	if (gated->start != 0 && gated->deadline == 0)
+		set_deadline(gated, ms, span);
 	if (gated->deadline == 0)
 		return;
+	left = gated->deadline > now ? gated->deadline - now : 0;
 	gated->left = (struct timespec){ (time_t)(left / NS_PER_S), (long)(left % NS_PER_S) };
 	if (ms != NO_ARGUMENT)
 		gated->arguments[ms] = (long)((left + NS_PER_MS - 1) / NS_PER_MS);
@@ -169,14 +227,24 @@ static void shorten(struct gated *gated, long number)
 		gated->arguments[span] = (long)&gated->left;
 }
 
+static void strip_sized_mask(struct gated *gated, int argument)
+{
+	const struct sized_mask *sized = (const struct sized_mask *)gated->arguments[argument];
+
+	if (!sized || !peek_is_readable(sized, sizeof(*sized)) || !signals_strip_word(sized->mask, &gated->mask))
+		return;
+	gated->sized_mask = (struct sized_mask){ &gated->mask, sized->bytes };
+	gated->arguments[argument] = (long)&gated->sized_mask;
+}
+
 static void strip_mask(struct gated *gated, long number)
 {
-	int mask = mask_argument(number);
+	int mask = mask_argument(number), sized = sized_mask_argument(number);
 
-	if (mask == NO_ARGUMENT || gated->arguments[mask] == 0)
-		return;
-	gated->mask = signals_strip_word(*(const unsigned long *)gated->arguments[mask]);
-	gated->arguments[mask] = (long)&gated->mask;
+	if (sized != NO_ARGUMENT)
+		strip_sized_mask(gated, sized);
+	if (mask != NO_ARGUMENT && signals_strip_word((const unsigned long *)gated->arguments[mask], &gated->mask))
+		gated->arguments[mask] = (long)&gated->mask;
 }
 
 static bool interrupted_by_us(struct gated *gated)
@@ -208,7 +276,7 @@ long syscall_gated(long number, long a, long b, long c, long d, long e, long f)
 	};
 	long *x = gated.arguments, result;
 
-	set_deadline(&gated, number);
+	note_start(&gated, number);
 	strip_mask(&gated, number);
 	gate_publish(&gated.frame);
 	gate_enter(&gated.frame);

@@ -25,8 +25,10 @@
 #include <sys/file.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
+#include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/sem.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -407,6 +409,33 @@ static int run_io_getevents(void)
 	return result_of(syscall(SYS_io_getevents, context, 1, 1, events, &span));
 }
 
+static int run_raw_nanosleep(void)
+{
+	struct timespec both = span; /* what is left is written over it */
+
+	return result_of(syscall(SYS_nanosleep, &both, &both));
+}
+
+static int run_raw_ppoll(void)
+{
+	struct timespec timeout = span;
+	unsigned long mask = ~0ul;
+
+	return result_of(syscall(SYS_ppoll, NULL, 0, &timeout, &mask, sizeof(mask)));
+}
+
+static int run_raw_pselect(void)
+{
+	struct timespec timeout = span;
+	unsigned long mask = ~0ul;
+	struct {
+		unsigned long *mask;
+		size_t bytes;
+	} sized = { &mask, sizeof(mask) };
+
+	return result_of(syscall(SYS_pselect6, 0, NULL, NULL, NULL, &timeout, &sized));
+}
+
 /* ---- without ---- */
 
 static int pipe_ends[2], full_pair[2], full_pipe[2], queue_id, full_queue_id, locked_file, record_file;
@@ -610,6 +639,9 @@ static struct call calls[] = {
 	{ "poll by syscall", run_raw_poll, .expected = 0 },
 	{ "epoll_wait by syscall", run_raw_epoll, .expected = 0 },
 	{ "io_getevents by syscall", run_io_getevents, .expected = 0 },
+	{ "nanosleep by syscall", run_raw_nanosleep, .expected = 0 },
+	{ "ppoll by syscall", run_raw_ppoll, .expected = 0 },
+	{ "pselect6 by syscall", run_raw_pselect, .expected = 0 },
 	{ "read", run_read, .is_endless = true },
 	{ "send", run_send, .is_endless = true },
 	{ "sem_wait", run_sem_wait, .is_endless = true },
@@ -832,4 +864,45 @@ TEST(signalled_calls_are_repeated, .limit_seconds = 90)
 
 	CHECK_EQ(syscall(SYS_rt_sigaction, SIGURG, &action, NULL, 8), 0);
 	census(STOPS / 2, 1);
+}
+
+/* ---- pointers that are no pointers ---- */
+
+#define REFUSED(call)                                                                              \
+	do {                                                                                       \
+		errno = 0;                                                                         \
+		CHECK_EQ((long)(call), -1);                                                        \
+		CHECK_EQ(errno, EFAULT);                                                           \
+	} while (0)
+
+/* Those that libc hands to the kernel unread. */
+TEST(bad_pointers_are_the_kernels_to_refuse)
+{
+	void *bad = (void *)8;
+	struct epoll_event event;
+	uint32_t word = 0;
+	void *bad_mask[2] = { bad, (void *)8 };
+
+	REFUSED(nanosleep(bad, NULL));
+	CHECK_EQ(clock_nanosleep(CLOCK_MONOTONIC, 0, bad, NULL), EFAULT);
+	REFUSED(sigsuspend(bad));
+	REFUSED(sigtimedwait(bad, NULL, NULL));
+	REFUSED(sigwaitinfo(bad, NULL));
+	REFUSED(signalfd(-1, bad, 0));
+	REFUSED(sigaltstack(bad, NULL));
+	REFUSED(ppoll(NULL, 0, NULL, bad));
+	REFUSED(epoll_pwait(empty_epoll(), &event, 1, 0, bad));
+	REFUSED(epoll_pwait2(empty_epoll(), &event, 1, bad, NULL));
+	REFUSED(semtimedop(0, bad, 1, bad));
+	REFUSED(setrlimit(RLIMIT_AS, bad));
+	REFUSED(prlimit(0, RLIMIT_AS, bad, NULL));
+	REFUSED(syscall(SYS_nanosleep, bad, NULL));
+	REFUSED(syscall(SYS_ppoll, NULL, 0, bad, NULL, 8));
+	REFUSED(syscall(SYS_ppoll, NULL, 0, NULL, bad, 8));
+	REFUSED(syscall(SYS_rt_sigtimedwait, bad, NULL, NULL, 8));
+	REFUSED(syscall(SYS_rt_sigsuspend, bad, 8));
+	REFUSED(syscall(SYS_pselect6, 0, NULL, NULL, NULL, bad, NULL));
+	REFUSED(syscall(SYS_pselect6, 0, NULL, NULL, NULL, NULL, bad));
+	REFUSED(syscall(SYS_pselect6, 0, NULL, NULL, NULL, NULL, bad_mask));
+	REFUSED(syscall(SYS_futex, &word, FUTEX_WAIT, 0, bad));
 }
