@@ -213,6 +213,7 @@ static COLD bool socket_left(struct blocked *blocked, int fd, int option)
 
 #define ERRNO(result) ((long)(result) == -1 && errno == EINTR)
 #define CODE(result) ((result) == EINTR)
+#define ADDRESS(result) ((result) == EAI_INTR)
 #define NEVER(result) ((void)(result), false)
 
 #define TIMEOUT_MS(timeout) uint64_t deadline_ = ms_deadline(timeout);
@@ -281,6 +282,8 @@ SAME(creat, creat64)
 SAME(__open_2, __open64_2)
 SAME(__openat_2, __openat64_2)
 SAME(lockf, lockf64)
+SAME(fallocate, fallocate64)
+SAME(posix_fallocate, posix_fallocate64)
 SAME(send, __send)
 SAME(poll, __poll)
 SAME(select, __select)
@@ -318,6 +321,15 @@ EXPORT int connect(int fd, const struct sockaddr *address, socklen_t length)
 	return result;
 }
 SAME(connect, __connect)
+
+/* A socket may linger. A descriptor is closed whatever the result is, so the call is never made again. */
+EXPORT int close(int fd)
+{
+	GATED(WORDS(fd));
+
+	return REAL(close)(fd);
+}
+SAME(close, __close)
 
 /* ---- sigpause: BSD's takes a mask, X/Open's a signal; <signal.h> gives the name to either ---- */
 
@@ -416,6 +428,22 @@ EXPORT int fcntl(int fd, int command, ...)
 }
 SAME(fcntl, fcntl64)
 SAME(fcntl, __fcntl)
+
+EXPORT int ioctl(int fd, unsigned long request, ...)
+{
+	va_list list;
+	void *argument;
+	int result;
+
+	va_start(list, request);
+	argument = va_arg(list, void *);
+	va_end(list);
+	GATED(WORDS(fd, request, argument));
+	do
+		result = REAL(ioctl)(fd, request, argument);
+	while (UNLIKELY(ERRNO(result)) && interrupted_by_us(&blocked));
+	return result;
+}
 
 /* ---- sleeping ---- */
 

@@ -12,8 +12,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/filter.h>
 #include <linux/futex.h>
+#include <linux/seccomp.h>
 #include <mqueue.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -23,8 +26,11 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/sem.h>
@@ -409,6 +415,22 @@ static int run_io_getevents(void)
 	return result_of(syscall(SYS_io_getevents, context, 1, 1, events, &span));
 }
 
+static int run_io_pgetevents(void)
+{
+	enum { IO_PGETEVENTS = 333 };
+	static unsigned long context;
+	unsigned long mask = ~0ul;
+	struct {
+		unsigned long *mask;
+		size_t bytes;
+	} sized = { &mask, sizeof(mask) };
+	char events[32];
+
+	if (context == 0 && syscall(SYS_io_setup, 1, &context) != 0)
+		return usleep(SPAN_MS * 1000), 0;
+	return result_of(syscall(IO_PGETEVENTS, context, 1, 1, events, &span, &sized));
+}
+
 static int run_raw_nanosleep(void)
 {
 	struct timespec both = span; /* what is left is written over it */
@@ -639,6 +661,7 @@ static struct call calls[] = {
 	{ "poll by syscall", run_raw_poll, .expected = 0 },
 	{ "epoll_wait by syscall", run_raw_epoll, .expected = 0 },
 	{ "io_getevents by syscall", run_io_getevents, .expected = 0 },
+	{ "io_pgetevents by syscall", run_io_pgetevents, .expected = 0 },
 	{ "nanosleep by syscall", run_raw_nanosleep, .expected = 0 },
 	{ "ppoll by syscall", run_raw_ppoll, .expected = 0 },
 	{ "pselect6 by syscall", run_raw_pselect, .expected = 0 },
@@ -864,6 +887,163 @@ TEST(signalled_calls_are_repeated, .limit_seconds = 90)
 
 	CHECK_EQ(syscall(SYS_rt_sigaction, SIGURG, &action, NULL, 8), 0);
 	census(STOPS / 2, 1);
+}
+
+/* ---- calls that do part of their work and then look for signals ---- */
+
+static void *collect_until_the_end(void *argument)
+{
+	while (!is_over)
+		gasket_collect();
+	return argument;
+}
+
+static void begin_to_collect(void)
+{
+	pthread_t thread;
+
+	CHECK_EQ(pthread_create(&thread, NULL, collect_until_the_end, NULL), 0);
+	usleep(20000);
+}
+
+TEST(random_bytes_are_not_cut_short)
+{
+	enum { BYTES = 8 << 20 };
+	static char bytes[BYTES];
+
+	begin_to_collect();
+	for (int i = 0; i < 5; i++) {
+		CHECK_EQ(getrandom(bytes, BYTES, 0), BYTES);
+		CHECK_EQ(syscall(SYS_getrandom, bytes, BYTES, 0), BYTES);
+	}
+}
+
+/* A connection over which nobody reads. */
+static int lingering_socket(int seconds)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct linger linger = { 1, seconds };
+	socklen_t length = sizeof(address);
+	int listener = socket(AF_INET, SOCK_STREAM, 0), fd = socket(AF_INET, SOCK_STREAM, 0), room = 1024;
+	static char filler[1 << 20];
+
+	CHECK_EQ(setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room)), 0);
+	CHECK_EQ(bind(listener, (struct sockaddr *)&address, length), 0);
+	CHECK_EQ(getsockname(listener, (struct sockaddr *)&address, &length), 0);
+	CHECK_EQ(listen(listener, 1), 0);
+	CHECK_EQ(connect(fd, (struct sockaddr *)&address, length), 0);
+	CHECK_GE(accept(listener, NULL, NULL), 0);
+	CHECK_EQ(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
+	while (send(fd, filler, sizeof(filler), MSG_DONTWAIT) > 0)
+		;
+	return fd;
+}
+
+TEST(a_socket_lingers_as_long_as_it_should)
+{
+	int fd = lingering_socket(1);
+	double start;
+
+	begin_to_collect();
+	start = now_ms();
+	CHECK_EQ(close(fd), 0);
+	CHECK_GE(now_ms() - start, 950);
+}
+
+static volatile pid_t waiting;
+
+/* Waits for system calls of the child that are to be answered here: it makes none. */
+static void *wait_by_ioctl(void *listener)
+{
+	struct seccomp_notif request = { .id = 0 };
+
+	waiting = (pid_t)syscall(SYS_gettid);
+	ioctl(*(int *)listener, SECCOMP_IOCTL_NOTIF_RECV, &request);
+	return listener;
+}
+
+/* How often the thread gave up its processor: once for each time it was woken. */
+static long count_sleeps(pid_t task)
+{
+	char path[64], line[256];
+	long count = -1;
+	FILE *status;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/status", task);
+	status = fopen(path, "r");
+	CHECK_NOT_NULL(status);
+	while (fgets(line, sizeof(line), status))
+		sscanf(line, "voluntary_ctxt_switches: %ld", &count);
+	fclose(status);
+	return count;
+}
+
+/* In a child: a filter that has somebody else answer getppid(). Sends the descriptor at which the questions arrive. */
+static void install_filter(int report)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getppid, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog filter = { sizeof(code) / sizeof(code[0]), code };
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = { .header = { CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS } };
+	struct iovec vector = { "x", 1 };
+	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+	int listener;
+
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	listener = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &filter);
+	if (listener < 0)
+		_exit(TEST_SKIPPED);
+	memcpy(CMSG_DATA(&control.header), &listener, sizeof(listener));
+	sendmsg(report, &message, 0);
+	pause();
+	_exit(0);
+}
+
+/* -1: the kernel is too old, or forbids it. */
+static int make_listener(void)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct msghdr message = { .msg_control = &control, .msg_controllen = sizeof(control) };
+	char byte;
+	struct iovec vector = { &byte, 1 };
+	int pair[2], listener = -1;
+
+	message.msg_iov = &vector;
+	message.msg_iovlen = 1;
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	if (fork() == 0)
+		install_filter(pair[1]);
+	close(pair[1]);
+	if (recvmsg(pair[0], &message, 0) == 1 && message.msg_controllen > 0)
+		memcpy(&listener, CMSG_DATA(&control.header), sizeof(listener));
+	return listener;
+}
+
+TEST(a_thread_that_waits_in_ioctl_is_left_alone)
+{
+	int listener = make_listener();
+	pthread_t thread;
+	long before;
+
+	if (listener < 0)
+		test_skip("no notifications by seccomp");
+	CHECK_EQ(pthread_create(&thread, NULL, wait_by_ioctl, &listener), 0);
+	while (!waiting)
+		usleep(1000);
+	usleep(50000);
+	before = count_sleeps(waiting);
+	CHECK_GT(collect(50), 40ul);
+	CHECK_LE(count_sleeps(waiting), before + 5);
 }
 
 /* ---- pointers that are no pointers ---- */
