@@ -92,7 +92,7 @@ struct thread {
 	uint32_t in_libc_threads; // nesting, by handlers
 
 	/* Counts by which a wrapped call knows why it got EINTR. [O] */
-	uint32_t stops;	   // stop signals that were handled
+	uint32_t stops;	   // calls that our signal interrupted, and no other
 	uint32_t handlers; // handlers of the program that ran
 	uint32_t virtual_mask; // 1: the program believes our signal is blocked in this thread
 

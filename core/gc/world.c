@@ -379,14 +379,98 @@ static struct thread *own_record(void)
 	return thread && load_relaxed(&thread->tid) == tid ? thread : thread_find(tid);
 }
 
+static bool read_action(int number, struct kernel_action *ret_action)
+{
+	return !syscall_failed(SYSCALL(rt_sigaction, number, 0, ret_action, sizeof(ret_action->mask)));
+}
+
+/* Does the interrupted code see EINTR when it goes on? A call that the kernel makes again has its number in that register, or the program counter on it. */
+static bool call_was_interrupted(const ucontext_t *context)
+{
+#if defined(__x86_64__)
+	return context->uc_mcontext.gregs[REG_RAX] == -EINTR;
+#else
+	return (long)context->uc_mcontext.regs[0] == -EINTR;
+#endif
+}
+
+/* Is the interrupted code about to make a call (again) that waits, and that any program expects to fail with EINTR? */
+static bool call_is_made_again(const ucontext_t *context)
+{
+#if defined(__x86_64__)
+	static const uint16_t slow[] = { SYS_read, SYS_readv, SYS_write, SYS_writev, SYS_recvfrom, SYS_recvmsg, SYS_sendto, SYS_sendmsg, SYS_accept,
+					 SYS_accept4, SYS_connect, SYS_wait4, SYS_waitid, SYS_flock, SYS_fcntl, SYS_open, SYS_openat,
+					 SYS_mq_timedreceive, SYS_mq_timedsend };
+	const uint8_t *code = (const uint8_t *)context->uc_mcontext.gregs[REG_RIP];
+
+	for (size_t i = 0; i < sizeof(slow) / sizeof(slow[0]); i++) {
+		if (context->uc_mcontext.gregs[REG_RAX] == slow[i])
+			return code[0] == 0x0f && code[1] == 0x05; // syscall
+	}
+#endif
+	return false;
+}
+
+static void interrupt_call(ucontext_t *context)
+{
+#if defined(__x86_64__)
+	context->uc_mcontext.gregs[REG_RAX] = -EINTR;
+	context->uc_mcontext.gregs[REG_RIP] += 2;
+#else
+	(void)context;
+#endif
+}
+
+/*
+ * Did a signal of the program come while this handler kept it waiting? It is delivered next. (One that the kernel keeps without effect is none.) True also
+ * in *ret_restarts if all handlers that wait want calls to be made again.
+ */
+static bool program_signal_waits(const ucontext_t *context, bool *ret_restarts)
+{
+	uint64_t pending = 0, blocked;
+	bool waits = false;
+
+	*ret_restarts = true;
+	__builtin_memcpy(&blocked, &context->uc_sigmask, sizeof(blocked));
+	SYSCALL(rt_sigpending, &pending, sizeof(pending));
+	for (pending &= ~blocked; pending != 0; pending &= pending - 1) {
+		struct kernel_action action;
+
+		if (!read_action(__builtin_ctzll(pending) + 1, &action) || action.handler == (void *)SIG_DFL || action.handler == (void *)SIG_IGN)
+			continue;
+		waits = true;
+		*ret_restarts &= (action.flags & SA_RESTART) != 0;
+	}
+	return waits;
+}
+
+/*
+ * Whose is the interruption of a call? Ours alone: it is counted, and the wrapper makes the call again. If the program's signal came while the thread stood
+ * still, the call ends as it would have without us: with EINTR, also where the kernel was told to make it again.
+ */
+static void settle_interruption(struct thread *thread, ucontext_t *context)
+{
+	bool is_waiting = gate_state(load_seq(&thread->gate)) != GATE_RUNNING;
+	bool was_interrupted = call_was_interrupted(context), restarts;
+
+	if (!was_interrupted && !(is_waiting && call_is_made_again(context)))
+		return;
+	if (!program_signal_waits(context, &restarts)) {
+		if (was_interrupted)
+			thread->stops++;
+	} else if (!was_interrupted && !restarts) {
+		interrupt_call(context);
+	}
+}
+
 static void handle_stop_signal(int number, siginfo_t *info, void *context)
 {
 	struct thread *thread = own_record();
 	bool from_here = info->si_code == SI_TKILL && info->si_pid == (int)SYSCALL(getpid);
 
 	if (thread && from_here && cas_seq(&thread->owes, 1, 0)) {
-		thread->stops++;
 		park(thread, context);
+		settle_interruption(thread, context);
 	} else if (world_hooks.foreign_signal) {
 		world_hooks.foreign_signal(number, info, context);
 	}
@@ -406,11 +490,6 @@ __asm__(".text\n\t"
 	"syscall\n\t"
 	".size world_signal_return, . - world_signal_return\n");
 #endif
-
-static bool read_action(int number, struct kernel_action *ret_action)
-{
-	return !syscall_failed(SYSCALL(rt_sigaction, number, 0, ret_action, sizeof(ret_action->mask)));
-}
 
 /* While it runs every signal is blocked but libc's for setuid, which waits for all threads; synchronous faults kill as they should. */
 static bool install_handler(int number)
