@@ -609,19 +609,19 @@ static bool handler_is_known(const struct kernel_action *action)
 	return world_hooks.handler_is_known && world_hooks.handler_is_known((uintptr_t)action->handler);
 }
 
-/* May BLOCKED threads be taken for stopped? Once not, never again: a thread may have left a call by a long jump and stand there BLOCKED. */
+/*
+ * May BLOCKED threads be taken for stopped? Once not, never again: a thread may have left a call by a long jump and stand there BLOCKED. Asked before anybody
+ * is stopped, and again when all stand still: a handler that was set in between may be running on a thread that is HELD.
+ */
 static void read_back_handlers(void)
 {
-	for (int number = 1; number <= SIGNAL_COUNT; number++) {
+	for (int number = 1; number <= SIGNAL_COUNT && load_seq(&world.gates_count); number++) {
 		struct kernel_action action;
 
 		if (number == SIGKILL || number == SIGSTOP || number == SIGNAL_CANCEL || number == SIGNAL_SETXID)
 			continue;
-		if (read_action(number, &action) && !handler_is_known(&action)) {
+		if (read_action(number, &action) && !handler_is_known(&action))
 			store_seq(&world.gates_count, 0);
-			world_stats.foreign_handlers++;
-			return;
-		}
 	}
 }
 
@@ -909,12 +909,20 @@ static bool may_stop(void)
 	return true;
 }
 
+static bool gates_counted_to_the_end(bool gates_count)
+{
+	if (gates_count)
+		read_back_handlers();
+	return !gates_count || load_seq(&world.gates_count);
+}
+
 static bool stop_and_pause(uint64_t timeout_ns)
 {
 	uint32_t stopping = make_word(WORLD_STOPPING, stop.number);
+	bool gates_count = load_seq(&world.gates_count);
 
 	world.failure = WORLD_NO_ANSWER;
-	if (!stop_everybody(max_u64(timeout_ns / TICK_NS, 1))) {
+	if (!stop_everybody(max_u64(timeout_ns / TICK_NS, 1)) || !gates_counted_to_the_end(gates_count)) {
 		if (load_seq(&world.word) != stopping)
 			return stop_fails(WORLD_WAS_ABANDONED);
 		if (stop.pending_count > 0)
@@ -945,6 +953,7 @@ bool world_stop(uint64_t timeout_ns)
 		world_beat();
 		store_seq(&world.word, make_word(WORLD_STOPPING, stop.number));
 		read_back_handlers();
+		world_stats.foreign_handlers += !load_seq(&world.gates_count);
 		is_stopped = world_prepare() ? stop_and_pause(timeout_ns) : stop_fails(WORLD_NO_SIGNAL);
 		if (!is_stopped)
 			world_start();

@@ -282,6 +282,40 @@ TEST(gates_do_not_count_where_a_handler_is_unknown)
 	join(4);
 }
 
+/* Answers no stop until another thread is held for it, and sets a handler first. */
+static void *set_a_handler_while_stopping(void *argument)
+{
+	struct worker *worker = argument;
+	uint64_t all = UINT64_MAX, none = 0;
+	struct thread *blocked;
+
+	thread_attach();
+	SYSCALL(rt_sigprocmask, SIG_SETMASK, &all, 0, sizeof(all));
+	worker->tid = thread_id_now();
+	while (!(blocked = thread_find(load_relaxed(&workers[0].tid))) || thread_gate_state(blocked) != GATE_HELD)
+		usleep(100);
+	signal(SIGUSR1, on_signal);
+	SYSCALL(rt_sigprocmask, SIG_SETMASK, &none, 0, sizeof(none));
+	while (!load_relaxed(&is_over))
+		usleep(100);
+	thread_detach();
+	return 0;
+}
+
+/* It could be running on a thread that is held. */
+TEST(a_handler_that_is_set_while_stopping_spoils_the_stop)
+{
+	begin();
+	start(block, 0, 1);
+	start(set_a_handler_while_stopping, 1, 2);
+	while (load_relaxed(&workers[0].tid) == 0 || load_relaxed(&workers[1].tid) == 0)
+		usleep(100);
+	CHECK(!world_stop(STOP_MS * NS_PER_MS));
+	CHECK_EQ((int)world_last_failure(), (int)WORLD_NO_ANSWER);
+	CHECK_EQ(stop_and_look(10), 10);
+	join(2);
+}
+
 TEST(yields_its_signal)
 {
 	int number;
