@@ -30,7 +30,8 @@
  *
  * A task is accounted for when it is stopped, or has no user state: io_uring's and vhost's workers, zombies, tasks that are exiting. The list of tasks
  * is read until one reading contains no task that is not accounted for and is as long as the kernel's own count of tasks: all listed ones stand still,
- * so one that was not listed would be counted.
+ * so one that was not listed would be counted. Those without user state may end meanwhile (and the walk may end early at one that does): they must still
+ * be there after the count, or the list is read again.
  *
  * Time is counted in wake-ups of the collector that brought nothing: when the whole process is frozen or throttled, no time passes.
  *
@@ -68,6 +69,7 @@ enum {
 	TICKS_PER_STATE_CHECK = 4,
 	LISTINGS_MAX = 1000,
 	FREE_LISTINGS = 4, // each further one costs a tick
+	PASSED_MAX = 1024, // tasks without user state; with more of them there is no verdict
 	HANDLER_STACK_BYTES = 1024, // what the handler needs besides the signal frame
 	SIGNAL_FRAME_BYTES = 4096,  // where the kernel does not say how large its frame is
 };
@@ -106,6 +108,8 @@ static struct {
 	int process;
 	bool not_sent;
 	struct task_walk walk;
+	uint32_t passed_count;
+	int passed[PASSED_MAX];
 } stop;
 
 static uint32_t phase_of(uint32_t word)
@@ -809,6 +813,25 @@ static bool wait_for_pending(uint64_t *ticks)
 
 enum listing { LISTING_COMPLETE, LISTING_GREW, LISTING_FAILED };
 
+/* A task that need not be stopped, but may end at any moment. */
+static enum listing pass_over(int tid)
+{
+	if (stop.passed_count == PASSED_MAX)
+		return LISTING_GREW;
+	stop.passed[stop.passed_count++] = tid;
+	return LISTING_COMPLETE;
+}
+
+/* Whoever was passed over is still there, so the count that was just taken includes them. */
+static bool passed_are_there(void)
+{
+	for (uint32_t i = 0; i < stop.passed_count; i++) {
+		if (syscall_failed(SYSCALL(tgkill, stop.process, stop.passed[i], 0)))
+			return false;
+	}
+	return true;
+}
+
 /* One listed task other than the collector. */
 static enum listing look_at_task(int tid)
 {
@@ -816,7 +839,7 @@ static enum listing look_at_task(int tid)
 
 	if (!thread) {
 		if (task_has_no_user_state(tid))
-			return LISTING_COMPLETE;
+			return pass_over(tid);
 		thread = thread_adopt(tid);
 		if (!thread || stop.index_count * 2 > stop.capacity) {
 			world.failure = WORLD_NO_MEMORY;
@@ -833,7 +856,7 @@ static enum listing look_at_task(int tid)
 		break;
 	}
 	if (task_has_no_user_state(tid))
-		return LISTING_COMPLETE;
+		return pass_over(tid);
 	if (!pending_add(thread))
 		return LISTING_FAILED;
 	return LISTING_GREW;
@@ -846,6 +869,7 @@ static enum listing list_tasks(void)
 	uint32_t listed = 0, counted;
 	int tid;
 
+	stop.passed_count = 0;
 	if (!task_walk_begin(&stop.walk))
 		return LISTING_FAILED;
 	while (task_walk_next(&stop.walk, &tid)) {
@@ -861,7 +885,7 @@ static enum listing list_tasks(void)
 	}
 	if (stop.walk.failed || !task_count(&counted))
 		return LISTING_FAILED;
-	return result == LISTING_COMPLETE && listed != counted ? LISTING_GREW : result;
+	return result == LISTING_COMPLETE && (listed != counted || !passed_are_there()) ? LISTING_GREW : result;
 }
 
 static bool stop_everybody(uint64_t ticks)
