@@ -181,12 +181,11 @@ void thread_first_hook(void)
 
 /* ---- children that share the memory ---- */
 
+/* The child runs on the parent's record; if there were none, its first malloc would leave one with its own id in the parent's place. */
 static void note_vfork(void)
 {
-	struct thread *thread = thread_current;
-
-	if (thread)
-		store_relaxed(&thread->is_in_vfork, 1);
+	if (thread_current || (alloc_init() && thread_register()))
+		store_relaxed(&thread_current->is_in_vfork, 1);
 }
 
 void *jump_vfork(void)

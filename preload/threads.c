@@ -10,6 +10,7 @@
  * A join is not gated: libc frees the dead thread's storage inside it. It restarts by itself when a signal of ours comes. What libc frees there it frees under
  * the lock of its list of stacks, which making a thread needs, too: the collector thread is not started from inside (LIBC_THREADS).
  */
+#include "core/alloc/alloc.h"
 #include "core/base/arith.h"
 #include "core/base/atomic.h"
 #include "core/gc/cycle.h"
@@ -147,19 +148,17 @@ static bool hook_end(struct thread *thread)
 	return ends.has_key && REAL(pthread_setspecific)(ends.key, (void *)1) == 0;
 }
 
-/* The main thread was attached by its first malloc, before the hooks were there. */
+/*
+ * A malloc of another library's constructor may have attached the main thread before the hooks were there. If none did, it gets its record now: a vfork child
+ * that allocates would make one in its place, and its alternate stack has to be noted somewhere.
+ */
 __attribute__((constructor(102))) static void threads_constructor(void)
 {
-	struct thread *thread = thread_current;
-
 	ends.has_key = REAL(pthread_key_create)(&ends.key, on_end) == 0;
 	thread_hooks.stack_bounds = stack_bounds;
 	thread_hooks.attached = hook_end;
-	if (thread && !thread->is_hooked) {
-		thread->is_hooked = true;
-		stack_bounds(thread);
-		hook_end(thread);
-	}
+	if (alloc_init())
+		thread_register();
 }
 
 /* ---- inside libc ---- */

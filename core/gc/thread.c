@@ -502,6 +502,27 @@ struct thread *thread_adopt(int tid)
 
 /* ---- caches ---- */
 
+/* Once the thread can allocate: what needs libc. */
+static void begin(struct thread *thread)
+{
+	if (thread_first_hook && exchange_seq(&threads.is_begun, 1u) == 0)
+		thread_first_hook();
+	call_hooks(thread);
+}
+
+bool thread_register(void)
+{
+	struct signal_guard guard;
+	struct thread *thread;
+
+	signals_block(&guard);
+	thread = thread_current ? thread_current : take_new_record();
+	signals_restore(&guard);
+	if (thread)
+		begin(thread);
+	return thread != 0;
+}
+
 struct thread_cache *thread_attach(void)
 {
 	struct signal_guard guard;
@@ -523,9 +544,7 @@ struct thread_cache *thread_attach(void)
 			thread_cache_current = cache;
 	}
 	signals_restore(&guard);
-	if (thread_first_hook && exchange_seq(&threads.is_begun, 1u) == 0)
-		thread_first_hook();
-	call_hooks(thread);
+	begin(thread);
 	return thread_cache_current;
 }
 

@@ -113,7 +113,7 @@ static inline enum thread_gate thread_gate_state(const struct thread *thread)
 /* The calling thread's record, or NULL. A task made by raw clone without TLS of its own sees its creator's: compare tid before trusting it. */
 extern __thread struct thread *thread_current __attribute__((tls_model("initial-exec"))) HIDDEN;
 
-/* Set once by preload/ before the first thread is attached; every one may be NULL. None is called with a lock held. */
+/* Set once by preload/, perhaps after the main thread was attached by a malloc; every one may be NULL. None is called with a lock held. */
 struct thread_hooks {
 	/* Fills stack_low, stack_high, is_own_stack of the calling thread, without allocating. False: unknown. */
 	bool (*stack_bounds)(struct thread *thread);
@@ -130,6 +130,12 @@ __attribute__((weak)) void thread_first_hook(void);
  * memory. Called by the slow path that finds THREAD_CACHE_NONE (through thread_recover_cache) and by tests without a preload.
  */
 struct thread_cache *thread_attach(void);
+
+/*
+ * Gives the calling thread a record, if it has none, but no cache: that comes with its first malloc. And calls the hooks, if they were not there before.
+ * For the main thread at start, and before what the record has to know (a vfork; an alternate stack). False: no memory.
+ */
+bool thread_register(void);
 
 /* The calling thread ends: flushes its cache; from now on it allocates without one. Its record becomes DYING and is reaped once the task is gone. */
 void thread_detach(void);

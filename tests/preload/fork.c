@@ -243,6 +243,48 @@ TEST(a_vfork_child_allocates_and_leaves_its_parent_alone, .limit_seconds = 60)
 	CHECK_EQ(gasket_collect(), 1);
 }
 
+static int damaged;
+
+/* Blocks whose contents name their owner: one handed out twice shows. */
+static void *fill_and_check(void *argument)
+{
+	enum { BLOCKS = 256, BYTES = 48 };
+	static __thread char *blocks[BLOCKS];
+	unsigned random = (unsigned)(size_t)argument;
+
+	for (int round = 0; round < 3000000; round++) {
+		size_t at = (random = random * 1103515245 + 12345) >> 8 & (BLOCKS - 1);
+		char wanted = (char)((size_t)argument * 16 + at % 16);
+
+		for (int i = 0; blocks[at] && i < BYTES; i++)
+			damaged += blocks[at][i] != wanted;
+		free(blocks[at]);
+		blocks[at] = malloc(BYTES);
+		memset(blocks[at], wanted, BYTES);
+	}
+	return NULL;
+}
+
+/* The child's malloc is the first one in the thread's life: what it leaves must not be taken for the child's own, which is gone. */
+TEST(a_vfork_child_that_allocates_before_its_parent_did, .options = "scribble=0")
+{
+	pid_t child = vfork();
+	pthread_t thread;
+
+	if (child == 0) {
+		free(malloc(100));
+		_exit(0);
+	}
+	check_ended(child);
+	free(malloc(100));
+	gasket_collect();
+	gasket_collect();
+	CHECK_EQ(pthread_create(&thread, NULL, fill_and_check, (void *)2), 0);
+	fill_and_check((void *)1);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK_EQ(damaged, 0);
+}
+
 /* One that dies inside a blocking call, on its parent's thread record. */
 TEST(a_vfork_child_that_is_killed_while_it_waits)
 {
