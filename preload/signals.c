@@ -11,7 +11,7 @@
  * the thread's cache. The handler gets number, siginfo and context as from the kernel, on the same stack; leaving it by siglongjmp or by an exception is
  * fine. SA_RESETHAND, SA_NODEFER, SA_RESTART, SA_ONSTACK and masks are left to the kernel.
  *
- * sigaltstack is noted in the thread's record, for only the kernel knows where it is.
+ * sigaltstack is noted in the thread's record, for only the kernel knows where it is; the trampoline compares, for there is the raw call, too.
  *
  * The table: per signal the program's handler, which is all that the trampoline reads (one word, atomic), and flags and mask as the program gave them, for
  * sigaction's answer (lock SIGNALS, signals blocked). What the kernel says wins: only where it names the trampoline does the table count. A handler is
@@ -44,6 +44,9 @@
 
 #ifndef AT_MINSIGSTKSZ
 #define AT_MINSIGSTKSZ 51
+#endif
+#ifndef SS_AUTODISARM
+#define SS_AUTODISARM (1u << 31)
 #endif
 
 enum {
@@ -467,6 +470,51 @@ EXPORT int sigsetmask(int mask)
 	return sigprocmask(SIG_SETMASK, &set, &old) == 0 ? (int)word_of(&old) : -1;
 }
 
+/* ---- alternate stacks ---- */
+
+static void set_alternate_stack(struct thread *thread, uintptr_t low, size_t bytes)
+{
+	store_relaxed(&thread->altstack_low, low);
+	store_relaxed(&thread->altstack_bytes, bytes);
+}
+
+/* Noted before the call, for the kernel's is the only other copy; put back if the call fails. */
+EXPORT int sigaltstack(const stack_t *stack, stack_t *ret_old)
+{
+	bool is_readable = stack && peek_is_readable(stack, sizeof(*stack));
+	bool has_record = is_readable && alloc_init() && thread_register() && !is_vfork_child();
+	struct thread *thread = has_record ? thread_current : 0;
+	uintptr_t former_low = thread ? thread->altstack_low : 0;
+	size_t former_bytes = thread ? thread->altstack_bytes : 0;
+	bool is_set = thread && (stack->ss_flags & SS_DISABLE) == 0;
+	int result;
+
+	if (thread)
+		set_alternate_stack(thread, is_set ? (uintptr_t)stack->ss_sp : 0, is_set ? stack->ss_size : 0);
+	result = REAL(sigaltstack)(stack, ret_old);
+	if (result != 0 && thread)
+		set_alternate_stack(thread, former_low, former_bytes);
+	return result;
+}
+
+/*
+ * The kernel says at each signal which alternate stack the thread has: the program may have set it by a system call of its own. A stack that the kernel takes
+ * away while its handler runs (SS_AUTODISARM) and that is a piece of the thread's own stack may be followed by another one, unseen.
+ */
+static void compare_alternate_stack(struct thread *thread, const stack_t *stack)
+{
+	uintptr_t low = (uintptr_t)stack->ss_sp;
+
+	if ((stack->ss_flags & SS_DISABLE) != 0)
+		return;
+	if ((stack->ss_flags & (int)SS_AUTODISARM) != 0 && low < thread->stack_high && low + stack->ss_size > thread->stack_low)
+		thread->has_inner_stacks = true;
+	if (low == thread->altstack_low && stack->ss_size == thread->altstack_bytes)
+		return;
+	if (thread->tid == thread_id_now())
+		set_alternate_stack(thread, low, stack->ss_size);
+}
+
 /* ---- running a handler ---- */
 
 /* What has to be put back, also when an exception or a cancellation leaves the handler. */
@@ -525,6 +573,7 @@ static void run_handler(void (*handler)(int, siginfo_t *, void *), int number, s
 	struct interruption interruption __attribute__((cleanup(end_interruption))) = { .was_blocked = false };
 
 	if (thread) {
+		compare_alternate_stack(thread, &((const ucontext_t *)context)->uc_stack);
 		store_relaxed(&thread->handlers, thread->handlers + 1);
 		interruption.was_blocked = gate_suspend(&interruption.frame);
 		if (interrupted_own_code(context))
@@ -598,29 +647,4 @@ __attribute__((constructor(102))) static void signals_constructor(void)
 struct lock *signals_lock(void)
 {
 	return &signals.lock;
-}
-
-/* ---- alternate stacks ---- */
-
-/* Noted before the call, for the kernel's is the only other copy; put back if the call fails. */
-EXPORT int sigaltstack(const stack_t *stack, stack_t *ret_old)
-{
-	struct thread *thread = thread_current;
-	bool is_noted = thread && stack && !is_vfork_child() && peek_is_readable(stack, sizeof(*stack));
-	uintptr_t former_low = thread ? thread->altstack_low : 0;
-	size_t former_bytes = thread ? thread->altstack_bytes : 0;
-	int result;
-
-	if (is_noted) {
-		bool is_set = (stack->ss_flags & SS_DISABLE) == 0;
-
-		store_relaxed(&thread->altstack_low, is_set ? (uintptr_t)stack->ss_sp : 0);
-		store_relaxed(&thread->altstack_bytes, is_set ? stack->ss_size : 0);
-	}
-	result = REAL(sigaltstack)(stack, ret_old);
-	if (result != 0 && is_noted) {
-		store_relaxed(&thread->altstack_low, former_low);
-		store_relaxed(&thread->altstack_bytes, former_bytes);
-	}
-	return result;
 }

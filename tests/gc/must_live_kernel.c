@@ -251,6 +251,53 @@ ROOT_TEST(stack_below_an_alternate_stack_within_it, "stacks")
 	return true;
 }
 
+/* The same in a call that counts as stopped: there is no signal frame of ours that says which alternate stack the thread has. */
+static void collect_in_handler(int number)
+{
+	(void)number;
+	collect();
+}
+
+static NOINLINE void hide_and_raise(void)
+{
+	altstack_job.hidden = hide_block(64);
+	raise_deeper();
+}
+
+static NOINLINE bool keeps_stack_below_handler(int (*set)(const stack_t *stack))
+{
+	struct sigaction action = {.sa_handler = collect_in_handler, .sa_flags = SA_ONSTACK};
+	char memory[ALTSTACK_BYTES];
+	stack_t stack = {.ss_sp = memory, .ss_size = sizeof(memory)};
+
+	CHECK_EQ(set(&stack), 0);
+	CHECK_EQ(sigaction(SIGUSR2, &action, NULL), 0);
+	hide_and_raise();
+	stack.ss_flags = SS_DISABLE;
+	CHECK_EQ(set(&stack), 0);
+	return is_kept(altstack_job.hidden);
+}
+
+static int set_by_libc(const stack_t *stack)
+{
+	return sigaltstack(stack, NULL);
+}
+
+static int set_by_kernel(const stack_t *stack)
+{
+	return (int)syscall(SYS_sigaltstack, stack, NULL);
+}
+
+ROOT_TEST(stack_below_an_alternate_stack_that_was_set_before_the_first_malloc, "stacks")
+{
+	return keeps_stack_below_handler(set_by_libc);
+}
+
+ROOT_TEST(stack_below_an_alternate_stack_that_was_set_by_a_raw_call, "stacks")
+{
+	return keeps_stack_below_handler(set_by_kernel);
+}
+
 /* A handler that waits on an alternate stack of its own, with the address there. */
 static void hold_in_handler(int number)
 {
