@@ -2,7 +2,8 @@
  * fork. The handlers are registered right after the first allocation, before any library's constructor can have registered its own: so ours run last before
  * the fork and first after it, and other handlers may allocate (those that come earlier all the same pass our locks, see lock_fork_begin).
  *
- * Before: a collection under way is waited for (inside a gate, for it may want to stop this thread; not for ever), then every lock is taken in the order of
+ * Before: the lock of libc's list of streams is taken (libc takes it after our handler, and who holds it in fflush(NULL) may call malloc in a stream's write
+ * function), a collection under way is waited for (inside a gate, for it may want to stop this thread; not for ever), then every lock is taken in the order of
  * lock.def, so that the child finds nothing half done. After, in the child: only this thread is left, there is no collector and no stop, the other threads'
  * caches go back to the heap.
  *
@@ -32,6 +33,7 @@
 #include "core/profile/stack_table.h"
 #include "core/profile/stats_page.h"
 #include "preload/collector.h"
+#include "preload/fork.h"
 #include "preload/jump.h"
 #include "preload/real.h"
 #include "preload/signals.h"
@@ -43,7 +45,14 @@
 static struct {
 	struct signal_guard guard;
 	bool has_cycle_lock;
+	bool has_list_lock;
 } forking;
+
+/* Of libc. Which fork locks and, in the child, resets, is decided by whether the process has had threads. */
+static struct {
+	const char *is_single_threaded; // since 2.32
+	uint32_t had_threads;		// in place of it; fork of libc before 2.28 always locks
+} libc;
 
 static struct lock *(*const locks[LOCK_RANK_COUNT])(void) = {
 #define LOCK(name, function, guards) function,
@@ -87,8 +96,30 @@ static bool wait_for_cycle(void)
 	return is_taken;
 }
 
+__attribute__((constructor(102))) static void fork_constructor(void)
+{
+	// not by name, which would be a symbol too new; from the first object that has it, for the program's copy is the one in use
+	libc.is_single_threaded = dlsym(RTLD_DEFAULT, "__libc_single_threaded");
+}
+
+void fork_note_thread(void)
+{
+	store_relaxed(&libc.had_threads, 1);
+}
+
+/* Only if libc locks too, for with one thread it leaves the lock alone. Signals open: the owner may be stopped. */
+static bool lock_list_of_streams(void)
+{
+	bool has_threads = libc.is_single_threaded ? !load_relaxed(libc.is_single_threaded) : load_relaxed(&libc.had_threads) != 0;
+
+	if (has_threads)
+		REAL(_IO_list_lock)();
+	return has_threads;
+}
+
 static void before(void)
 {
+	bool has_list_lock = lock_list_of_streams();
 	struct signal_guard guard;
 	bool has_cycle_lock;
 
@@ -97,18 +128,22 @@ static void before(void)
 	take_locks();
 	forking.guard = guard;
 	forking.has_cycle_lock = has_cycle_lock;
+	forking.has_list_lock = has_list_lock;
 	lock_fork_begin();
 }
 
 static void after_in_parent(void)
 {
 	struct signal_guard guard = forking.guard;
+	bool has_cycle_lock = forking.has_cycle_lock, has_list_lock = forking.has_list_lock;
 
 	lock_fork_end();
 	release_locks();
-	if (forking.has_cycle_lock)
+	if (has_cycle_lock)
 		lock_release(cycle_lock());
 	signals_restore(&guard);
+	if (has_list_lock)
+		REAL(_IO_list_unlock)();
 }
 
 static void open_locks(void)
@@ -156,6 +191,9 @@ static void after_in_child(void)
 	process_note();
 	repair(true, true);
 	signals_restore(&guard);
+	// libc has done it, unless the process had one thread until another fork handler made the second
+	if (forking.has_list_lock)
+		REAL(_IO_list_resetlock)();
 }
 
 static void on_unknown_child(void)

@@ -56,6 +56,11 @@ int pthread_cond_clockwait(pthread_cond_t *condition, pthread_mutex_t *mutex, cl
 int pthread_clockjoin_np(pthread_t thread, void **result, clockid_t clock, const struct timespec *deadline);
 int pthread_attr_setsigmask_np(pthread_attr_t *attributes, const sigset_t *mask);
 
+/* The lock of libc's list of streams, recursive. */
+void _IO_list_lock(void);
+void _IO_list_unlock(void);
+void _IO_list_resetlock(void);
+
 int capset(void *header, const void *data);
 int pkey_mprotect(void *address, size_t bytes, int protection, int key); // libc 2.27
 

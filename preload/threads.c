@@ -19,6 +19,7 @@
 #include "core/os/memory.h"
 #include "core/os/syscall.h"
 #include "preload/collector.h"
+#include "preload/fork.h"
 #include "preload/real.h"
 
 #include <errno.h>
@@ -219,6 +220,8 @@ EXPORT int pthread_create(pthread_t *restrict handle, const pthread_attr_t *rest
 	error = REAL(pthread_create)(handle, attributes, thread_main, thread);
 	if (error != 0)
 		thread_withdraw(thread);
+	else
+		fork_note_thread();
 	return error;
 }
 
@@ -303,6 +306,8 @@ EXPORT int thrd_create(thrd_t *handle, thrd_start_t start_routine, void *argumen
 	result = REAL(thrd_create)(handle, thrd_main, thread);
 	if (result != thrd_success)
 		thread_withdraw(thread);
+	else
+		fork_note_thread();
 	return result;
 }
 

@@ -374,6 +374,52 @@ TEST(fork_handlers_allocate, .limit_seconds = 60)
 	stop(8);
 }
 
+static ssize_t write_and_allocate(void *cookie, const char *buffer, size_t bytes)
+{
+	void *blocks[64];
+
+	(void)cookie;
+	(void)buffer;
+	for (int i = 0; i < 64; i++)
+		blocks[i] = malloc(20000 + (size_t)i * 1500);
+	for (int i = 0; i < 64; i++)
+		free(blocks[i]);
+	return (ssize_t)bytes;
+}
+
+static void *flush_all(void *stream)
+{
+	while (!is_over) {
+		fputs("text", stream);
+		fflush(NULL);
+	}
+	return NULL;
+}
+
+/* fflush(NULL) holds the lock of the list of streams while one of them allocates; fork takes that lock, too. */
+TEST(fork_while_a_stream_that_allocates_is_flushed, .options = "free=trust")
+{
+	cookie_io_functions_t functions = { .write = write_and_allocate };
+	FILE *stream = fopencookie(NULL, "w", functions);
+	pthread_t thread;
+
+	CHECK_NOT_NULL(stream);
+	CHECK_EQ(pthread_create(&thread, NULL, flush_all, stream), 0);
+	for (int i = 0; i < 200; i++) {
+		pid_t child = fork();
+
+		if (child == 0) {
+			alarm(CHILD_SECONDS);
+			fflush(NULL);
+			_exit(0);
+		}
+		check_ended(child);
+	}
+	is_over = 1;
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	fclose(stream);
+}
+
 TEST(popen_and_system_under_collections, .limit_seconds = 60)
 {
 	start(2);
