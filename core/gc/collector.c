@@ -68,6 +68,7 @@ static struct {
 	uint32_t done;	       // cycles ended, futex of those who wait
 	uint32_t shut_down;
 	int32_t thread_id;
+	uint32_t purge_timed;  // 1: the thread sleeps no longer than until the next purge, nobody need wake it for one
 	uint32_t starved;      // waits in a row that ended without any cycle
 	uint64_t retry_start_ns;
 	// collector thread
@@ -112,6 +113,9 @@ void cycle_request(enum cycle_reason reason)
 		return;
 	if (load_relaxed(&collector.thread_state) == ABSENT)
 		start_thread();
+	// pairs with sleep_ns(): the page heap's lock was released between counting the pages and this load
+	if (reason == CYCLE_FOR_PURGE && load_seq(&collector.purge_timed))
+		return;
 	if (load_relaxed(&collector.requests) & bit)
 		return;
 	or_relaxed(&collector.requests, bit);
@@ -452,8 +456,12 @@ static uint64_t sleep_ns(uint32_t requests, uint64_t now)
 
 	if (requests & (1u << CYCLE_FOR_HINTS | 1u << CYCLE_FOR_GROWTH))
 		until = min_u64(until, collector.not_before_ns);
-	if (load_relaxed(&page_heap_stats()->dirty_unit_count) > 0)
+	// cleared before the look: whoever frees a page behind it sees 0, and wakes us
+	store_seq(&collector.purge_timed, 0u);
+	if (load_seq(&page_heap_stats()->dirty_unit_count) > 0) {
+		store_seq(&collector.purge_timed, 1u);
 		until = min_u64(until, collector.next_purge_ns);
+	}
 	if (until == UINT64_MAX)
 		return FUTEX_NO_TIMEOUT;
 	return until > now ? until - now : 1;
@@ -483,6 +491,7 @@ void cycle_thread_main(void)
 		if (load_relaxed(&collector.requests) == 0)
 			stats_wait(value, sleep_ns(requests, clock_now_ns()));
 	}
+	store_seq(&collector.purge_timed, 0u);
 	proc_close();
 	store_relaxed(&collector.thread_id, 0);
 	store_release(&collector.thread_state, ABSENT);

@@ -5,6 +5,8 @@
 #include "tests/harness/test.h"
 #include "tests/policy/child.h"
 
+#include <dirent.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,6 +75,51 @@ static void give_back(void)
 	dprintf(STDOUT_FILENO, "after %.1f s: %ld MiB\n", seconds_now() - start, resident_kib() >> 10);
 }
 
+/* Times other threads of this process went to sleep. */
+static long other_threads_sleeps(void)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	struct dirent *entry;
+	long sleeps = 0;
+
+	CHECK_NOT_NULL(tasks);
+	while ((entry = readdir(tasks))) {
+		char path[300], line[200];
+		FILE *file;
+
+		if (atoi(entry->d_name) == 0 || atoi(entry->d_name) == getpid())
+			continue;
+		snprintf(path, sizeof(path), "/proc/self/task/%s/status", entry->d_name);
+		file = fopen(path, "r");
+		while (file && fgets(line, sizeof(line), file)) {
+			if (strncmp(line, "voluntary_ctxt_switches:", 24) == 0)
+				sleeps += atol(line + 24);
+		}
+		if (file)
+			fclose(file);
+	}
+	closedir(tasks);
+	return sleeps;
+}
+
+/* Large blocks come and go: each free leaves pages to give back, which is the next tick's work, not a wake-up each. */
+static void churn(void)
+{
+	enum { ROUNDS = 40000 };
+	long before = other_threads_sleeps(), sleeps;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		char *volatile block = malloc(16 << 20);
+
+		block[0] = 1;
+		free(block);
+		if (i % 100 == 0)
+			sched_yield();
+	}
+	sleeps = other_threads_sleeps() - before;
+	CHECK_MSG(sleeps < ROUNDS / 400, "the collector went to sleep %ld times for %d blocks", sleeps, ROUNDS);
+}
+
 TEST(play_a_role, .limit_seconds = 600)
 {
 	const char *role = getenv("POLICY_ROLE");
@@ -81,6 +128,8 @@ TEST(play_a_role, .limit_seconds = 600)
 		return;
 	if (strcmp(role, "leak") == 0)
 		leak();
+	else if (strcmp(role, "churn") == 0)
+		churn();
 	else
 		give_back();
 }
@@ -98,6 +147,11 @@ TEST(pages_go_back_to_the_kernel, .limit_seconds = 120)
 	play("give_back", "", 0);
 	play("give_back", "free=trust", 0);
 	play("give_back", "mode=fast", 0);
+}
+
+TEST(freed_pages_wake_nobody_who_comes_anyway)
+{
+	play("churn", "mode=fast", 0);
 }
 
 /* scripts/soak: MEMORY_LEAK_MINUTES; half of it is warming up. */
