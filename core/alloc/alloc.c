@@ -340,8 +340,12 @@ void *alloc_aligned(size_t alignment, size_t size)
 		return 0;
 	// spans start at multiples of 64 KiB, so a slot is aligned when the slot size is a multiple of the alignment
 	if (size <= alloc.small_max) {
-		for (unsigned class = size_class_of(size + heap.pad); class <= SIZE_CLASS_COUNT; class ++) {
-			if (size_classes[class].slot_bytes % alignment == 0)
+		size_t rounded = alignment <= SMALL_BYTES_MAX ? align_up(size + heap.pad, alignment) : SIZE_MAX;
+
+		if (rounded > SMALL_BYTES_MAX)
+			return malloc_large(size, alignment, &zero);
+		for (unsigned class = size_class_of(rounded); class <= SIZE_CLASS_COUNT; class ++) {
+			if ((size_classes[class].slot_bytes & (alignment - 1)) == 0)
 				return malloc_class(class);
 		}
 	}
