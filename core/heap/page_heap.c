@@ -1,7 +1,8 @@
 /*
  * Page heap. A free run is described at its first and last unit (boundary tags), so freed spans find their neighbours in O(1). Runs are kept in
- * two sets of bins: runs that may hold pages, and runs known to be clean; within a set one bin per length up to 63 units, then one per
- * power of two. A clean unit reads as zero: its map entry is 0, a dirty free unit has MAP_DIRTY.
+ * two sets of bins: runs that may hold pages, and runs known to be clean; within a set one bin per length up to 63 units, then eight
+ * per power of two. Of its dirty units a run knows how many there are and within which bounds, so nothing done under the lock takes time in
+ * proportion to a long run. A clean unit reads as zero: its map entry is 0, a dirty free unit has MAP_DIRTY.
  *
  * Purging takes a run out of the bins, drops the lock for the system call, and puts it back, so nobody waits for madvise.
  */
@@ -17,13 +18,15 @@
 
 enum {
 	EXACT_BINS = 64,
-	BIN_COUNT = EXACT_BINS + 24,
+	BIN_COUNT = EXACT_BINS + 24 * 8, // eight per doubling
+	BIN_WORDS = BIN_COUNT / 64,
 	DIRTY = 0,
 	CLEAN = 1,
 	WINDOW_STEP = 4 << 20,
 	SPANS_STEP = 64 * 1024,
 	MAP_STEP = 16 * 1024,
 	PURGE_UNITS_MAX = 64,
+	FIND_TRIES = 64, // runs of the first bin a search looks at before it takes a longer one
 	EDGE_UNITS = 1, // at either end of the window, mapped and never used: some programs read a few bytes before or behind a block
 };
 
@@ -33,7 +36,7 @@ static struct {
 	struct region map;
 	struct region spans;
 	struct list_link bins[2][BIN_COUNT];
-	uint64_t occupied[2][2]; // bit per bin that is not empty
+	uint64_t occupied[2][BIN_WORDS]; // bit per bin that is not empty
 	struct page_heap_stats stats;
 	bool has_lost_runs; // page_heap_repair(): a neighbour that calls itself free may not be merged with
 } page_heap = { .lock = LOCK_INITIAL(PAGE_HEAP) };
@@ -68,7 +71,12 @@ struct lock *page_heap_lock(void)
 
 static unsigned bin_of(size_t units)
 {
-	return units < EXACT_BINS ? (unsigned)units : EXACT_BINS + highest_bit(units) - highest_bit(EXACT_BINS);
+	unsigned bit;
+
+	if (units < EXACT_BINS)
+		return (unsigned)units;
+	bit = highest_bit(units);
+	return EXACT_BINS + (bit - highest_bit(EXACT_BINS)) * 8 + ((units >> (bit - 3)) & 7);
 }
 
 static unsigned set_of(const struct span *run)
@@ -85,14 +93,33 @@ static void count_free_units(const struct span *run, int sign)
 	store_relaxed(&stats->clean_unit_count, sign > 0 ? stats->clean_unit_count + clean : stats->clean_unit_count - clean);
 }
 
+/* Dirty units of a range: how many, and bounds. */
+struct dirt {
+	uint32_t count, low, high;
+};
+
+static struct dirt dirt_of(const struct span *run)
+{
+	return (struct dirt){ run->dirty_unit_count, run->dirty_low, run->dirty_high };
+}
+
+static struct dirt dirt_sum(struct dirt a, struct dirt b)
+{
+	if (a.count == 0 || b.count == 0)
+		return a.count == 0 ? b : a;
+	return (struct dirt){ a.count + b.count, (uint32_t)min_u64(a.low, b.low), (uint32_t)max_u64(a.high, b.high) };
+}
+
 /* Describes [first, first + count) as a free run and enters it in its bin. */
-static void run_insert(uint32_t first, uint32_t count, uint32_t dirty)
+static void run_insert(uint32_t first, uint32_t count, struct dirt dirt)
 {
 	struct span *run = &heap.spans[first], *last = &heap.spans[first + count - 1];
 	unsigned set, bin = bin_of(count);
 
 	last->kind = run->kind = SPAN_FREE_RUN;
-	run->dirty_unit_count = dirty;
+	run->dirty_unit_count = dirt.count;
+	run->dirty_low = dirt.low;
+	run->dirty_high = dirt.high;
 	last->unit_count = run->unit_count = count;
 	set = set_of(run);
 	list_push_front(&page_heap.bins[set][bin], &run->link);
@@ -116,37 +143,54 @@ static uint32_t count_dirty(uint32_t first, uint32_t count)
 {
 	uint32_t dirty = 0;
 
+	page_heap.stats.examined_count += count;
 	for (uint32_t i = 0; i < count; i++)
 		dirty += heap.map[first + i] == MAP_DIRTY;
 	return dirty;
 }
 
+/*
+ * Cuts what lies in [first, end), the low end of a run, off *dirt. Nobody looks at single units where the dirty ones lie side by side; what is left over
+ * follows by subtraction, for it may be long.
+ */
+static struct dirt dirt_cut(struct dirt *dirt, uint32_t end)
+{
+	struct dirt part = { 0, dirt->low, (uint32_t)min_u64(end, dirt->high) };
+
+	if (dirt->count == 0 || dirt->low >= end)
+		return (struct dirt){ 0 };
+	part.count = dirt->count == dirt->high - dirt->low ? part.high - part.low : count_dirty(part.low, part.high - part.low);
+	dirt->count -= part.count;
+	dirt->low = part.high;
+	return part;
+}
+
 /* Enters free units, merged with free neighbours. */
-static void run_insert_merged(uint32_t first, uint32_t count, uint32_t dirty)
+static void run_insert_merged(uint32_t first, uint32_t count, struct dirt dirt)
 {
 	uint32_t end = first + count;
 
 	if (!page_heap.has_lost_runs && first > 0 && heap.spans[first - 1].kind == SPAN_FREE_RUN) {
 		struct span *before = &heap.spans[first - heap.spans[first - 1].unit_count];
 
-		dirty += before->dirty_unit_count;
+		dirt = dirt_sum(dirt, dirt_of(before));
 		run_remove(before);
 		first = span_first_unit(before);
 	}
 	if (!page_heap.has_lost_runs && end < heap_used_units() && heap.spans[end].kind == SPAN_FREE_RUN) {
 		struct span *after = &heap.spans[end];
 
-		dirty += after->dirty_unit_count;
+		dirt = dirt_sum(dirt, dirt_of(after));
 		end += after->unit_count;
 		run_remove(after);
 	}
-	run_insert(first, end - first, dirty);
+	run_insert(first, end - first, dirt);
 }
 
 /* The first non-empty bin at or after `bin`, or BIN_COUNT. */
 static unsigned next_bin(unsigned set, unsigned bin)
 {
-	for (unsigned word = bin / 64; word < 2; word++) {
+	for (unsigned word = bin / 64; word < BIN_WORDS; word++) {
 		uint64_t bits = page_heap.occupied[set][word];
 
 		if (word == bin / 64)
@@ -157,25 +201,30 @@ static unsigned next_bin(unsigned set, unsigned bin)
 	return BIN_COUNT;
 }
 
-static struct span *find_in_set(unsigned set, size_t units)
+/* Every run of a bin behind the first fits; in the first one at most `tries` are looked at. */
+static struct span *find_in_set(unsigned set, size_t units, uint32_t tries)
 {
-	for (unsigned bin = next_bin(set, bin_of(units)); bin < BIN_COUNT; bin = next_bin(set, bin + 1)) {
-		list_for_each(link, &page_heap.bins[set][bin])
-		{
-			struct span *run = list_entry(link, struct span, link);
+	unsigned bin = bin_of(units);
 
-			if (run->unit_count >= units)
-				return run;
-		}
+	list_for_each(link, &page_heap.bins[set][bin])
+	{
+		struct span *run = list_entry(link, struct span, link);
+
+		if (tries-- == 0)
+			break;
+		page_heap.stats.examined_count++;
+		if (run->unit_count >= units)
+			return run;
 	}
-	return 0;
+	bin = next_bin(set, bin + 1);
+	return bin < BIN_COUNT ? list_entry(page_heap.bins[set][bin].next, struct span, link) : 0;
 }
 
-static struct span *find_run(size_t units)
+static struct span *find_run(size_t units, uint32_t tries)
 {
-	struct span *run = find_in_set(DIRTY, units);
+	struct span *run = find_in_set(DIRTY, units, tries);
 
-	return run ? run : find_in_set(CLEAN, units);
+	return run ? run : find_in_set(CLEAN, units, tries);
 }
 
 /* Opens fresh units at the end of the window so that a run of `units` exists; false when the kernel or the window refuses. */
@@ -196,23 +245,25 @@ static bool window_grow(size_t units)
 		      min_u64(page_heap.map.committed / sizeof(uint64_t), page_heap.spans.committed / sizeof(struct span)));
 	// descriptors stay untouched until a span needs one: a huge calloc must cost no memory
 	store_release(&heap.used, end << UNIT_SHIFT);
-	run_insert_merged(used, (uint32_t)end - used, 0);
+	run_insert_merged(used, (uint32_t)end - used, (struct dirt){ 0 });
 	return true;
 }
 
 /* Takes exactly `units` units, the first at an address that is a multiple of `alignment` units, out of a run that is long enough; the rest goes back. */
-static struct span *run_carve(struct span *run, size_t units, size_t alignment)
+static struct span *run_carve(struct span *run, size_t units, size_t alignment, uint32_t *ret_dirty)
 {
 	uint32_t first = span_first_unit(run), end = first + run->unit_count;
 	size_t base_unit = heap.base >> UNIT_SHIFT; // addresses count, and the base is a multiple of one unit only
 	uint32_t start = (uint32_t)(align_up(base_unit + first, alignment) - base_unit);
 	uint32_t stop = start + (uint32_t)units;
+	struct dirt rest = dirt_of(run), before = dirt_cut(&rest, start), taken = dirt_cut(&rest, stop);
 
 	run_remove(run);
 	if (start > first)
-		run_insert(first, start - first, count_dirty(first, start - first));
+		run_insert(first, start - first, before);
 	if (stop < end)
-		run_insert(stop, end - stop, count_dirty(stop, end - stop));
+		run_insert(stop, end - stop, rest);
+	*ret_dirty = taken.count;
 	return &heap.spans[start];
 }
 
@@ -262,20 +313,20 @@ struct span *page_heap_alloc(unsigned class, size_t unit_count, size_t alignment
 {
 	size_t wanted = unit_count + alignment_units - 1;
 	struct span *span = 0;
-	uint32_t group;
+	uint32_t group, dirty;
 
 	lock_acquire(&page_heap.lock);
 	if (wanted > page_heap.window.capacity >> UNIT_SHIFT)
 		goto unlock;
-	span = find_run(wanted);
-	if (!span && window_grow(wanted))
-		span = find_run(wanted);
+	span = find_run(wanted, FIND_TRIES);
+	if (!span)
+		span = find_run(wanted, window_grow(wanted) ? FIND_TRIES : UINT32_MAX);
 	if (!span || !groups_alloc(size_classes[class].group_count, &group)) {
 		span = 0;
 		goto unlock;
 	}
-	span = run_carve(span, unit_count, alignment_units);
-	span_init(span, class, (uint32_t)unit_count, group, count_dirty(span_first_unit(span), (uint32_t)unit_count) == 0);
+	span = run_carve(span, unit_count, alignment_units, &dirty);
+	span_init(span, class, (uint32_t)unit_count, group, dirty == 0);
 	store_relaxed(&page_heap.stats.used_unit_count, page_heap.stats.used_unit_count + unit_count);
 unlock:
 	lock_release(&page_heap.lock);
@@ -300,7 +351,7 @@ void page_heap_free(struct span *span)
 	span->kind = SPAN_UNUSED;
 	leave_map(span, dirty ? MAP_DIRTY : 0);
 	groups_free(span->group, size_classes[span->class].group_count);
-	run_insert_merged(first, count, dirty);
+	run_insert_merged(first, count, (struct dirt){ dirty, first, first + count });
 	store_relaxed(&page_heap.stats.used_unit_count, page_heap.stats.used_unit_count - count);
 	lock_release(&page_heap.lock);
 }
@@ -310,12 +361,13 @@ bool page_heap_grow_in_place(struct span *span, size_t unit_count)
 	uint32_t end = span_first_unit(span) + span->unit_count;
 	size_t missing = unit_count - span->unit_count;
 	struct span *after = &heap.spans[end];
+	uint32_t dirty;
 	bool done = false;
 
 	lock_acquire(&page_heap.lock);
 	if (!page_heap.has_lost_runs && end < heap_used_units() && after->kind == SPAN_FREE_RUN && after->unit_count >= missing) {
-		run_carve(after, missing, 1);
-		span->fresh = span->fresh && count_dirty(end, (uint32_t)missing) == 0;
+		run_carve(after, missing, 1, &dirty);
+		span->fresh = span->fresh && dirty == 0;
 		span->unit_count = (uint32_t)unit_count;
 		heap.spans[end + missing - 1].kind = SPAN_UNUSED;
 		enter_map(span);
@@ -348,31 +400,35 @@ struct span *page_heap_split(struct span *span, size_t unit_count, enum slot_sta
 	return tail;
 }
 
-/* Takes a dirty run (of a long one the piece that ends at its last dirty unit) out of the bins. */
-static struct span *take_dirty_run_locked(void)
+/* Cuts the piece that ends at the last dirty unit, at most PURGE_UNITS_MAX long, out of a dirty run. The clean end stays behind, or it would be taken for ever. */
+static struct span *cut_dirty_piece(struct span *run)
+{
+	uint32_t first = span_first_unit(run), end = first + run->unit_count, start, stop;
+	struct dirt below = dirt_of(run);
+
+	for (stop = below.high; heap.map[stop - 1] != MAP_DIRTY; stop--)
+		page_heap.stats.examined_count++;
+	start = stop - below.low > PURGE_UNITS_MAX ? stop - PURGE_UNITS_MAX : below.low;
+	below.count -= below.count == below.high - below.low ? stop - start : count_dirty(start, stop - start);
+	below.high = start;
+	run_remove(run);
+	if (start > first)
+		run_insert(first, start - first, below);
+	if (stop < end)
+		run_insert(stop, end - stop, (struct dirt){ 0 });
+	run = &heap.spans[start];
+	run->unit_count = stop - start;
+	return run;
+}
+
+/* A dirty piece of one of the longest runs, out of the bins; NULL: there is none. */
+static struct span *take_dirty_piece_locked(void)
 {
 	for (unsigned bin = BIN_COUNT; bin-- > 0;) {
 		struct list_link *head = &page_heap.bins[DIRTY][bin];
-		struct span *run;
-		uint32_t first, end, stop, start;
 
-		if (list_is_empty(head))
-			continue;
-		run = list_entry(head->previous, struct span, link);
-		first = span_first_unit(run);
-		stop = end = first + run->unit_count;
-		// what is clean stays behind: the same clean end would be taken for ever
-		while (heap.map[stop - 1] != MAP_DIRTY)
-			stop--;
-		start = stop - first > PURGE_UNITS_MAX ? stop - PURGE_UNITS_MAX : first;
-		run_remove(run);
-		if (start > first)
-			run_insert(first, start - first, count_dirty(first, start - first));
-		if (stop < end)
-			run_insert(stop, end - stop, 0);
-		run = &heap.spans[start];
-		run->unit_count = stop - start;
-		return run;
+		if (!list_is_empty(head))
+			return cut_dirty_piece(list_entry(head->previous, struct span, link));
 	}
 	return 0;
 }
@@ -386,7 +442,7 @@ static bool purge_piece(size_t dirty_limit, size_t *ret_units)
 
 	lock_acquire(&page_heap.lock);
 	if (page_heap.stats.dirty_unit_count > dirty_limit)
-		run = take_dirty_run_locked();
+		run = take_dirty_piece_locked();
 	lock_release(&page_heap.lock);
 	if (!run)
 		return false;
@@ -397,7 +453,7 @@ static bool purge_piece(size_t dirty_limit, size_t *ret_units)
 	lock_acquire(&page_heap.lock);
 	for (uint32_t i = 0; discarded && i < count; i++)
 		store_relaxed(&heap.map[first + i], 0);
-	run_insert_merged(first, count, discarded ? 0 : dirty);
+	run_insert_merged(first, count, (struct dirt){ discarded ? 0 : dirty, first, first + count });
 	if (discarded)
 		page_heap.stats.purged_unit_count += dirty;
 	lock_release(&page_heap.lock);
@@ -431,7 +487,7 @@ bool page_heap_repair(void)
 	for (int set = 0; set < 2; set++) {
 		for (int bin = 0; bin < BIN_COUNT; bin++)
 			list_init(&page_heap.bins[set][bin]);
-		page_heap.occupied[set][0] = page_heap.occupied[set][1] = 0;
+		__builtin_memset(page_heap.occupied[set], 0, sizeof(page_heap.occupied[set]));
 	}
 	page_heap.stats.dirty_unit_count = page_heap.stats.clean_unit_count = 0;
 	page_heap.has_lost_runs = true;

@@ -13,6 +13,7 @@ struct page_heap_stats {
 	size_t dirty_unit_count; // free, may hold pages
 	size_t clean_unit_count; // free, known to hold none
 	uint64_t purged_unit_count;
+	uint64_t examined_count; // runs and units looked at one by one: what the lock's holder spends its time on
 };
 
 bool page_heap_init(size_t window_bytes, bool reserve);

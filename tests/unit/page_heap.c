@@ -131,6 +131,77 @@ TEST(purged_pages_are_zero_and_the_limit_is_kept)
 	signals_restore(&guard);
 }
 
+TEST(a_long_run_is_given_back_in_time_proportional_to_its_length)
+{
+	enum { UNITS = 1 << 14 };
+	const struct page_heap_stats *stats = page_heap_stats();
+	struct signal_guard guard;
+	struct span *front, *span;
+	uint64_t before;
+
+	begin(&guard);
+	front = make(1, 1);
+	span = page_heap_alloc(SIZE_CLASS_LARGE, UNITS, 1);
+	CHECK_NOT_NULL(span);
+	page_heap_free(span);
+	release(front);
+	before = stats->examined_count;
+	while (stats->dirty_unit_count > 0)
+		page_heap_purge(stats->dirty_unit_count * 7 / 8);
+	CHECK_LE(stats->examined_count - before, 4u * UNITS);
+	heap_check();
+	signals_restore(&guard);
+}
+
+/* As above, but every other unit is clean, so that bounds do not say how many are dirty. */
+TEST(a_long_run_with_holes_is_given_back_in_time_proportional_to_its_length)
+{
+	enum { PIECES = 1 << 13 };
+	static struct span *pieces[PIECES];
+	const struct page_heap_stats *stats = page_heap_stats();
+	struct signal_guard guard;
+	uint64_t before;
+
+	begin(&guard);
+	for (int i = 0; i < PIECES; i++)
+		pieces[i] = page_heap_alloc(SIZE_CLASS_LARGE, 1, 1);
+	for (int i = 0; i < PIECES; i += 2)
+		page_heap_free(pieces[i]);
+	page_heap_purge(0);
+	for (int i = 1; i < PIECES; i += 2)
+		page_heap_free(pieces[i]);
+	CHECK_EQ(count_runs(), 1u);
+	CHECK_EQ(stats->dirty_unit_count, PIECES / 2u);
+	before = stats->examined_count;
+	page_heap_purge(0);
+	CHECK_LE(stats->examined_count - before, 4u * PIECES);
+	CHECK_EQ(stats->dirty_unit_count, 0u);
+	heap_check();
+	signals_restore(&guard);
+}
+
+TEST(a_search_passes_few_runs_that_are_too_short)
+{
+	enum { RUNS = 2000, SEARCHES = 100 };
+	static struct span *runs[RUNS];
+	const struct page_heap_stats *stats = page_heap_stats();
+	struct signal_guard guard;
+	uint64_t before;
+
+	begin(&guard);
+	for (int i = 0; i < RUNS; i++) {
+		runs[i] = page_heap_alloc(SIZE_CLASS_LARGE, 65, 1);
+		make(1, 1);
+	}
+	for (int i = 0; i < RUNS; i++)
+		page_heap_free(runs[i]);
+	before = stats->examined_count;
+	for (int i = 0; i < SEARCHES; i++)
+		CHECK_NOT_NULL(page_heap_alloc(SIZE_CLASS_LARGE, i % 2 ? 70 : 100, 1));
+	CHECK_LE(stats->examined_count - before, SEARCHES * 300u);
+	signals_restore(&guard);
+}
+
 TEST(spans_grow_and_split_in_place)
 {
 	struct signal_guard guard;
