@@ -78,6 +78,7 @@ struct span {
 	uint32_t free_hint;	     // at least the number of FREE slots while not current (central lock)
 	uint32_t dirty_unit_count;   // free run: units that may hold pages
 	uint32_t dirty_low, dirty_high; // free run: all of them lie in [low, high)
+	uint32_t stuck_unit_count;   // free run: units with pages that the kernel did not take
 	uint32_t first_hint_cycle;   // cycle count at the first hint since the last sweep, for "oldest first"; relaxed, any thread
 	uint32_t birth_cycle;	     // cycle count when the span was made
 	uint32_t *stack_ids;	     // side array, one id per slot, or NULL; set once per life

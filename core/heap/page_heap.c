@@ -1,6 +1,6 @@
 /*
  * Page heap. A free run is described at its first and last unit (boundary tags), so freed spans find their neighbours in O(1). Runs are kept in
- * two sets of bins: runs that may hold pages, and runs known to be clean; within a set one bin per length up to 63 units, then eight
+ * three sets of bins: runs that may hold pages, runs of which the kernel took all but locked pages, and runs known to be clean; within a set one bin per length up to 63 units, then eight
  * per power of two. Of its dirty units a run knows how many there are and within which bounds, so nothing done under the lock takes time in
  * proportion to a long run. A clean unit reads as zero: its map entry is 0, a dirty free unit has MAP_DIRTY.
  *
@@ -14,14 +14,18 @@
 #include "core/os/lock.h"
 #include "core/os/memory.h"
 
-#define MAP_DIRTY 0x100ull
+/* Entries of free units; 0: clean. Their class is none. */
+#define MAP_DIRTY 0x100ull // may hold pages
+#define MAP_STUCK 0x200ull // holds pages that the kernel did not take (the program locked them)
 
 enum {
 	EXACT_BINS = 64,
 	BIN_COUNT = EXACT_BINS + 24 * 8, // eight per doubling
 	BIN_WORDS = BIN_COUNT / 64,
 	DIRTY = 0,
-	CLEAN = 1,
+	STUCK = 1,
+	CLEAN = 2,
+	SET_COUNT = 3,
 	WINDOW_STEP = 4 << 20,
 	SPANS_STEP = 64 * 1024,
 	MAP_STEP = 16 * 1024,
@@ -35,8 +39,8 @@ static struct {
 	struct region window;
 	struct region map;
 	struct region spans;
-	struct list_link bins[2][BIN_COUNT];
-	uint64_t occupied[2][BIN_WORDS]; // bit per bin that is not empty
+	struct list_link bins[SET_COUNT][BIN_COUNT];
+	uint64_t occupied[SET_COUNT][BIN_WORDS]; // bit per bin that is not empty
 	struct page_heap_stats stats;
 	bool has_lost_runs; // page_heap_repair(): a neighbour that calls itself free may not be merged with
 } page_heap = { .lock = LOCK_INITIAL(PAGE_HEAP) };
@@ -52,7 +56,7 @@ bool page_heap_init(size_t window_bytes, bool reserve)
 	heap.base = page_heap.window.base + EDGE_UNITS * UNIT_BYTES;
 	heap.map = (uint64_t *)page_heap.map.base;
 	heap.spans = (struct span *)page_heap.spans.base;
-	for (int set = 0; set < 2; set++) {
+	for (int set = 0; set < SET_COUNT; set++) {
 		for (int bin = 0; bin < BIN_COUNT; bin++)
 			list_init(&page_heap.bins[set][bin]);
 	}
@@ -81,33 +85,37 @@ static unsigned bin_of(size_t units)
 
 static unsigned set_of(const struct span *run)
 {
-	return run->dirty_unit_count > 0 ? DIRTY : CLEAN;
+	return run->dirty_unit_count > 0 ? DIRTY : run->stuck_unit_count > 0 ? STUCK : CLEAN;
 }
 
 static void count_free_units(const struct span *run, int sign)
 {
 	struct page_heap_stats *stats = &page_heap.stats;
-	size_t dirty = run->dirty_unit_count, clean = run->unit_count - dirty;
+	size_t dirty = run->dirty_unit_count, clean = run->unit_count - dirty - run->stuck_unit_count;
 
 	store_relaxed(&stats->dirty_unit_count, sign > 0 ? stats->dirty_unit_count + dirty : stats->dirty_unit_count - dirty);
 	store_relaxed(&stats->clean_unit_count, sign > 0 ? stats->clean_unit_count + clean : stats->clean_unit_count - clean);
 }
 
-/* Dirty units of a range: how many, and bounds. */
+/* What the free units of a range hold: dirty ones, how many and in which bounds; and stuck ones. */
 struct dirt {
 	uint32_t count, low, high;
+	uint32_t stuck;
 };
 
 static struct dirt dirt_of(const struct span *run)
 {
-	return (struct dirt){ run->dirty_unit_count, run->dirty_low, run->dirty_high };
+	return (struct dirt){ run->dirty_unit_count, run->dirty_low, run->dirty_high, run->stuck_unit_count };
 }
 
 static struct dirt dirt_sum(struct dirt a, struct dirt b)
 {
-	if (a.count == 0 || b.count == 0)
-		return a.count == 0 ? b : a;
-	return (struct dirt){ a.count + b.count, (uint32_t)min_u64(a.low, b.low), (uint32_t)max_u64(a.high, b.high) };
+	struct dirt sum = a.count > 0 ? a : b;
+
+	if (a.count > 0 && b.count > 0)
+		sum = (struct dirt){ a.count + b.count, (uint32_t)min_u64(a.low, b.low), (uint32_t)max_u64(a.high, b.high), 0 };
+	sum.stuck = a.stuck + b.stuck;
+	return sum;
 }
 
 /* Describes [first, first + count) as a free run and enters it in its bin. */
@@ -120,6 +128,7 @@ static void run_insert(uint32_t first, uint32_t count, struct dirt dirt)
 	run->dirty_unit_count = dirt.count;
 	run->dirty_low = dirt.low;
 	run->dirty_high = dirt.high;
+	run->stuck_unit_count = dirt.stuck;
 	last->unit_count = run->unit_count = count;
 	set = set_of(run);
 	list_push_front(&page_heap.bins[set][bin], &run->link);
@@ -139,29 +148,34 @@ static void run_remove(struct span *run)
 	run->kind = SPAN_UNUSED;
 }
 
-static uint32_t count_dirty(uint32_t first, uint32_t count)
+static uint32_t count_entries(uint64_t entry, uint32_t first, uint32_t end)
 {
-	uint32_t dirty = 0;
+	uint32_t count = 0;
 
-	page_heap.stats.examined_count += count;
-	for (uint32_t i = 0; i < count; i++)
-		dirty += heap.map[first + i] == MAP_DIRTY;
-	return dirty;
+	page_heap.stats.examined_count += end - first;
+	for (uint32_t i = first; i < end; i++)
+		count += heap.map[i] == entry;
+	return count;
 }
 
 /*
  * Cuts what lies in [first, end), the low end of a run, off *dirt. Nobody looks at single units where the dirty ones lie side by side; what is left over
  * follows by subtraction, for it may be long.
  */
-static struct dirt dirt_cut(struct dirt *dirt, uint32_t end)
+static struct dirt dirt_cut(struct dirt *dirt, uint32_t first, uint32_t end)
 {
-	struct dirt part = { 0, dirt->low, (uint32_t)min_u64(end, dirt->high) };
+	struct dirt part = { 0 };
 
-	if (dirt->count == 0 || dirt->low >= end)
-		return (struct dirt){ 0 };
-	part.count = dirt->count == dirt->high - dirt->low ? part.high - part.low : count_dirty(part.low, part.high - part.low);
-	dirt->count -= part.count;
-	dirt->low = part.high;
+	if (dirt->count > 0 && dirt->low < end) {
+		part = (struct dirt){ 0, dirt->low, (uint32_t)min_u64(end, dirt->high), 0 };
+		part.count = dirt->count == dirt->high - dirt->low ? part.high - part.low : count_entries(MAP_DIRTY, part.low, part.high);
+		dirt->count -= part.count;
+		dirt->low = part.high;
+	}
+	if (UNLIKELY(dirt->stuck > 0)) {
+		part.stuck = count_entries(MAP_STUCK, first, end);
+		dirt->stuck -= part.stuck;
+	}
 	return part;
 }
 
@@ -222,9 +236,11 @@ static struct span *find_in_set(unsigned set, size_t units, uint32_t tries)
 
 static struct span *find_run(size_t units, uint32_t tries)
 {
-	struct span *run = find_in_set(DIRTY, units, tries);
+	struct span *run = 0;
 
-	return run ? run : find_in_set(CLEAN, units, tries);
+	for (unsigned set = DIRTY; !run && set < SET_COUNT; set++)
+		run = find_in_set(set, units, tries);
+	return run;
 }
 
 /* Opens fresh units at the end of the window so that a run of `units` exists; false when the kernel or the window refuses. */
@@ -250,20 +266,20 @@ static bool window_grow(size_t units)
 }
 
 /* Takes exactly `units` units, the first at an address that is a multiple of `alignment` units, out of a run that is long enough; the rest goes back. */
-static struct span *run_carve(struct span *run, size_t units, size_t alignment, uint32_t *ret_dirty)
+static struct span *run_carve(struct span *run, size_t units, size_t alignment, bool *ret_fresh)
 {
 	uint32_t first = span_first_unit(run), end = first + run->unit_count;
 	size_t base_unit = heap.base >> UNIT_SHIFT; // addresses count, and the base is a multiple of one unit only
 	uint32_t start = (uint32_t)(align_up(base_unit + first, alignment) - base_unit);
 	uint32_t stop = start + (uint32_t)units;
-	struct dirt rest = dirt_of(run), before = dirt_cut(&rest, start), taken = dirt_cut(&rest, stop);
+	struct dirt rest = dirt_of(run), before = dirt_cut(&rest, first, start), taken = dirt_cut(&rest, start, stop);
 
 	run_remove(run);
 	if (start > first)
 		run_insert(first, start - first, before);
 	if (stop < end)
 		run_insert(stop, end - stop, rest);
-	*ret_dirty = taken.count;
+	*ret_fresh = taken.count + taken.stuck == 0;
 	return &heap.spans[start];
 }
 
@@ -313,7 +329,8 @@ struct span *page_heap_alloc(unsigned class, size_t unit_count, size_t alignment
 {
 	size_t wanted = unit_count + alignment_units - 1;
 	struct span *span = 0;
-	uint32_t group, dirty;
+	uint32_t group;
+	bool fresh;
 
 	lock_acquire(&page_heap.lock);
 	if (wanted > page_heap.window.capacity >> UNIT_SHIFT)
@@ -325,8 +342,8 @@ struct span *page_heap_alloc(unsigned class, size_t unit_count, size_t alignment
 		span = 0;
 		goto unlock;
 	}
-	span = run_carve(span, unit_count, alignment_units, &dirty);
-	span_init(span, class, (uint32_t)unit_count, group, dirty == 0);
+	span = run_carve(span, unit_count, alignment_units, &fresh);
+	span_init(span, class, (uint32_t)unit_count, group, fresh);
 	store_relaxed(&page_heap.stats.used_unit_count, page_heap.stats.used_unit_count + unit_count);
 unlock:
 	lock_release(&page_heap.lock);
@@ -351,7 +368,7 @@ void page_heap_free(struct span *span)
 	span->kind = SPAN_UNUSED;
 	leave_map(span, dirty ? MAP_DIRTY : 0);
 	groups_free(span->group, size_classes[span->class].group_count);
-	run_insert_merged(first, count, (struct dirt){ dirty, first, first + count });
+	run_insert_merged(first, count, (struct dirt){ dirty, first, first + count, 0 });
 	store_relaxed(&page_heap.stats.used_unit_count, page_heap.stats.used_unit_count - count);
 	lock_release(&page_heap.lock);
 }
@@ -361,13 +378,12 @@ bool page_heap_grow_in_place(struct span *span, size_t unit_count)
 	uint32_t end = span_first_unit(span) + span->unit_count;
 	size_t missing = unit_count - span->unit_count;
 	struct span *after = &heap.spans[end];
-	uint32_t dirty;
-	bool done = false;
+	bool done = false, fresh;
 
 	lock_acquire(&page_heap.lock);
 	if (!page_heap.has_lost_runs && end < heap_used_units() && after->kind == SPAN_FREE_RUN && after->unit_count >= missing) {
-		run_carve(after, missing, 1, &dirty);
-		span->fresh = span->fresh && dirty == 0;
+		run_carve(after, missing, 1, &fresh);
+		span->fresh = span->fresh && fresh;
 		span->unit_count = (uint32_t)unit_count;
 		heap.spans[end + missing - 1].kind = SPAN_UNUSED;
 		enter_map(span);
@@ -400,22 +416,33 @@ struct span *page_heap_split(struct span *span, size_t unit_count, enum slot_sta
 	return tail;
 }
 
-/* Cuts the piece that ends at the last dirty unit, at most PURGE_UNITS_MAX long, out of a dirty run. The clean end stays behind, or it would be taken for ever. */
+/*
+ * Cuts the piece that ends at the last dirty unit, at most PURGE_UNITS_MAX long and without stuck units, out of a dirty run. The clean end stays behind, or
+ * it would be taken for ever.
+ */
 static struct span *cut_dirty_piece(struct span *run)
 {
 	uint32_t first = span_first_unit(run), end = first + run->unit_count, start, stop;
-	struct dirt below = dirt_of(run);
+	struct dirt below = dirt_of(run), above = { 0 };
 
 	for (stop = below.high; heap.map[stop - 1] != MAP_DIRTY; stop--)
 		page_heap.stats.examined_count++;
 	start = stop - below.low > PURGE_UNITS_MAX ? stop - PURGE_UNITS_MAX : below.low;
-	below.count -= below.count == below.high - below.low ? stop - start : count_dirty(start, stop - start);
+	if (UNLIKELY(below.stuck > 0)) {
+		for (uint32_t unit = stop; unit-- > start;) {
+			if (heap.map[unit] == MAP_STUCK)
+				start = unit + 1;
+		}
+		above.stuck = count_entries(MAP_STUCK, stop, end);
+		below.stuck -= above.stuck;
+	}
+	below.count -= below.count == below.high - below.low ? stop - start : count_entries(MAP_DIRTY, start, stop);
 	below.high = start;
 	run_remove(run);
 	if (start > first)
 		run_insert(first, start - first, below);
 	if (stop < end)
-		run_insert(stop, end - stop, (struct dirt){ 0 });
+		run_insert(stop, end - stop, above);
 	run = &heap.spans[start];
 	run->unit_count = stop - start;
 	return run;
@@ -433,32 +460,53 @@ static struct span *take_dirty_piece_locked(void)
 	return 0;
 }
 
-/* Returns the pages of one piece; false when nothing is left to do. */
+static bool discard_units(uint32_t first, uint32_t count)
+{
+	return os_discard((void *)(heap.base + ((uintptr_t)first << UNIT_SHIFT)), (size_t)count << UNIT_SHIFT);
+}
+
+/* The kernel did not take all of a piece: unit by unit. What it does not take then is stuck: not zero, and never tried again before it was used. */
+static uint32_t discard_one_by_one(uint32_t first, uint32_t count)
+{
+	uint32_t stuck = 0;
+
+	for (uint32_t unit = first; unit < first + count; unit++) {
+		if (heap.map[unit] == MAP_DIRTY && !discard_units(unit, 1)) {
+			store_relaxed(&heap.map[unit], MAP_STUCK);
+			stuck++;
+		}
+	}
+	return stuck;
+}
+
+/* Returns the pages of one piece; false when nothing is left to do. The map entries of a piece out of the bins are nobody else's. */
 static bool purge_piece(size_t dirty_limit, size_t *ret_units)
 {
-	struct span *run = 0;
-	uint32_t first, count, dirty;
-	bool discarded;
+	struct span *piece = 0;
+	uint32_t first, count, dirty, stuck = 0;
 
 	lock_acquire(&page_heap.lock);
-	if (page_heap.stats.dirty_unit_count > dirty_limit)
-		run = take_dirty_piece_locked();
+	dirty = (uint32_t)page_heap.stats.dirty_unit_count;
+	if (dirty > dirty_limit)
+		piece = take_dirty_piece_locked();
+	dirty -= (uint32_t)page_heap.stats.dirty_unit_count;
 	lock_release(&page_heap.lock);
-	if (!run)
+	if (!piece)
 		return false;
-	first = span_first_unit(run);
-	count = run->unit_count;
-	dirty = count_dirty(first, count);
-	discarded = dirty == 0 || os_discard((void *)(heap.base + ((uintptr_t)first << UNIT_SHIFT)), (size_t)count << UNIT_SHIFT);
+	first = span_first_unit(piece);
+	count = piece->unit_count;
+	if (!discard_units(first, count))
+		stuck = discard_one_by_one(first, count);
+	for (uint32_t unit = first; unit < first + count; unit++) {
+		if (heap.map[unit] == MAP_DIRTY)
+			store_relaxed(&heap.map[unit], 0);
+	}
 	lock_acquire(&page_heap.lock);
-	for (uint32_t i = 0; discarded && i < count; i++)
-		store_relaxed(&heap.map[first + i], 0);
-	run_insert_merged(first, count, (struct dirt){ discarded ? 0 : dirty, first, first + count });
-	if (discarded)
-		page_heap.stats.purged_unit_count += dirty;
+	run_insert_merged(first, count, (struct dirt){ .stuck = stuck });
+	page_heap.stats.purged_unit_count += dirty - stuck;
 	lock_release(&page_heap.lock);
-	*ret_units += discarded ? dirty : 0;
-	return discarded;
+	*ret_units += dirty - stuck;
+	return true;
 }
 
 size_t page_heap_purge(size_t dirty_limit)
@@ -484,7 +532,7 @@ bool page_heap_repair(void)
 {
 	if (!lock_is_held(&page_heap.lock))
 		return true;
-	for (int set = 0; set < 2; set++) {
+	for (int set = 0; set < SET_COUNT; set++) {
 		for (int bin = 0; bin < BIN_COUNT; bin++)
 			list_init(&page_heap.bins[set][bin]);
 		__builtin_memset(page_heap.occupied[set], 0, sizeof(page_heap.occupied[set]));

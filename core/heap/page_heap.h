@@ -37,7 +37,7 @@ struct span *page_heap_split(struct span *span, size_t unit_count, enum slot_sta
 /* Gives the reserved address space of the window and its descriptors back; what is used stays. */
 void page_heap_unreserve(void);
 
-/* Gives pages of free runs back until at most dirty_limit units are dirty. Returns units given back. */
+/* Gives pages of free runs back until at most dirty_limit units are dirty; pages that the kernel refuses to take do not count as such any more. Returns units given back. */
 size_t page_heap_purge(size_t dirty_limit);
 
 const struct page_heap_stats *page_heap_stats(void);

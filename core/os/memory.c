@@ -22,6 +22,9 @@
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
 #ifndef GRND_NONBLOCK
 #define GRND_NONBLOCK 1
 #endif
@@ -229,7 +232,9 @@ void os_unmap(void *address, size_t bytes)
 
 bool os_discard(void *address, size_t bytes)
 {
-	return !syscall_failed(SYSCALL(madvise, address, bytes, MADV_DONTNEED));
+	// memory the program has locked stays locked; Linux 5.18 gives its pages back all the same
+	return !syscall_failed(SYSCALL(madvise, address, bytes, MADV_DONTNEED)) ||
+	       !syscall_failed(SYSCALL(madvise, address, bytes, MADV_DONTNEED_LOCKED));
 }
 
 bool os_remap_fresh(void *address, size_t bytes)

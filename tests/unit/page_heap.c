@@ -10,7 +10,13 @@
 #include "core/heap/sweep.h"
 #include "core/os/lock.h"
 
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 
 enum { SPANS = 200, LARGEST = 40 };
 
@@ -128,6 +134,82 @@ TEST(purged_pages_are_zero_and_the_limit_is_kept)
 	CHECK(span && span->fresh);
 	for (size_t i = 0; i < 300; i++)
 		CHECK_EQ(*(uint64_t *)(span_address(span) + (i << UNIT_SHIFT)), 0u);
+	signals_restore(&guard);
+}
+
+/* A kernel before 5.18. */
+static void refuse_to_discard_locked_memory(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_madvise, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 24, 0, 1), // MADV_DONTNEED_LOCKED
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog filter = { sizeof(code) / sizeof(code[0]), code };
+
+	CHECK_EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) != 0)
+		test_skip("no seccomp filter");
+}
+
+static struct span *free_with_a_locked_unit(struct span **ret_other)
+{
+	struct span *span = make(20, 1), *behind = make(1, 1);
+
+	*ret_other = make(8, 1);
+	make(1, 1);
+	CHECK_EQ(span_first_unit(behind), span_first_unit(span) + 20u);
+	if (mlock((void *)(span_address(span) + 7 * UNIT_BYTES), 4096) != 0)
+		test_skip("mlock is not permitted");
+	release(span);
+	release(*ret_other);
+	return span;
+}
+
+TEST(locked_pages_keep_no_others_from_going_back)
+{
+	const struct page_heap_stats *stats = page_heap_stats();
+	struct signal_guard guard;
+	struct span *span, *other;
+
+	begin(&guard);
+	refuse_to_discard_locked_memory();
+	span = free_with_a_locked_unit(&other);
+	CHECK_EQ(page_heap_purge(0), 27u);
+	CHECK_EQ(stats->dirty_unit_count, 0u);
+	CHECK_EQ(page_heap_purge(0), 0u);
+	heap_check();
+	// what is locked is not zero, what was given back is
+	span = page_heap_alloc(SIZE_CLASS_LARGE, 20, 1);
+	CHECK_NOT_NULL(span);
+	CHECK(!span->fresh);
+	CHECK_EQ(*(uint64_t *)(span_address(span) + 6 * UNIT_BYTES), 0u);
+	CHECK_NE(*(uint64_t *)(span_address(span) + 7 * UNIT_BYTES), 0u);
+	CHECK(page_heap_alloc(SIZE_CLASS_LARGE, 8, 1)->fresh);
+	// and it counts again when it was used
+	page_heap_free(span);
+	CHECK_EQ(stats->dirty_unit_count, 20u);
+	CHECK_EQ(page_heap_purge(0), 19u);
+	heap_check();
+	signals_restore(&guard);
+}
+
+TEST(locked_pages_go_back_where_the_kernel_knows_how)
+{
+	struct signal_guard guard;
+	struct span *span, *other;
+
+	begin(&guard);
+	span = free_with_a_locked_unit(&other);
+	if (madvise((void *)(span_address(span) + 7 * UNIT_BYTES), 4096, 24) != 0)
+		test_skip("no MADV_DONTNEED_LOCKED");
+	CHECK_EQ(page_heap_purge(0), 28u);
+	span = page_heap_alloc(SIZE_CLASS_LARGE, 20, 1);
+	CHECK(span && span->fresh);
+	CHECK_EQ(*(uint64_t *)(span_address(span) + 7 * UNIT_BYTES), 0u);
 	signals_restore(&guard);
 }
 
