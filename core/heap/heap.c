@@ -100,11 +100,11 @@ void heap_check(void)
 		uint32_t unit = span_first_unit(span);
 
 		check(span->unit_count > 0 && unit + span->unit_count <= heap_used_units());
-		check(span->kind == SPAN_FREE_RUN || span->kind == SPAN_SMALL || span->kind == SPAN_LARGE);
+		check(span->kind >= SPAN_FREE_RUN && span->kind <= SPAN_LOST);
 		for (uint32_t i = 0; i < span->unit_count; i++) {
 			uint64_t entry = heap.map[unit + i];
 
-			check((map_entry_class(entry) == 0) == (span->kind == SPAN_FREE_RUN));
+			check((map_entry_class(entry) == 0) == (span->kind == SPAN_FREE_RUN || span->kind == SPAN_LOST));
 			if (span->kind == SPAN_SMALL)
 				check(map_entry_offset(entry) == i && map_entry_index(entry) == span->group);
 			if (span->kind == SPAN_LARGE)

@@ -52,6 +52,7 @@ enum span_kind {
 	SPAN_FREE_RUN,	  // free units, in the page heap
 	SPAN_SMALL,
 	SPAN_LARGE,
+	SPAN_LOST,	  // freed, and unfit to be used again
 };
 
 /* Where a small span is; guard: lock of its class in central. */

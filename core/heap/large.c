@@ -13,9 +13,7 @@
 #include "core/os/memory.h"
 
 /* Each moved span costs up to two kernel mappings until its units are mapped afresh; max_map_count is 65530. */
-enum { MOVED_SPANS_MAX = 8192 };
-
-static uint32_t moved_span_count; // relaxed: a bound, not a count to rely on
+enum { MOVED_SPANS_MAX = 16384 };
 
 static size_t units_of(size_t bytes)
 {
@@ -104,9 +102,8 @@ static void *move_to(struct span *span, struct span *target, bool trust)
 
 	if (!os_move_pages(from, to, span_bytes(span)))
 		return 0;
-	target->moved = 1;
-	span->moved = 1;
-	add_relaxed(&moved_span_count, 1);
+	page_heap_note_moved(target);
+	page_heap_note_moved(span);
 	store_relaxed(span_states(target), SLOT_ALLOCATED);
 	span_end_busy(target);
 	store_relaxed(span_states(span), SLOT_HINTED);
@@ -121,7 +118,7 @@ void *large_move(struct span *span, size_t bytes, bool trust)
 	struct span *target;
 	void *address = 0;
 
-	if (load_relaxed(&moved_span_count) >= MOVED_SPANS_MAX || load_relaxed(&span->odd))
+	if (load_relaxed(&page_heap_stats()->moved_span_count) >= MOVED_SPANS_MAX || load_relaxed(&span->odd))
 		return 0;
 	signals_block(&guard);
 	target = span_alloc(bytes, GRANULE_BYTES);

@@ -356,19 +356,39 @@ static void free_side_arrays(struct span *span)
 	span->stack_ids = 0;
 }
 
+void page_heap_note_moved(struct span *span)
+{
+	if (span->moved)
+		return;
+	span->moved = 1;
+	add_relaxed(&page_heap.stats.moved_span_count, 1);
+}
+
+/* The program may have changed protection or mapping, and mremap leaves separate mappings: fresh pages heal both. */
+static bool heal(struct span *span)
+{
+	if (!os_remap_fresh((void *)span_address(span), span_bytes(span)))
+		return false;
+	if (span->moved)
+		sub_relaxed(&page_heap.stats.moved_span_count, 1);
+	return true;
+}
+
 void page_heap_free(struct span *span)
 {
-	uint32_t first = span_first_unit(span), count = span->unit_count, dirty = count;
+	uint32_t first = span_first_unit(span), count = span->unit_count;
+	bool is_odd = load_relaxed(&span->odd), is_clean = (span->moved || is_odd) && heal(span);
 
-	// the program may have changed protection or mapping, and mremap leaves separate mappings: fresh pages heal both
-	if ((span->moved || load_relaxed(&span->odd)) && os_remap_fresh((void *)span_address(span), span_bytes(span)))
-		dirty = 0;
 	free_side_arrays(span);
 	lock_acquire(&page_heap.lock);
-	span->kind = SPAN_UNUSED;
-	leave_map(span, dirty ? MAP_DIRTY : 0);
+	leave_map(span, is_clean ? 0 : MAP_DIRTY);
 	groups_free(span->group, size_classes[span->class].group_count);
-	run_insert_merged(first, count, (struct dirt){ dirty, first, first + count, 0 });
+	if (is_odd && !is_clean) {
+		span->kind = SPAN_LOST; // perhaps nobody can write there
+	} else {
+		span->kind = SPAN_UNUSED;
+		run_insert_merged(first, count, (struct dirt){ is_clean ? 0 : count, first, first + count, 0 });
+	}
 	store_relaxed(&page_heap.stats.used_unit_count, page_heap.stats.used_unit_count - count);
 	lock_release(&page_heap.lock);
 }
@@ -402,13 +422,12 @@ struct span *page_heap_split(struct span *span, size_t unit_count, enum slot_sta
 	lock_acquire(&page_heap.lock);
 	if (groups_alloc(1, &group)) {
 		uint32_t rest = span->unit_count - (uint32_t)unit_count;
-		bool moved = span->moved;
-
 		span->unit_count = (uint32_t)unit_count;
 		tail = span + unit_count;
 		store_release(heap.states + (size_t)group * 64, (uint8_t)state);
 		span_init(tail, SIZE_CLASS_LARGE, rest, group, false);
-		tail->moved = moved;
+		if (span->moved)
+			page_heap_note_moved(tail);
 		tail->odd = load_relaxed(&span->odd);
 		store_release(&tail->sweep, SPAN_SWEPT);
 	}

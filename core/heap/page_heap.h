@@ -12,6 +12,7 @@ struct page_heap_stats {
 	size_t used_unit_count;	 // in spans
 	size_t dirty_unit_count; // free, may hold pages
 	size_t clean_unit_count; // free, known to hold none
+	size_t moved_span_count; // spans whose pages mremap has moved, each up to two kernel mappings of its own; by atomic addition
 	uint64_t purged_unit_count;
 	uint64_t examined_count; // runs and units looked at one by one: what the lock's holder spends its time on
 };
@@ -25,8 +26,12 @@ bool page_heap_init(size_t window_bytes, bool reserve);
  */
 struct span *page_heap_alloc(unsigned class, size_t unit_count, size_t alignment_units);
 
-/* Takes the units back. The caller proved that no slot is occupied and owns the span (BUSY or current, and in no list). */
+/* Takes the units back. The caller proved that no slot is occupied and owns the span (BUSY or current, and in no list). Units whose protection the
+ * program changed are lost if no fresh pages can be had for them. */
 void page_heap_free(struct span *span);
+
+/* Pages of the span were moved by mremap. By its owner. */
+void page_heap_note_moved(struct span *span);
 
 /* Adds the free run behind a large span to it, up to unit_count units in all. False (unchanged) when it is too short. */
 bool page_heap_grow_in_place(struct span *span, size_t unit_count);
