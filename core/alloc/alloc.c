@@ -573,8 +573,8 @@ static void *move_block(void *pointer, struct slot slot, size_t size)
 			return block;
 	}
 	block = alloc_malloc(size);
-	if (!block)
-		return 0;
+	if (UNLIKELY(!block)) // a smaller one is not worth failing for
+		return is_live && size + heap.pad <= old_bytes ? pointer : 0;
 	memcpy(block, pointer, min_u64(size, old_bytes - heap.pad));
 	if (is_live)
 		alloc_free(pointer);

@@ -102,6 +102,37 @@ TEST(small_address_space_of_small_blocks)
 	CHECK_NOT_NULL(malloc(64));
 }
 
+TEST(shrinking_needs_no_memory)
+{
+	enum { COUNT = 20, BYTES = 30000, LARGE_BYTES = 200000 };
+	run_self_limited(256 * (size_t)MIB, "shrinking_needs_no_memory");
+	char *blocks[COUNT], *large[COUNT];
+	for (int i = 0; i < COUNT; i++) {
+		CHECK_NOT_NULL(blocks[i] = malloc(BYTES));
+		memset(blocks[i], i + 1, BYTES);
+		CHECK_NOT_NULL(large[i] = malloc(LARGE_BYTES));
+		memset(large[i], i + 1, LARGE_BYTES);
+	}
+	void **last = NULL, **block;
+	for (size_t bytes = LARGE_BYTES; bytes >= 1000; bytes -= bytes > 20000 ? 10000 : 500) {
+		while ((block = malloc(bytes))) {
+			*block = last;
+			last = block;
+		}
+	}
+	for (int i = 0; i < COUNT; i++) {
+		size_t bytes = 3000 + (size_t)i * 600;
+		CHECK_MSG(blocks[i] = realloc(blocks[i], bytes), "%d bytes to %zu", BYTES, bytes);
+		CHECK_EQ(blocks[i][bytes - 1], i + 1);
+	}
+	for (int i = 0; i < COUNT; i++) {
+		size_t bytes = 3000 + (size_t)i * 600;
+		CHECK_MSG(large[i] = realloc(large[i], bytes), "%d bytes to %zu", LARGE_BYTES, bytes);
+		CHECK_EQ(large[i][bytes - 1], i + 1);
+	}
+	CHECK_NOT_NULL(last);
+}
+
 TEST(memory_is_given_back_under_a_limit)
 {
 	// Four times the limit passes through blocks of changing size: what was freed must serve other sizes again.
