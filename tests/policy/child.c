@@ -58,20 +58,37 @@ struct outcome play(const char *role, const char *options, void (*prepare)(void)
 	unlink(path);
 	close(error);
 	close(figures);
+	if (WIFEXITED(outcome.status) && WEXITSTATUS(outcome.status) == TEST_SKIPPED)
+		test_skip(outcome.error + strlen("skipped: "));
 	CHECK_MSG(outcome.status == 0, "%s under %s: status %#x, standard error: %s", role, options, (unsigned)outcome.status, outcome.error);
 	dprintf(STDOUT_FILENO, "%s under '%s': peak %ld MiB\n", role, options, outcome.peak_kib >> 10);
 	return outcome;
 }
 
-uint64_t figure(const struct outcome *outcome, const char *name)
+static uint64_t find_figure(const char *text, const char *name)
 {
 	size_t length = strlen(name);
 
-	for (const char *line = outcome->figures; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
+	for (const char *line = text; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
 		if (strncmp(line, name, length) == 0 && line[length] == '=')
 			return strtoull(line + length + 1, 0, 10);
 	}
-	test_fail(__FILE__, __LINE__, "no figure %s in: %s", name, outcome->figures);
+	test_fail(__FILE__, __LINE__, "no figure %s in: %s", name, text);
+}
+
+uint64_t figure(const struct outcome *outcome, const char *name)
+{
+	return find_figure(outcome->figures, name);
+}
+
+void tell_figure(const char *name, uint64_t value)
+{
+	dprintf(STDERR_FILENO, "%s=%llu\n", name, (unsigned long long)value);
+}
+
+uint64_t told_figure(const struct outcome *outcome, const char *name)
+{
+	return find_figure(outcome->error, name);
 }
 
 unsigned occurrences(const struct outcome *outcome, const char *text)

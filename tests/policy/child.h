@@ -15,11 +15,15 @@ struct outcome {
 	char figures[8192];
 };
 
-/* `prepare` (may be NULL) runs in the child before the program is executed. */
+/* `prepare` (may be NULL) runs in the child before the program is executed. If it skips, so does the caller's test. */
 struct outcome play(const char *role, const char *options, void (*prepare)(void));
 
 /* A figure of the stats_file; fails when it is not there. */
 uint64_t figure(const struct outcome *outcome, const char *name);
+
+/* A role tells a figure of its own, on its standard error; whoever played it reads it. */
+void tell_figure(const char *name, uint64_t value);
+uint64_t told_figure(const struct outcome *outcome, const char *name);
 
 /* Times `text` occurs in the child's standard error. */
 unsigned occurrences(const struct outcome *outcome, const char *text);
