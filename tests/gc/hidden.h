@@ -8,7 +8,7 @@
  *
  * A test of a root comes as a pair made by ROOT_TEST: with all scanners the block is kept; with the scanner of that root switched off (checking builds) it
  * must be lost, else the first half proves nothing: something else held the block. After a collection with a scanner off the heap is damaged, so the
- * second half ends the process at once.
+ * second half ends the process at once. Where several scanners are named, a comment says who else rightly holds it.
  */
 #pragma once
 
@@ -116,21 +116,24 @@ static NOINLINE UNUSED void collect(void)
 }
 
 #if CHECKS
-#define LOSES_TEST(name, scanner_name)                                                              \
-	TEST(name##_loses_it_without_its_scanner, .options = "scribble=0:scan_off=" scanner_name)  \
+#define LOSES_TEST(name, scanner_name, more_options)                                                \
+	TEST(name##_loses_it_without_its_scanner,                                                  \
+		.options = "scribble=0:scan_off=" scanner_name ":" more_options)                   \
 	{                                                                                          \
 		CHECK(!name##_is_kept());                                                          \
 		_exit(0);                                                                          \
 	}
 #else
-#define LOSES_TEST(name, scanner_name)
+#define LOSES_TEST(name, scanner_name, more_options)
 #endif
 
-#define ROOT_TEST(name, scanner_name)                                                               \
+#define ROOT_TEST_UNDER(name, scanner_name, more_options)                                           \
 	static bool name##_is_kept(void);                                                          \
-	TEST(name##_keeps_a_block)                                                                 \
+	TEST(name##_keeps_a_block, .options = more_options)                                        \
 	{                                                                                          \
 		CHECK(name##_is_kept());                                                           \
 	}                                                                                          \
-	LOSES_TEST(name, scanner_name)                                                             \
+	LOSES_TEST(name, scanner_name, more_options)                                               \
 	static bool name##_is_kept(void)
+
+#define ROOT_TEST(name, scanner_name) ROOT_TEST_UNDER(name, scanner_name, "")
