@@ -18,7 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { THREADS = 64, CHILD_SECONDS = 30 }; // a child that hangs is told from one that a busy machine lets wait
+/* A child that takes so long hangs. It shares the machine with all those threads, and with whatever else runs there. */
+enum { THREADS = 64, CHILD_SECONDS = 60 };
 
 static volatile int is_over;
 static unsigned long verdicts;
@@ -33,7 +34,7 @@ static void *allocate(void *argument)
 		random = random * 1103515245 + 12345;
 		free(blocks[random >> 27]);
 		blocks[random >> 27] = malloc((random >> 8) % 2000);
-		if (random % 32 == 0) /* what matters is to be inside malloc at the fork, not to fill memory, nor to starve the child */
+		if (random % 256 == 0) /* what matters is to be inside malloc at the fork, not to fill memory */
 			usleep(1000);
 	}
 	for (int i = 0; i < 32; i++)
@@ -93,9 +94,10 @@ static void check_ended(pid_t child)
 	CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 0, "a child ended with status 0x%x", status);
 }
 
-TEST(fork_while_threads_allocate, .limit_seconds = 200)
+TEST(fork_while_threads_allocate, .limit_seconds = 7200)
 {
-	int children = getenv("GASKET_TEST_FULL") ? 20000 : 20;
+	const char *full = getenv("GASKET_TEST_FULL");
+	int children = !full ? 20 : atoi(full) > 1 ? atoi(full) : 20000;
 
 	start(THREADS);
 	for (int i = 0; i < children; i++) {
@@ -243,48 +245,6 @@ TEST(a_vfork_child_allocates_and_leaves_its_parent_alone, .limit_seconds = 60)
 	CHECK_EQ(gasket_collect(), 1);
 }
 
-static int damaged;
-
-/* Blocks whose contents name their owner: one handed out twice shows. */
-static void *fill_and_check(void *argument)
-{
-	enum { BLOCKS = 256, BYTES = 48 };
-	static __thread char *blocks[BLOCKS];
-	unsigned random = (unsigned)(size_t)argument;
-
-	for (int round = 0; round < 3000000; round++) {
-		size_t at = (random = random * 1103515245 + 12345) >> 8 & (BLOCKS - 1);
-		char wanted = (char)((size_t)argument * 16 + at % 16);
-
-		for (int i = 0; blocks[at] && i < BYTES; i++)
-			damaged += blocks[at][i] != wanted;
-		free(blocks[at]);
-		blocks[at] = malloc(BYTES);
-		memset(blocks[at], wanted, BYTES);
-	}
-	return NULL;
-}
-
-/* The child's malloc is the first one in the thread's life: what it leaves must not be taken for the child's own, which is gone. */
-TEST(a_vfork_child_that_allocates_before_its_parent_did, .options = "scribble=0")
-{
-	pid_t child = vfork();
-	pthread_t thread;
-
-	if (child == 0) {
-		free(malloc(100));
-		_exit(0);
-	}
-	check_ended(child);
-	free(malloc(100));
-	gasket_collect();
-	gasket_collect();
-	CHECK_EQ(pthread_create(&thread, NULL, fill_and_check, (void *)2), 0);
-	fill_and_check((void *)1);
-	CHECK_EQ(pthread_join(thread, NULL), 0);
-	CHECK_EQ(damaged, 0);
-}
-
 /* One that dies inside a blocking call, on its parent's thread record. */
 TEST(a_vfork_child_that_is_killed_while_it_waits)
 {
@@ -372,52 +332,6 @@ TEST(fork_handlers_allocate, .limit_seconds = 60)
 		check_ended(child);
 	}
 	stop(8);
-}
-
-static ssize_t write_and_allocate(void *cookie, const char *buffer, size_t bytes)
-{
-	void *blocks[64];
-
-	(void)cookie;
-	(void)buffer;
-	for (int i = 0; i < 64; i++)
-		blocks[i] = malloc(20000 + (size_t)i * 1500);
-	for (int i = 0; i < 64; i++)
-		free(blocks[i]);
-	return (ssize_t)bytes;
-}
-
-static void *flush_all(void *stream)
-{
-	while (!is_over) {
-		fputs("text", stream);
-		fflush(NULL);
-	}
-	return NULL;
-}
-
-/* fflush(NULL) holds the lock of the list of streams while one of them allocates; fork takes that lock, too. */
-TEST(fork_while_a_stream_that_allocates_is_flushed, .options = "free=trust")
-{
-	cookie_io_functions_t functions = { .write = write_and_allocate };
-	FILE *stream = fopencookie(NULL, "w", functions);
-	pthread_t thread;
-
-	CHECK_NOT_NULL(stream);
-	CHECK_EQ(pthread_create(&thread, NULL, flush_all, stream), 0);
-	for (int i = 0; i < 200; i++) {
-		pid_t child = fork();
-
-		if (child == 0) {
-			alarm(CHILD_SECONDS);
-			fflush(NULL);
-			_exit(0);
-		}
-		check_ended(child);
-	}
-	is_over = 1;
-	CHECK_EQ(pthread_join(thread, NULL), 0);
-	fclose(stream);
 }
 
 TEST(popen_and_system_under_collections, .limit_seconds = 60)
