@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 /*
- * Runs a full cycle, writes the report where options.report says, and returns the number of leaked blocks (taken back ones included); 0 too
- * when report=off. Called once, by the handler preload/start.c registers with on_exit, in the exiting thread, no lock held.
+ * Runs a full cycle (several if the first ones do not judge leaks, for about a second at most), writes the report where options.report says, and returns
+ * the number of leaked blocks (taken back ones included); 0 too when report=off. Called once, by the handler preload/start.c registers with on_exit, in the exiting thread, no lock held.
  * *ret_is_complete (may be NULL) is false if the last cycle gave no verdict.
  */
 uint64_t leak_check_at_exit(bool *ret_is_complete);
