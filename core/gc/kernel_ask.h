@@ -9,7 +9,7 @@
 
 enum kernel_answer {
 	KERNEL_TOLD,	  // every word it keeps for the program was visited
-	KERNEL_IN_FLIGHT, // pointers may be on their way: io_uring or native AIO, FUSE, unread bytes in a pipe or socket pair of the process
+	KERNEL_IN_FLIGHT, // pointers may be on their way: io_uring or native AIO, FUSE, unread bytes in a pipe or unix socket of the process
 	KERNEL_SILENT,	  // something could not be read: as if in flight
 };
 
