@@ -9,6 +9,7 @@
 #include "core/gc/cycle.h"
 #include "core/gc/thread.h"
 #include "core/heap/thread_cache.h"
+#include "core/os/futex.h"
 #include "core/os/memory.h"
 #include "core/os/sandbox.h"
 #include "core/os/syscall.h"
@@ -16,6 +17,7 @@
 #include "preload/real.h"
 #include "preload/start.h"
 
+#include <errno.h>
 #include <sys/mman.h>
 
 enum { STACK_BYTES = 512 * 1024, GUARD_BYTES = 4096 };
@@ -25,6 +27,7 @@ static struct {
 	char *stack;
 	pthread_t thread;
 	uint32_t needs_join;
+	int32_t task; // id of the thread made last, 0: it is known to be gone
 	bool forbidden;
 } collector;
 
@@ -33,6 +36,7 @@ static void *collector_main(void *argument)
 	char *frame = __builtin_frame_address(0);
 
 	(void)argument;
+	store_relaxed(&collector.task, thread_id_now());
 	// what lies above belongs to libc: the thread's descriptor refers to blocks of the heap
 	os_own_add((uintptr_t)collector.stack, (size_t)(frame - collector.stack));
 	cycle_thread_main();
@@ -92,10 +96,25 @@ static bool start_collector(void)
 	return error == 0;
 }
 
+/* A join returns as soon as the thread has no use of the memory any more; the kernel counts it for some moments more. Not for ever: the id is used again. */
+static void wait_until_gone(void)
+{
+	enum { WAITS = 1000, WAIT_NS = 100000 };
+	int32_t task = load_relaxed(&collector.task);
+	long process = SYSCALL(getpid);
+	static uint32_t never;
+
+	for (int i = 0; task != 0 && i < WAITS && SYSCALL(tgkill, process, task, 0) != -ESRCH; i++)
+		futex_wait(&never, 0, WAIT_NS);
+	store_relaxed(&collector.task, 0);
+}
+
 void collector_pause_for_syscall(void)
 {
-	if (cycle_stop_thread())
-		join_last();
+	if (!cycle_stop_thread())
+		return;
+	join_last();
+	wait_until_gone();
 }
 
 void collector_forbid(void)
@@ -107,6 +126,7 @@ void collector_forbid(void)
 void collector_fork_child(void)
 {
 	collector.needs_join = false;
+	collector.task = 0;
 }
 
 void collector_init(void)
