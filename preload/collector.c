@@ -117,10 +117,18 @@ void collector_pause_for_syscall(void)
 	wait_until_gone();
 }
 
-void collector_forbid(void)
+bool collector_forbid(void)
 {
+	bool was_allowed = !collector.forbidden;
+
 	collector_pause_for_syscall();
 	collector.forbidden = true;
+	return was_allowed;
+}
+
+void collector_allow(void)
+{
+	collector.forbidden = false;
 }
 
 void collector_fork_child(void)

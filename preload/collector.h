@@ -15,5 +15,6 @@ void collector_pause_for_syscall(void);
 /* In a fork child. */
 void collector_fork_child(void);
 
-/* No collector from now on (the program sandboxed itself). */
-void collector_forbid(void);
+/* No collector from now on (the program sandboxed itself), until collector_allow(). True: there might have been one. */
+bool collector_forbid(void);
+void collector_allow(void);

@@ -1,6 +1,7 @@
 /*
  * Calls that assume a process of one thread, or that would leave our thread outside a sandbox: the collector thread is ended around them. It comes back when
- * it is wanted, and then inherits what the thread that starts it has. After seccomp filters none comes back: a filter may kill for a call not yet made.
+ * it is wanted, and then inherits what the thread that starts it has. After seccomp filters none comes back: a filter may kill for a call not yet made. A filter
+ * that the kernel refused changes nothing.
  */
 #include "core/alloc/alloc.h"
 #include "core/base/atomic.h"
@@ -14,6 +15,7 @@
 #include "preload/jump.h"
 #include "preload/real.h"
 
+#include <errno.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <stdarg.h>
@@ -40,22 +42,103 @@ static void pause_collector(void)
 		collector_pause_for_syscall();
 }
 
+/* ---- sandboxes ---- */
+
+/* What it was before the program tried to enter one. */
+struct former {
+	bool was_allowed;
+	uint32_t sandbox;
+	enum option_stacks stacks;
+};
+
 /*
  * What is made lazily is made while it can be: this thread's cache, the public page. No more stacks, for reading the modules' tables of frames takes
  * system calls of its own.
  */
-static void forbid_collector(void)
+static struct former forbid_collector(void)
 {
+	struct former former = { .was_allowed = false };
+
 	if (!is_own_process())
-		return;
+		return former;
 	free(malloc(1));
-	collector_forbid();
+	former.was_allowed = collector_forbid();
+	former.stacks = options.stacks;
 	stats_publish();
 	stats_forbid_files();
 	stats_set(aside, STATS_ASIDE_SANDBOX);
 	options.stacks = STACKS_OFF;
 	alloc_apply_options();
-	sandbox_close();
+	former.sandbox = sandbox_close();
+	return former;
+}
+
+static void look_for_others(struct thread *thread, void *found)
+{
+	uint32_t life = load_relaxed(&thread->life);
+
+	if ((life == THREAD_LIVE || life == THREAD_STARTING) && thread != thread_current)
+		*(bool *)found = true;
+}
+
+/* The program is in no sandbox after all. With other threads, which may have entered one meanwhile, it stays as it is. */
+static void allow_collector(const struct former *former)
+{
+	bool has_others = false;
+
+	if (!former->was_allowed)
+		return;
+	threads_for_each(look_for_others, &has_others);
+	if (has_others)
+		return;
+	sandbox_reopen(former->sandbox);
+	if (sandbox_allows(SANDBOX_COLLECTOR)) {
+		stats_allow_files();
+		stats_set(aside, STATS_ASIDE_NO);
+	}
+	options.stacks = former->stacks;
+	alloc_apply_options();
+	collector_allow();
+}
+
+/* ---- the calls ---- */
+
+enum guard { GUARD_NONE, GUARD_PAUSE, GUARD_FORBID };
+
+/* A filter that is no address is how programs ask whether the kernel knows filters. */
+static enum guard seccomp_guard(unsigned long operation, unsigned long filter)
+{
+	if (operation == SECCOMP_SET_MODE_FILTER)
+		return filter ? GUARD_FORBID : GUARD_NONE;
+	return operation == SECCOMP_SET_MODE_STRICT ? GUARD_FORBID : GUARD_NONE;
+}
+
+/* What is the thread's own affair must be the same in the collector: it begins again with what the thread has that starts it. */
+static enum guard prctl_guard(unsigned long option, unsigned long a, unsigned long b)
+{
+	switch (option) {
+	case PR_SET_SECCOMP:
+		return a == SECCOMP_MODE_FILTER && b == 0 ? GUARD_NONE : GUARD_FORBID;
+	case PR_SET_NO_NEW_PRIVS:
+	case PR_CAPBSET_DROP:
+	case PR_SET_SECUREBITS:
+		return GUARD_PAUSE;
+	case PR_CAP_AMBIENT:
+		return a == PR_CAP_AMBIENT_IS_SET ? GUARD_NONE : GUARD_PAUSE;
+	default:
+		return GUARD_NONE;
+	}
+}
+
+static struct former guard_begin(enum guard guard)
+{
+	struct former none = { .was_allowed = false };
+
+	if (guard == GUARD_FORBID)
+		return forbid_collector();
+	if (guard == GUARD_PAUSE)
+		pause_collector();
+	return none;
 }
 
 EXPORT int unshare(int flags)
@@ -78,8 +161,10 @@ EXPORT int capset(void *header, const void *data)
 
 EXPORT int prctl(int option, ...)
 {
+	struct former former;
 	va_list list;
 	unsigned long a, b, c, d;
+	int result;
 
 	va_start(list, option);
 	a = va_arg(list, unsigned long);
@@ -87,19 +172,35 @@ EXPORT int prctl(int option, ...)
 	c = va_arg(list, unsigned long);
 	d = va_arg(list, unsigned long);
 	va_end(list);
-	if (option == PR_SET_SECCOMP)
-		forbid_collector();
-	return REAL(prctl)(option, a, b, c, d);
+	former = guard_begin(prctl_guard((unsigned long)option, a, b));
+	result = REAL(prctl)(option, a, b, c, d);
+	if (result == -1) {
+		int error = errno;
+
+		allow_collector(&former);
+		errno = error;
+	}
+	return result;
+}
+
+static enum guard syscall_guard(long number, long a, long b, long c)
+{
+	if (number == SYS_seccomp)
+		return seccomp_guard((unsigned long)a, (unsigned long)c);
+	if (number == SYS_prctl)
+		return prctl_guard((unsigned int)a, (unsigned long)b, (unsigned long)c);
+	return GUARD_PAUSE;
 }
 
 long syscall_guarded(long number, long a, long b, long c, long d, long e, long f)
 {
+	struct former former;
 	long result;
 
-	if (number == SYS_seccomp && (a == SECCOMP_SET_MODE_STRICT || a == SECCOMP_SET_MODE_FILTER))
-		forbid_collector();
-	else if (number != SYS_seccomp)
-		pause_collector();
+	former = guard_begin(syscall_guard(number, a, b, c));
 	result = syscall6(number, a, b, c, d, e, f);
-	return syscall_failed(result) ? syscall_failed_with((int)-result) : result;
+	if (!syscall_failed(result))
+		return result;
+	allow_collector(&former);
+	return syscall_failed_with((int)-result);
 }

@@ -79,6 +79,7 @@ const uint8_t syscall_way[512] = {
 	[SYS_setns] = SYSCALL_GUARDED,
 	[SYS_capset] = SYSCALL_GUARDED,
 	[SYS_seccomp] = SYSCALL_GUARDED,
+	[SYS_prctl] = SYSCALL_GUARDED,
 	[SYSCALL_NEW_landlock_restrict_self] = SYSCALL_GUARDED,
 };
 

@@ -212,7 +212,12 @@ bool sandbox_allows(enum sandbox_use use)
 	return load_acquire(&answer) >> (ALLOWED_SHIFT + use) & 1;
 }
 
-void sandbox_close(void)
+uint32_t sandbox_close(void)
 {
-	store_seq(&answer, (uint32_t)KNOWN);
+	return exchange_seq(&answer, (uint32_t)KNOWN);
+}
+
+void sandbox_reopen(uint32_t former)
+{
+	store_seq(&answer, former);
 }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum sandbox_use {
 	SANDBOX_COLLECTOR, // what every collection needs: a thread of its own, signals, /proc
@@ -20,5 +21,7 @@ enum sandbox_use {
 /* Any thread, no lock held; the first call may take the time of a fork. errno is left alone. */
 bool sandbox_allows(enum sandbox_use use);
 
-/* The program is about to install a filter (again): from now on nothing is allowed that could be refused. */
-void sandbox_close(void);
+/* The program is about to install a filter (again): from now on nothing is allowed that could be refused. If the kernel refused the filter, and no other thread
+ * may have installed one, sandbox_reopen() takes the value back. */
+uint32_t sandbox_close(void);
+void sandbox_reopen(uint32_t former);

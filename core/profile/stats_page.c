@@ -351,6 +351,11 @@ void stats_forbid_files(void)
 	cas_seq(&own.making, MAKING_NOT_YET, MAKING_DONE);
 }
 
+void stats_allow_files(void)
+{
+	store_release(&own.forbidden, false);
+}
+
 void stats_unpublish(void)
 {
 	// pairs with the store in stats_publish()

@@ -210,6 +210,9 @@ bool stats_publish_was_tried(void);
  */
 void stats_forbid_files(void);
 
+/* It was not forbidden after all: what was published goes on; what was not stays so. */
+void stats_allow_files(void);
+
 /* Removes the file, if this process (not a vfork child that shares its memory) made it. The page
  * stays usable. Async-signal-safe. */
 void stats_unpublish(void);

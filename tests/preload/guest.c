@@ -5,8 +5,49 @@
 
 #include "preload/gasket.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Tasks of a process, and how many of them have this line in their status. */
+static int count_tasks(pid_t process, const char *line, int *ret_having)
+{
+	char path[100], text[4096];
+	struct dirent *entry;
+	int count = 0;
+	DIR *folder;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", process);
+	folder = opendir(path);
+	CHECK_NOT_NULL(folder);
+	*ret_having = 0;
+	while ((entry = readdir(folder)) != NULL) {
+		int file;
+		ssize_t bytes;
+
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/task/%.20s/status", process, entry->d_name);
+		file = open(path, O_RDONLY);
+		bytes = read(file, text, sizeof(text) - 1);
+		close(file);
+		CHECK_GT(bytes, 0);
+		text[bytes] = 0;
+		*ret_having += strstr(text, line) != NULL;
+		count++;
+	}
+	closedir(folder);
+	return count;
+}
 
 TEST(what_needs_a_single_thread_finds_one)
 {
@@ -14,4 +55,115 @@ TEST(what_needs_a_single_thread_finds_one)
 		gasket_collect();
 		CHECK_MSG(unshare(CLONE_VM) == 0, "unshare: errno %d in round %d", errno, i);
 	}
+}
+
+/* ---- sandboxes ---- */
+
+TEST(asking_for_filters_is_no_sandbox)
+{
+	CHECK_EQ(gasket_collect(), 1);
+	CHECK_EQ(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, NULL, 0, 0), -1);
+	CHECK_EQ(errno, EFAULT);
+	CHECK_EQ(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, NULL), -1l);
+	CHECK_EQ(errno, EFAULT);
+	CHECK_EQ(gasket_collect(), 1);
+}
+
+TEST(a_filter_that_is_refused_is_no_sandbox)
+{
+	struct sock_filter code[1] = { BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW) };
+	struct sock_fprog program = { .len = 0, .filter = code };
+
+	CHECK_EQ(gasket_collect(), 1);
+	CHECK_EQ(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0), -1);
+	CHECK_EQ(errno, EINVAL);
+	CHECK_EQ(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program), -1l);
+	CHECK_EQ(errno, EINVAL);
+	CHECK_EQ(gasket_collect(), 1);
+}
+
+static long prctl_by_libc(long option, long a)
+{
+	return prctl((int)option, a, 0, 0, 0);
+}
+
+static long prctl_by_kernel(long option, long a)
+{
+	return syscall(SYS_prctl, option, a, 0, 0, 0);
+}
+
+/* A thread of ours that was left outside would be a way out. */
+static void enter_strict(long (*call)(long option, long a))
+{
+	int up[2], down[2], having;
+	pid_t child;
+	char byte;
+
+	CHECK_EQ(pipe(up), 0);
+	CHECK_EQ(pipe(down), 0);
+	child = fork();
+	if (child == 0) {
+		close(down[1]);
+		gasket_collect();
+		if (call(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) != 0)
+			_exit(1);
+		write(up[1], "x", 1);
+		read(down[0], &byte, 1);
+		syscall(SYS_exit, 0);
+	}
+	CHECK_EQ(read(up[0], &byte, 1), 1l);
+	CHECK_EQ(count_tasks(child, "\nSeccomp:\t1\n", &having), 1);
+	CHECK_EQ(having, 1);
+	close(down[1]);
+	CHECK_CHILD_PASSES(child);
+}
+
+TEST(nothing_is_left_outside_a_strict_sandbox)
+{
+	enter_strict(prctl_by_libc);
+}
+
+TEST(nothing_is_left_outside_a_strict_sandbox_entered_by_a_raw_call)
+{
+	enter_strict(prctl_by_kernel);
+}
+
+/* ---- what a thread gives up ---- */
+
+static void give_up(long (*call)(long option, long a), long option, long a, const char *line)
+{
+	int having, count;
+
+	CHECK_EQ(gasket_collect(), 1);
+	CHECK_EQ(call(option, a), 0l);
+	count = count_tasks(getpid(), line, &having);
+	CHECK_EQ(having, count);
+	CHECK_EQ(gasket_collect(), 1);
+	count = count_tasks(getpid(), line, &having);
+	CHECK_EQ(having, count);
+}
+
+TEST(the_collector_gets_no_new_privileges_either)
+{
+	give_up(prctl_by_libc, PR_SET_NO_NEW_PRIVS, 1, "\nNoNewPrivs:\t1\n");
+}
+
+TEST(the_collector_gets_no_new_privileges_either_by_a_raw_call)
+{
+	give_up(prctl_by_kernel, PR_SET_NO_NEW_PRIVS, 1, "\nNoNewPrivs:\t1\n");
+}
+
+TEST(a_capability_that_is_dropped_is_dropped_by_the_collector)
+{
+	int having, count;
+
+	CHECK_EQ(gasket_collect(), 1);
+	for (int i = 0; prctl(PR_CAPBSET_READ, i, 0, 0, 0) >= 0; i++)
+		if (prctl(PR_CAPBSET_DROP, i, 0, 0, 0) != 0)
+			test_skip("no capability to drop capabilities");
+	count = count_tasks(getpid(), "\nCapBnd:\t0000000000000000\n", &having);
+	CHECK_EQ(having, count);
+	CHECK_EQ(gasket_collect(), 1);
+	count = count_tasks(getpid(), "\nCapBnd:\t0000000000000000\n", &having);
+	CHECK_EQ(having, count);
 }
