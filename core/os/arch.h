@@ -7,6 +7,9 @@
 
 #include <stdint.h>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #if defined(__SSE2__) && !defined(__SANITIZE_THREAD__)
 #include <emmintrin.h>
 #endif
@@ -28,4 +31,35 @@ static inline uint64_t bytes_equal_mask(const uint8_t *bytes, uint8_t value)
 		mask |= (uint64_t)(load_acquire(&bytes[i]) == value) << i; // pairs with the sweep's release of FREE
 #endif
 	return mask;
+}
+
+/*
+ * Memory behind protection keys (x86-64, where kernel and CPU have them): what this thread may do with each key is in a register of its own, which it may change
+ * without the kernel. Opens all keys; returns what to put back, or PROTECTION_KEYS_NONE.
+ */
+#define PROTECTION_KEYS_NONE UINT64_MAX
+
+static inline uint64_t protection_keys_open(void)
+{
+#if defined(__x86_64__)
+	unsigned a, b, c, d, former;
+
+	if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (c & 1u << 4) == 0) // OSPKE
+		return PROTECTION_KEYS_NONE;
+	__asm__ volatile(".byte 0x0f, 0x01, 0xee" : "=a"(former), "=d"(d) : "c"(0)); // rdpkru
+	__asm__ volatile(".byte 0x0f, 0x01, 0xef" : : "a"(0), "c"(0), "d"(0) : "memory"); // wrpkru
+	return former;
+#else
+	return PROTECTION_KEYS_NONE;
+#endif
+}
+
+static inline void protection_keys_restore(uint64_t former)
+{
+#if defined(__x86_64__)
+	if (former != PROTECTION_KEYS_NONE)
+		__asm__ volatile(".byte 0x0f, 0x01, 0xef" : : "a"((unsigned)former), "c"(0), "d"(0) : "memory");
+#else
+	(void)former;
+#endif
 }

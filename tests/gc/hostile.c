@@ -121,6 +121,31 @@ TEST(memory_that_a_protection_key_closes)
 	CHECK(is_kept(hidden));
 }
 
+/* Blocks are not read like other memory. The collector's thread has the keys that were open when it was made, which no later one is. */
+TEST(blocks_that_a_protection_key_closes)
+{
+	void *block = NULL;
+	uintptr_t hidden;
+	int pkey;
+
+	collect();
+	hidden = hide_block(64);
+	pkey = pkey_alloc(0, 0);
+	if (pkey < 0)
+		test_skip("no protection keys");
+	CHECK_EQ(posix_memalign(&block, PAGE, 2 * PAGE), 0);
+	put(hidden, (char *)block + PAGE);
+	CHECK_EQ(pkey_mprotect(block, 2 * PAGE, PROT_READ | PROT_WRITE, pkey), 0);
+	collect();
+	CHECK(is_kept(hidden));
+	CHECK_EQ(pkey_set(pkey, PKEY_DISABLE_ACCESS), 0);
+	collect();
+	CHECK(is_kept(hidden));
+	CHECK_EQ(pkey_set(pkey, 0), 0);
+	CHECK_EQ(pkey_mprotect(block, 2 * PAGE, PROT_READ | PROT_WRITE, 0), 0);
+	free(block);
+}
+
 TEST(secret_memory)
 {
 	int secret = (int)syscall(447 /* memfd_secret */, 0);
