@@ -15,7 +15,9 @@
 #include "core/gc/world.h"
 #include "core/os/clock.h"
 #include "core/os/sandbox.h"
+#include "core/os/syscall.h"
 #include "core/profile/stats_page.h"
+#include "preload/jump.h"
 #include "preload/real.h"
 #include "preload/signals.h"
 
@@ -547,6 +549,16 @@ EXPORT int execveat(int folder, const char *path, char *const arguments[], char 
 
 	leave_program();
 	return REAL(execveat)(folder, path, arguments, environment, flags);
+}
+
+long syscall_exec(long number, long a, long b, long c, long d, long e)
+{
+	long result;
+	GATED(WORDS(a, b, c, d, e));
+
+	leave_program();
+	result = syscall6(number, a, b, c, d, e, 0);
+	return syscall_failed_with((int)-result);
 }
 
 EXPORT int execv(const char *path, char *const arguments[])

@@ -197,6 +197,8 @@ long syscall_guarded(long number, long a, long b, long c, long d, long e, long f
 	struct former former;
 	long result;
 
+	if (number == SYS_execve || number == SYS_execveat)
+		return syscall_exec(number, a, b, c, d, e);
 	former = guard_begin(syscall_guard(number, a, b, c));
 	result = syscall6(number, a, b, c, d, e, f);
 	if (!syscall_failed(result))

@@ -80,6 +80,8 @@ const uint8_t syscall_way[512] = {
 	[SYS_capset] = SYSCALL_GUARDED,
 	[SYS_seccomp] = SYSCALL_GUARDED,
 	[SYS_prctl] = SYSCALL_GUARDED,
+	[SYS_execve] = SYSCALL_GUARDED,
+	[SYS_execveat] = SYSCALL_GUARDED,
 	[SYSCALL_NEW_landlock_restrict_self] = SYSCALL_GUARDED,
 };
 

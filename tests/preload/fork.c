@@ -6,6 +6,7 @@
 #include "preload/gasket.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -290,9 +291,30 @@ TEST(posix_spawn_from_threads, .limit_seconds = 60)
 	CHECK_GT(verdicts, 3ul);
 }
 
-/* A stop signal that is pending when the program is replaced would kill the new one. */
-TEST(exec_in_the_middle_of_collections, .limit_seconds = 100)
+/* Long arguments, for the kernel copies them before it looks at signals for the last time. */
+static char long_argument[100000], *long_arguments[20] = { "true" };
+
+static int exec_by_libc(const char *path)
 {
+	return execve(path, long_arguments, environ);
+}
+
+static int exec_by_kernel(const char *path)
+{
+	return (int)syscall(SYS_execve, path, long_arguments, environ);
+}
+
+static int exec_at_by_kernel(const char *path)
+{
+	return (int)syscall(SYS_execveat, AT_FDCWD, path, long_arguments, environ, 0);
+}
+
+/* A stop signal that is pending when the program is replaced would kill the new one. */
+static void exec_during_collections(int (*exec)(const char *path))
+{
+	memset(long_argument, 'x', sizeof(long_argument) - 1);
+	for (int i = 1; i < 18; i++)
+		long_arguments[i] = long_argument;
 	for (int i = 0; i < 150; i++) {
 		pid_t child = fork();
 
@@ -302,11 +324,22 @@ TEST(exec_in_the_middle_of_collections, .limit_seconds = 100)
 			alarm(CHILD_SECONDS);
 			start(1);
 			nanosleep(&moment, NULL);
-			execl("/bin/true", "true", (char *)NULL);
+			exec("/bin/true");
 			_exit(9);
 		}
 		check_ended(child);
 	}
+}
+
+TEST(exec_in_the_middle_of_collections, .limit_seconds = 100)
+{
+	exec_during_collections(exec_by_libc);
+}
+
+TEST(exec_by_raw_calls_in_the_middle_of_collections, .limit_seconds = 100)
+{
+	exec_during_collections(exec_by_kernel);
+	exec_during_collections(exec_at_by_kernel);
 }
 
 static int handler_steps;
