@@ -96,10 +96,9 @@ static void start_thread(void)
 	now = clock_now_ns();
 	if (now < load_relaxed(&collector.retry_start_ns) || !cas_seq(&collector.thread_state, (uint32_t)ABSENT, (uint32_t)STARTING))
 		return;
-	if (cycle_start_hook()) {
-		store_relaxed(&collector.retry_start_ns, 0);
+	store_relaxed(&collector.retry_start_ns, 0); // before: a thread that cannot stay says so there
+	if (cycle_start_hook())
 		return;
-	}
 	store_relaxed(&collector.retry_start_ns, now + RETRY_START_MS * NS_PER_MS);
 	stats_set(no_verdict, STATS_NO_VERDICT_NO_THREAD);
 	store_release(&collector.thread_state, ABSENT);
@@ -407,7 +406,21 @@ static void purge_tick(uint64_t now)
 
 /* ---- the thread ---- */
 
-static void become_guest(void)
+/* Leaves the program's table of descriptors for one that has nothing in it but `kept`. */
+static bool leave_descriptors(int kept)
+{
+	bool has_table = kept > 0 && !syscall_failed(SYSCALL(close_range, 0, kept - 1, CLOSE_RANGE_UNSHARE));
+
+	if (has_table && !syscall_failed(SYSCALL(close_range, kept + 1, ~0u, 0)))
+		return true;
+	if (kept < 0 && !syscall_failed(SYSCALL(close_range, 0, ~0u, CLOSE_RANGE_UNSHARE)))
+		return true;
+	// before Linux 5.9: the new table is a copy, in which the ends of all pipes would stay open
+	return (has_table || !syscall_failed(SYSCALL(unshare, CLONE_FILES))) && descriptors_close(kept);
+}
+
+/* False: it would hold the program's files open. */
+static bool become_guest(void)
 {
 	struct sched_param parameter = { 0 };
 	int duplicate = -1;
@@ -415,16 +428,17 @@ static void become_guest(void)
 	// messages were asked for: keep a way to write them
 	if (options.gctrace || options.report[0] == 's')
 		duplicate = (int)SYSCALL(fcntl, 2, F_DUPFD_CLOEXEC, 900);
-	if (duplicate >= 0 && syscall_failed(SYSCALL(close_range, 0, duplicate - 1, CLOSE_RANGE_UNSHARE)))
+	if (duplicate < 0)
 		duplicate = -1;
-	if (duplicate >= 0)
-		SYSCALL(close_range, duplicate + 1, ~0u, 0);
-	else if (syscall_failed(SYSCALL(close_range, 0, ~0u, CLOSE_RANGE_UNSHARE)))
-		SYSCALL(unshare, CLONE_FILES);
+	if (!leave_descriptors(duplicate)) {
+		SYSCALL(close, duplicate);
+		return false;
+	}
 	log_set_thread_descriptor(load_relaxed(&collector.thread_id), duplicate);
 	if (sandbox_allows(SANDBOX_PRIORITY))
 		SYSCALL(sched_setscheduler, 0, SCHED_BATCH, &parameter);
 	proc_open();
+	return true;
 }
 
 static uint64_t next_timed_cycle_ns(void)
@@ -467,12 +481,26 @@ static uint64_t sleep_ns(uint32_t requests, uint64_t now)
 	return until > now ? until - now : 1;
 }
 
+static void end_thread(void)
+{
+	store_relaxed(&collector.thread_id, 0);
+	store_release(&collector.thread_state, ABSENT);
+	futex_wake(&collector.thread_state, INT32_MAX);
+}
+
 void cycle_thread_main(void)
 {
 	uint32_t requests = 0;
 
 	store_relaxed(&collector.thread_id, (int32_t)SYSCALL_0(SYS_gettid));
-	become_guest();
+	if (!become_guest()) {
+		store_relaxed(&collector.retry_start_ns, UINT64_MAX);
+		stats_set(no_verdict, STATS_NO_VERDICT_NO_THREAD);
+		end_thread();
+		add_seq(&collector.done, 1); // who waits for a cycle finds that there is nobody to run it
+		futex_wake(&collector.done, INT32_MAX);
+		return;
+	}
 	cas_seq(&collector.thread_state, (uint32_t)STARTING, (uint32_t)RUNS);
 	collector.last_cycle_ns = clock_now_ns();
 	while (load_acquire(&collector.thread_state) == RUNS) {
@@ -493,9 +521,7 @@ void cycle_thread_main(void)
 	}
 	store_seq(&collector.purge_timed, 0u);
 	proc_close();
-	store_relaxed(&collector.thread_id, 0);
-	store_release(&collector.thread_state, ABSENT);
-	futex_wake(&collector.thread_state, INT32_MAX);
+	end_thread();
 }
 
 bool cycle_stop_thread(void)

@@ -8,6 +8,7 @@
 #include "core/os/syscall.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -122,8 +123,8 @@ static bool refill(struct task_walk *walk)
 	return walk->bytes > 0;
 }
 
-/* A task id, or 0 for "." and "..". */
-static int parse_task(const char *name)
+/* A number, or 0 for "." and "..". */
+static int parse_number(const char *name)
 {
 	int tid = 0;
 
@@ -142,7 +143,7 @@ bool task_walk_next(struct task_walk *walk, int *ret_tid)
 			return false;
 		entry = (const struct directory_entry *)(walk->buffer + walk->offset);
 		walk->offset += entry->bytes;
-		tid = parse_task(entry->name);
+		tid = parse_number(entry->name);
 		if (tid != 0) {
 			*ret_tid = tid;
 			return true;
@@ -159,6 +160,59 @@ bool task_count(uint32_t *ret_count)
 		return false;
 	*ret_count = (uint32_t)status.st_nlink - LINKS_OF_A_FOLDER;
 	return true;
+}
+
+/* ---- descriptors ---- */
+
+/* The folder shows a descriptor at its own number, so closing what was listed disturbs nothing. False: the folder could not be read to its end. */
+static bool close_listed(int folder, int kept)
+{
+	char buffer[2048];
+	long bytes;
+
+	while ((bytes = SYSCALL(getdents64, folder, buffer, sizeof(buffer))) > 0) {
+		for (long offset = 0; offset < bytes;) {
+			const struct directory_entry *entry = (const struct directory_entry *)(buffer + offset);
+			int descriptor = parse_number(entry->name);
+
+			offset += entry->bytes;
+			if (entry->name[0] != '.' && descriptor != folder && descriptor != kept)
+				SYSCALL(close, descriptor);
+		}
+	}
+	return bytes == 0;
+}
+
+/* A table that is full has no room for the folder. */
+static bool close_all_numbers(int kept)
+{
+	enum { NUMBERS_MAX = 1 << 20 };
+	struct rlimit limit;
+
+	if (syscall_failed(SYSCALL(prlimit64, 0, RLIMIT_NOFILE, 0, &limit)) || limit.rlim_max > NUMBERS_MAX)
+		return false;
+	for (int descriptor = 0; descriptor < (int)limit.rlim_max; descriptor++) {
+		if (descriptor != kept)
+			SYSCALL(close, descriptor);
+	}
+	return true;
+}
+
+bool descriptors_close(int kept)
+{
+	char path[40];
+	long folder = SYSCALL(openat, AT_FDCWD, "/proc/thread-self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool is_done;
+
+	if (syscall_failed(folder)) {
+		format_text(path, sizeof(path), "/proc/self/task/%ld/fd", SYSCALL(gettid));
+		folder = SYSCALL(openat, AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	}
+	if (syscall_failed(folder))
+		return close_all_numbers(kept);
+	is_done = close_listed((int)folder, kept);
+	SYSCALL(close, folder);
+	return is_done || close_all_numbers(kept);
 }
 
 static bool parse_state(const char *text, size_t bytes, char *ret_state, unsigned *ret_flags)

@@ -22,6 +22,12 @@ bool proc_open(void);
 /* Closes what proc_open() opened. */
 void proc_close(void);
 
+/*
+ * Closes every descriptor of this thread but `kept` (-1: none), for kernels without close_range. The thread's table must be its own. False: some may be open
+ * still, for /proc cannot be read and there is no saying how many there are.
+ */
+bool descriptors_close(int kept);
+
 /* After fork, in the child: the descriptors were another table's and are gone. */
 void proc_forget(void);
 

@@ -123,7 +123,8 @@ static void try_collector(void)
 	SYSCALL(mprotect, memory, 4096, PROT_READ | PROT_WRITE);
 	SYSCALL(madvise, memory, 4096, MADV_DONTNEED);
 	SYSCALL(munmap, memory, 4096);
-	SYSCALL(close_range, 1000000, ~0u, 2 /* CLOSE_RANGE_UNSHARE */);
+	if (syscall_failed(SYSCALL(close_range, 1000000, ~0u, 2 /* CLOSE_RANGE_UNSHARE */)))
+		SYSCALL(unshare, CLONE_FILES);
 	SYSCALL(close, file);
 }
 
