@@ -53,8 +53,11 @@ static COLD void look_up(void)
 	// constructors of other libraries come first and read files: not yet
 	if (!cycle_start_hook)
 		return;
-	if (!sandbox_allows(SANDBOX_COLLECTOR))
+	if (!sandbox_allows(SANDBOX_COLLECTOR)) {
+		if (sandbox_may_open())
+			return;
 		stats_forbid_files();
+	}
 	stats_publish();
 	if (stats_command_is_pending() || (first && options.interval_ms > 0))
 		cycle_request(CYCLE_FOR_COMMAND);

@@ -91,8 +91,10 @@ static bool start_collector(void)
 	pthread_attr_destroy(&attributes);
 	collector.needs_join = error == 0;
 	signals_restore(&guard);
-	if (error == 0)
+	if (error == 0) {
+		stats_set(aside, STATS_ASIDE_NO);
 		stats_publish();
+	}
 	return error == 0;
 }
 

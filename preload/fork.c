@@ -29,6 +29,7 @@
 #include "core/os/lock.h"
 #include "core/os/proc.h"
 #include "core/os/process.h"
+#include "core/os/sandbox.h"
 #include "core/profile/module.h"
 #include "core/profile/stack_table.h"
 #include "core/profile/stats_page.h"
@@ -104,6 +105,7 @@ __attribute__((constructor(102))) static void fork_constructor(void)
 
 void fork_note_thread(void)
 {
+	sandbox_note_clone();
 	store_relaxed(&libc.had_threads, 1);
 }
 
@@ -123,6 +125,7 @@ static void before(void)
 	struct signal_guard guard;
 	bool has_cycle_lock;
 
+	sandbox_note_clone();
 	signals_block(&guard);
 	has_cycle_lock = wait_for_cycle();
 	take_locks();
@@ -222,6 +225,7 @@ void thread_first_hook(void)
 /* The child runs on the parent's record; if there were none, its first malloc would leave one with its own id in the parent's place. */
 static void note_vfork(void)
 {
+	sandbox_note_clone();
 	if (thread_current || (alloc_init() && thread_register()))
 		store_relaxed(&thread_current->is_in_vfork, 1);
 }
@@ -238,5 +242,6 @@ void *jump_clone(int flags)
 		note_vfork();
 	else if ((flags & CLONE_VM) != 0 && (flags & CLONE_THREAD) == 0)
 		world_note_foreign_task();
+	sandbox_note_clone();
 	return (void *)&REAL(clone);
 }

@@ -3,10 +3,16 @@
  * crash report comes of its end; and it uses nothing but system calls, for it is the copy of one thread of several.
  *
  * Probing twice at once would be harmless, so there is no lock: who comes while another thread probes is told "no".
+ *
+ * The filter may kill for the clone itself. So no child is made before the program has made a thread or a child of its own, which proves that it may: until
+ * then, under a filter, nothing is allowed. Nor where there is no collector.
  */
 #include "core/os/sandbox.h"
 
 #include "core/base/atomic.h"
+#include "core/base/attr.h"
+#include "core/base/option.h"
+#include "core/os/clock.h"
 #include "core/os/lock.h"
 #include "core/os/syscall.h"
 
@@ -37,10 +43,18 @@
 #define SYS_pidfd_getfd 438
 #endif
 
-enum { UNKNOWN, PROBING, KNOWN, ALLOWED_SHIFT };
+enum { UNKNOWN, FILTERED, PROBING, KNOWN, ALLOWED_SHIFT };
 
-/* UNKNOWN -> PROBING -> KNOWN | what is allowed, a bit per enum sandbox_use from ALLOWED_SHIFT up; by compare-and-swap, or by sandbox_close(). */
+enum { RETRY_PROBE_MS = 1000 }; // after no child could be made for want of memory or of tasks
+
+/*
+ * UNKNOWN -> PROBING -> KNOWN | what is allowed, a bit per enum sandbox_use from ALLOWED_SHIFT up; or FILTERED, from where it goes on to PROBING once a child may
+ * be made. By compare-and-swap, or by sandbox_close().
+ */
 static uint32_t answer;
+
+static uint32_t has_cloned;	 // sandbox_note_clone()
+static uint64_t next_probe_ns; // written by who probes
 
 /* The value of "Seccomp:" in /proc's status: 0 none; -1: unreadable. */
 static int filter_mode(void)
@@ -169,8 +183,10 @@ static void try_in_child(enum sandbox_use first, enum sandbox_use last)
 		SYSCALL(exit_group, 0);
 }
 
-/* True when a child survives these groups of calls. */
-static bool survives(enum sandbox_use first, enum sandbox_use last)
+enum survival { DIES, SURVIVES, UNBORN };
+
+/* Does a child survive these groups of calls? */
+static enum survival survival(enum sandbox_use first, enum sandbox_use last)
 {
 	long child = SYSCALL(clone, 0, 0, 0, 0, 0);
 	long waited;
@@ -179,38 +195,72 @@ static bool survives(enum sandbox_use first, enum sandbox_use last)
 	if (child == 0)
 		try_in_child(first, last);
 	if (syscall_failed(child))
-		return false;
+		return child == -EAGAIN || child == -ENOMEM ? UNBORN : DIES;
 	do {
 		waited = SYSCALL(wait4, child, &status, __WCLONE, 0);
 	} while (waited == -EINTR);
-	return waited == child && status == 0;
+	return waited == child && status == 0 ? SURVIVES : DIES;
 }
 
+/* Returns the next value of `answer`. */
 static uint32_t probe(void)
 {
 	const uint32_t all = (1u << SANDBOX_USE_COUNT) - 1;
-	uint32_t allowed = 0;
-	int mode = filter_mode();
+	enum survival one = survival(0, SANDBOX_USE_COUNT - 1);
+	uint32_t allowed = one == SURVIVES ? all : 0;
 
-	// without /proc nobody knows: as if there were one
-	if (mode == 0 || survives(0, SANDBOX_USE_COUNT - 1))
-		return all;
-	for (enum sandbox_use use = 0; use < SANDBOX_USE_COUNT; use++)
-		allowed |= survives(use, use) ? 1u << use : 0;
-	return allowed;
+	for (enum sandbox_use use = 0; use < SANDBOX_USE_COUNT && allowed != all && one != UNBORN; use++) {
+		one = survival(use, use);
+		allowed |= one == SURVIVES ? 1u << use : 0;
+	}
+	if (one != UNBORN)
+		return KNOWN | allowed << ALLOWED_SHIFT;
+	store_relaxed(&next_probe_ns, clock_now_ns() + RETRY_PROBE_MS * NS_PER_MS);
+	return FILTERED;
+}
+
+static bool may_probe(void)
+{
+	return options.collector != COLLECTOR_OFF && load_relaxed(&has_cloned) && clock_now_ns() >= load_relaxed(&next_probe_ns);
+}
+
+static COLD void find_out(uint32_t state)
+{
+	const uint32_t all = (1u << SANDBOX_USE_COUNT) - 1;
+	struct signal_guard guard;
+	uint32_t found;
+
+	if (!cas_seq(&answer, state, (uint32_t)PROBING))
+		return;
+	signals_block(&guard);
+	// without /proc nobody knows: as if there were a filter
+	if (state == UNKNOWN && filter_mode() == 0)
+		found = KNOWN | all << ALLOWED_SHIFT;
+	else
+		found = may_probe() ? probe() : FILTERED;
+	cas_seq(&answer, (uint32_t)PROBING, found); // fails if sandbox_close() came meanwhile
+	signals_restore(&guard);
 }
 
 bool sandbox_allows(enum sandbox_use use)
 {
-	struct signal_guard guard;
+	uint32_t state = load_acquire(&answer);
 
-	if (UNLIKELY(load_acquire(&answer) == UNKNOWN) && cas_seq(&answer, (uint32_t)UNKNOWN, (uint32_t)PROBING)) {
-		signals_block(&guard);
-		// fails if sandbox_close() came meanwhile
-		cas_seq(&answer, (uint32_t)PROBING, KNOWN | probe() << ALLOWED_SHIFT);
-		signals_restore(&guard);
-	}
+	if (UNLIKELY(state == UNKNOWN || (state == FILTERED && may_probe())))
+		find_out(state);
 	return load_acquire(&answer) >> (ALLOWED_SHIFT + use) & 1;
+}
+
+bool sandbox_may_open(void)
+{
+	uint32_t state = load_acquire(&answer);
+
+	return options.collector != COLLECTOR_OFF && (state == FILTERED || state == PROBING);
+}
+
+void sandbox_note_clone(void)
+{
+	store_relaxed(&has_cloned, 1);
 }
 
 uint32_t sandbox_close(void)

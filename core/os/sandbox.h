@@ -18,8 +18,14 @@ enum sandbox_use {
 	SANDBOX_USE_COUNT
 };
 
-/* Any thread, no lock held; the first call may take the time of a fork. errno is left alone. */
+/* Any thread, no lock held; the first call may take the time of a fork. errno is left alone. Under a filter the answer is no until sandbox_note_clone(). */
 bool sandbox_allows(enum sandbox_use use);
+
+/* What is not allowed now may be allowed later. */
+bool sandbox_may_open(void);
+
+/* The program has made, or is about to make, a thread or a child: the filter does not kill for that. Any thread. */
+void sandbox_note_clone(void);
 
 /* The program is about to install a filter (again): from now on nothing is allowed that could be refused. If the kernel refused the filter, and no other thread
  * may have installed one, sandbox_reopen() takes the value back. */

@@ -68,6 +68,7 @@ static void *do_nothing(void *argument)
 	return argument;
 }
 
+/* Until a program has shown that it may make tasks, nothing is tried. */
 static void make_thread(void)
 {
 	pthread_t thread;
@@ -101,6 +102,21 @@ TEST(program_goes_on)
 	gasket_collect();
 	CHECK(is_kept(hidden));
 	churn();
+}
+
+TEST(program_makes_no_tasks)
+{
+	uintptr_t hidden;
+
+	churn();
+	usleep(1000);
+	CHECK_EQ(poll(NULL, 0, 1), 0);
+	hidden = hide_block(64);
+	put(hidden, &word);
+	gasket_collect();
+	CHECK(is_kept(hidden));
+	churn();
+	usleep(1000);
 }
 
 static int ends[2];
@@ -179,4 +195,21 @@ TEST(without_a_table_of_its_own_the_collector_is_none)
 
 	run_with(SECCOMP_RET_ERRNO | EPERM, calls, 2, "program_closes_its_end_of_a_pipe");
 	run_with(SECCOMP_RET_ERRNO | EPERM, calls, 2, "program_goes_on");
+}
+
+static const long calls_that_make_tasks[] = {SYS_clone, SYS_fork, SYS_vfork, 435 /* clone3 */};
+
+TEST(a_program_that_may_make_no_tasks_is_not_killed_for_one_of_ours)
+{
+	run_with(SECCOMP_RET_KILL_PROCESS, calls_that_make_tasks, 4, "program_makes_no_tasks");
+}
+
+TEST(nor_without_a_collector, .options = "mode=fast")
+{
+	run_with(SECCOMP_RET_KILL_PROCESS, calls_that_make_tasks, 4, "program_makes_no_tasks");
+}
+
+TEST(nor_if_it_waits_for_one, .options = "interval_ms=5")
+{
+	run_with(SECCOMP_RET_KILL_PROCESS, calls_that_make_tasks, 4, "program_makes_no_tasks");
 }
