@@ -32,6 +32,12 @@ enum {
 	DEAD_STACKS_MAX = 2048,
 	NONCE_DEPTH_BYTES = 8192, // below the stack pointer of the last destructor; libc keeps 16 KiB there
 	NONCE_MARGIN_BYTES = 4096,
+	FILTER_BITS = 15,
+};
+
+/* How many records have a key of each hash. From it nearly every birth learns that no other record has its key, without a walk over all. */
+struct filter {
+	uint16_t counts[1 << FILTER_BITS];
 };
 
 struct dead_stack {
@@ -55,6 +61,8 @@ static struct {
 	uint32_t is_begun;	     // thread_first_hook() was called
 	uint32_t unhooked_count;     // threads that will not call thread_detach()
 	uint32_t births;
+	struct filter tids;
+	struct filter handles;
 	uint64_t nonce_seed;
 	uint32_t dead_next;	     // oldest entry of dead
 	uint32_t dead_used;
@@ -105,6 +113,36 @@ struct thread *thread_find(int tid)
 	return 0;
 }
 
+/* ---- ids and handles ---- */
+
+static uint16_t *filter_count(struct filter *filter, uint64_t key)
+{
+	return &filter->counts[key * 0x9e3779b97f4a7c15ull >> (64 - FILTER_BITS)];
+}
+
+/* A child of raw clone may find a change half made: then a count is too high, or wraps, and costs walks. Never too low. */
+static void set_tid_locked(struct thread *thread, int tid)
+{
+	int former = thread->tid;
+
+	if (tid != 0)
+		++*filter_count(&threads.tids, (uint64_t)tid);
+	store_release(&thread->tid, tid);
+	if (former != 0)
+		--*filter_count(&threads.tids, (uint64_t)former);
+}
+
+static void set_handle_locked(struct thread *thread, uintptr_t handle)
+{
+	uintptr_t former = thread->handle;
+
+	if (handle != 0)
+		++*filter_count(&threads.handles, handle);
+	thread->handle = handle;
+	if (former != 0)
+		--*filter_count(&threads.handles, former);
+}
+
 /* ---- records ---- */
 
 /* A handler may look at the record while it is being made ready: everything but `next` is written before `life`. */
@@ -132,7 +170,8 @@ static void record_clear(struct thread *thread)
 {
 	struct thread *next = thread->next;
 
-	store_release(&thread->tid, 0);
+	set_tid_locked(thread, 0);
+	set_handle_locked(thread, 0);
 	store_seq(&thread->gate, GATE_RUNNING);
 	*thread = (struct thread){ .next = next };
 }
@@ -281,7 +320,8 @@ static struct thread_cache *bury_locked(struct thread *thread)
 	struct thread_cache *cache = thread->cache;
 
 	thread->cache = 0;
-	store_release(&thread->tid, 0);
+	set_tid_locked(thread, 0);
+	store_seq(&thread->owes, 0); // a signal that was not handled died with the task
 	store_seq(&thread->gate, GATE_RUNNING);
 	store_release(&thread->life, THREAD_DEAD);
 	if (!thread->is_finished || thread->is_detached)
@@ -373,16 +413,54 @@ void thread_withdraw(struct thread *announced)
 	unlock_threads(&guard);
 }
 
-/* Records of threads that must be gone, since the calling thread has their id or their handle, lose both. */
-static void forget_predecessors_locked(int tid, uintptr_t handle)
+/* Nobody can ask for the result of a thread whose handle another one has. */
+static void forget_handle_locked(struct thread *thread)
 {
-	for (struct thread *thread = threads.dying_first; thread; thread = thread->next_dying) {
-		if (thread->tid == tid)
-			store_release(&thread->tid, 0);
-		if (handle && thread->handle == handle) {
-			thread->handle = 0;
-			thread->is_detached = true;
-		}
+	set_handle_locked(thread, 0);
+	store_release(&thread->result, 0);
+	thread->is_detached = true;
+	if (thread->life == THREAD_DEAD)
+		forget_dead_locked(thread);
+}
+
+/*
+ * Records of threads that must be gone, since the calling thread has their id or their handle, lose both. One may be LIVE: its thread ended by a raw exit, and
+ * what it owes nobody would ever pay. Such a one is buried; returns its cache, which is to be destroyed once the lock is open, before this is called again.
+ */
+static struct thread_cache *forget_predecessors_locked(int tid, uintptr_t handle)
+{
+	struct thread *self = thread_current;
+
+	if (*filter_count(&threads.tids, (uint64_t)tid) == (self && self->tid == tid) && (handle == 0 || *filter_count(&threads.handles, handle) == 0))
+		return 0;
+	for (struct thread *thread = load_relaxed(&threads.records); thread; thread = thread->next) {
+		struct thread_cache *cache = 0;
+
+		if (thread == self)
+			continue;
+		if (handle != 0 && thread->handle == handle)
+			forget_handle_locked(thread);
+		if (thread->tid != tid || thread->is_foreign) // a foreign one is the collector's for this very thread
+			continue;
+		if (thread->life == THREAD_LIVE)
+			cache = bury_locked(thread);
+		else
+			set_tid_locked(thread, 0);
+		if (cache)
+			return cache;
+	}
+	return 0;
+}
+
+/* Under the lock, which is open for moments. */
+static void forget_predecessors(int tid, uintptr_t handle)
+{
+	struct thread_cache *cache;
+
+	while ((cache = forget_predecessors_locked(tid, handle)) != 0) {
+		lock_release(&threads.lock);
+		thread_cache_destroy(cache);
+		lock_acquire(&threads.lock);
 	}
 }
 
@@ -404,7 +482,7 @@ static void take_record_locked(struct thread *thread, int tid)
 		threads.foreign_count--;
 	}
 	thread->is_main = tid == (int)SYSCALL(getpid);
-	store_release(&thread->tid, tid);
+	set_tid_locked(thread, tid);
 	store_release(&thread->life, THREAD_LIVE);
 	thread_current = thread;
 }
@@ -449,13 +527,13 @@ struct thread *thread_begin(struct thread *announced, uintptr_t handle)
 	int tid = thread_id_now();
 
 	lock_threads(&guard);
-	forget_predecessors_locked(tid, handle);
+	forget_predecessors(tid, handle);
 	thread = thread_current ? thread_current : find_foreign_locked(tid);
 	if (thread)
 		merge_locked(announced, thread);
 	else
 		thread = announced;
-	thread->handle = handle;
+	set_handle_locked(thread, handle);
 	take_record_locked(thread, tid);
 	unlock_threads(&guard);
 	call_hooks(thread);
@@ -469,7 +547,7 @@ static struct thread *take_new_record(void)
 	struct thread *thread;
 
 	lock_acquire(&threads.lock);
-	forget_predecessors_locked(tid, 0);
+	forget_predecessors(tid, 0);
 	thread = find_foreign_locked(tid);
 	if (!thread)
 		thread = record_new_locked(THREAD_LIVE);
@@ -493,7 +571,7 @@ struct thread *thread_adopt(int tid)
 			thread->is_foreign = true;
 			thread->is_detached = true;
 			threads.foreign_count++;
-			store_release(&thread->tid, tid);
+			set_tid_locked(thread, tid);
 		}
 	}
 	lock_release(&threads.lock);
@@ -677,13 +755,8 @@ void thread_joined(uintptr_t handle)
 
 	lock_threads(&guard);
 	thread = find_handle_locked(handle);
-	if (thread) {
-		store_release(&thread->result, 0);
-		thread->is_detached = true;
-		thread->handle = 0;
-		if (thread->life == THREAD_DEAD)
-			forget_dead_locked(thread);
-	}
+	if (thread)
+		forget_handle_locked(thread);
 	unlock_threads(&guard);
 }
 
@@ -713,7 +786,7 @@ void threads_fork_child(bool flush_caches)
 	if (!self)
 		return;
 	threads.count = 1;
-	self->tid = thread_id_now();
+	set_tid_locked(self, thread_id_now());
 	self->gate = GATE_RUNNING;
 	self->owes = 0;
 	self->exempt = 0;

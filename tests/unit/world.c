@@ -316,6 +316,62 @@ TEST(a_handler_that_is_set_while_stopping_spoils_the_stop)
 	join(2);
 }
 
+/* As a thread that takes over the id of one that ended by a raw exit, before anybody looked. */
+static void *come_after_a_silent_end(void *argument)
+{
+	thread_attach();
+	thread_current->owes = 1; // a signal that was never handled
+	thread_current = 0;
+	thread_cache_current = THREAD_CACHE_NONE;
+	return spin(argument);
+}
+
+TEST(the_successor_of_a_silent_thread_is_stopped)
+{
+	begin();
+	start(come_after_a_silent_end, 0, 1);
+	while (load_relaxed(&workers[0].count) == 0)
+		usleep(100);
+	CHECK_EQ(threads_count(), 2u);
+	CHECK_EQ(stop_and_look(10), 10);
+	join(1);
+}
+
+enum { HANDLE = 12345 };
+
+/* Ends unjoined, as far as the library is told. */
+static void *end_with_result(void *announced)
+{
+	thread_begin(announced, HANDLE);
+	thread_finish(&births);
+	thread_detach();
+	return 0;
+}
+
+static void note_result(struct thread *thread, void *ret_found)
+{
+	if (load_relaxed(&thread->result))
+		++*(unsigned *)ret_found;
+}
+
+TEST(a_handle_that_is_used_again_is_its_new_threads)
+{
+	begin();
+	for (int i = 0; i < 3; i++) {
+		struct thread *announced = thread_announce(end_with_result, 0, false);
+		unsigned found = 0;
+		pthread_t handle;
+
+		CHECK_EQ(pthread_create(&handle, 0, end_with_result, announced), 0);
+		CHECK_EQ(pthread_join(handle, 0), 0);
+		threads_reap_all();
+		threads_for_each(note_result, &found);
+		CHECK_EQ(found, 1u);
+	}
+	thread_joined(HANDLE);
+	CHECK_EQ(threads_count(), 1u);
+}
+
 TEST(yields_its_signal)
 {
 	int number;
