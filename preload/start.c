@@ -192,15 +192,27 @@ static void at_exit(int status, void *argument)
  * Shells end like this. Leaks are looked for only if a report was asked for, and not in a fork child, which mostly ends so because something went
  * wrong before exec. A vfork child leaves its parent's page alone, too.
  */
+static int leave_at_once(int status)
+{
+	if (!stats_belong_here())
+		return status;
+	if (strcmp(options.report, "off") != 0 && (int32_t)SYSCALL(getpid) == start.pid)
+		status = look_for_leaks(status);
+	start_leave();
+	return status;
+}
+
 EXPORT void _exit(int status)
 {
-	if (stats_belong_here()) {
-		if (strcmp(options.report, "off") != 0 && (int32_t)SYSCALL(getpid) == start.pid)
-			status = look_for_leaks(status);
-		start_leave();
-	}
+	status = leave_at_once(status);
 	for (;;)
 		SYSCALL(exit_group, status);
+}
+
+/* quick_exit() goes on to libc's own _exit, with a status that we do not learn. */
+static void on_quick_exit(void)
+{
+	leave_at_once(0);
 }
 
 EXPORT void _Exit(int status)
@@ -219,4 +231,5 @@ __attribute__((constructor(101))) static void start_constructor(void)
 	collector_init();
 	start.pid = (int32_t)SYSCALL(getpid);
 	on_exit(at_exit, 0);
+	at_quick_exit(on_quick_exit);
 }
