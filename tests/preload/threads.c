@@ -5,7 +5,9 @@
 
 #include "preload/gasket.h"
 
+#include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <malloc.h>
@@ -18,6 +20,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <threads.h>
 #include <time.h>
@@ -525,6 +528,88 @@ TEST(cancellation_passes_the_gate, .limit_seconds = 60)
 		}
 	}
 	stop_collecting(10);
+}
+
+static void *run_until_cancelled(void *argument)
+{
+	for (;;)
+		pthread_testcancel();
+	return argument;
+}
+
+static void *open_library(void *path)
+{
+	return dlopen(path, RTLD_NOW);
+}
+
+static volatile pid_t waiting;
+
+static void *poll_until_cancelled(void *argument)
+{
+	waiting = (pid_t)syscall(SYS_gettid);
+	for (;;)
+		poll(NULL, 0, -1);
+	return argument;
+}
+
+/* How often the thread gave up its processor: once for each time it was woken. */
+static long count_sleeps(pid_t task)
+{
+	char path[64], line[256];
+	long count = -1;
+	FILE *status;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/status", task);
+	status = fopen(path, "r");
+	CHECK_NOT_NULL(status);
+	while (fgets(line, sizeof(line), status))
+		sscanf(line, "voluntary_ctxt_switches: %ld", &count);
+	fclose(status);
+	return count;
+}
+
+static void cancel_and_join(pthread_t thread)
+{
+	void *result;
+
+	CHECK_EQ(pthread_cancel(thread), 0);
+	CHECK_EQ(pthread_join(thread, &result), 0);
+	CHECK_EQ(result, PTHREAD_CANCELED);
+}
+
+/*
+ * The first unwinding through a gated call looks for functions of libgcc. Here it must wait for the loader's lock, which somebody holds who opens a fifo as
+ * a library: meanwhile the thread is one that runs, and each collection has to stop it.
+ */
+TEST(a_thread_that_is_unwound_does_not_count_as_waiting)
+{
+	enum { STOPS = 20 };
+	char fifo[64];
+	pthread_t thread, opener;
+	void *result;
+	long before;
+
+	CHECK_EQ(pthread_create(&thread, NULL, run_until_cancelled, NULL), 0);
+	cancel_and_join(thread); /* libc has what it needs itself */
+	snprintf(fifo, sizeof(fifo), "/tmp/gasket-fifo-%d", getpid());
+	CHECK_EQ(mkfifo(fifo, 0600), 0);
+	CHECK_EQ(pthread_create(&thread, NULL, poll_until_cancelled, NULL), 0);
+	while (!waiting)
+		usleep(1000);
+	collect_garbage(); /* no thread can be made while the lock is held, not the collector's either */
+	CHECK_EQ(pthread_create(&opener, NULL, open_library, fifo), 0);
+	usleep(50000);
+	CHECK_EQ(pthread_cancel(thread), 0);
+	usleep(50000);
+	before = count_sleeps(waiting);
+	for (int i = 0; i < STOPS; i++)
+		collect_garbage();
+	CHECK_GE(count_sleeps(waiting), before + STOPS);
+	close(open(fifo, O_WRONLY));
+	unlink(fifo);
+	CHECK_EQ(pthread_join(thread, &result), 0);
+	CHECK_EQ(result, PTHREAD_CANCELED);
+	CHECK_EQ(pthread_join(opener, NULL), 0);
 }
 
 /* ---- arguments and results, through libc's other doors ---- */
