@@ -242,7 +242,9 @@ static COLD bool socket_left(struct blocked *blocked, int fd, int option)
 	mask = signals_strip(mask, &stripped_);
 #define WAITED(set)                                                                                \
 	sigset_t stripped_;                                                                        \
-	set = signals_strip_waited(set, &stripped_);
+	const sigset_t *asked_ = set;                                                              \
+	set = signals_strip_waited(asked_, &stripped_);
+#define WAITED_AGAIN(set) &&((set = signals_strip_waited(asked_, &stripped_)), true)
 
 /* Publishes the caller's frame and enters the gate; `blocked` leaves it at the end of its scope. */
 #define GATED(...)                                                                                 \
@@ -368,6 +370,21 @@ EXPORT int __sigpause(int number_or_mask, int is_number)
 EXPORT int bsd_sigpause(int mask)
 {
 	return __sigpause(mask, 0);
+}
+
+/* libc's makes an interrupted wait again by itself, for the set it began with; ours may be another one by then. */
+EXPORT int sigwait(const sigset_t *restrict set, int *restrict ret_number)
+{
+	siginfo_t info;
+	int number;
+
+	do
+		number = sigwaitinfo(set, &info);
+	while (number < 0 && errno == EINTR);
+	if (number < 0)
+		return errno;
+	*ret_number = number;
+	return 0;
 }
 
 /* ---- with a variable number of arguments ---- */

@@ -3,8 +3,8 @@
  *
  * Our stop signal can neither be taken nor blocked. Its number (chosen by core/gc/world.c near the top of the real-time ones) is taken out of every mask the
  * program sets and of every set it waits for; asked for its mask the program sees what it set. A program that wants the number for itself (installs a
- * handler, waits for it or blocks it by a set of few signals) gets it: ours moves to another one. When no other is free the number stays ours, and whatever
- * is not sent by us goes to the program's handler from there.
+ * handler, waits for it or blocks it by a set of few signals) gets it: ours moves to another one. So it does when somebody sends the number to a thread that
+ * has blocked all. When no other is free the number stays ours, and whatever is not sent by us goes to the program's handler from there.
  *
  * Handlers run behind a trampoline, which the kernel calls in their place. A handler may interrupt a thread that counts as stopped (inside a wrapped blocking
  * call): the trampoline leaves the gate first, waiting out a pause, and enters it again after. A handler may interrupt malloc itself: then it runs without
@@ -247,6 +247,12 @@ static void tell(const struct disposition *disposition, struct sigaction *ret_ac
 	set_word(&ret_action->sa_mask, word_of(&disposition->mask));
 }
 
+/* The kernel has our stop handler there. */
+static void tell_virtual(const struct disposition *disposition, struct sigaction *ret_action)
+{
+	*ret_action = (struct sigaction){ .sa_sigaction = disposition->handler, .sa_flags = disposition->flags, .sa_mask = disposition->mask };
+}
+
 /* What the kernel is to be told in place of the program's action. */
 static struct sigaction behind_trampoline(const struct sigaction *action)
 {
@@ -265,7 +271,7 @@ static struct sigaction behind_trampoline(const struct sigaction *action)
 static int set_virtual_locked(struct disposition *disposition, const struct sigaction *action, struct sigaction *ret_old)
 {
 	if (ret_old)
-		*ret_old = (struct sigaction){ .sa_sigaction = disposition->handler, .sa_flags = disposition->flags, .sa_mask = disposition->mask };
+		tell_virtual(disposition, ret_old);
 	if (action) {
 		note(disposition, action);
 		disposition->flags |= SA_RESTORER; // libc's doing
@@ -310,6 +316,8 @@ static int set_locked(int number, const struct sigaction *action, struct sigacti
 		note_restorer(number);
 	if (old.sa_sigaction == trampoline)
 		tell(&former, &old);
+	else if (world_is_stop_handler((uintptr_t)old.sa_sigaction)) // once ours, and given up while signals were under way
+		tell_virtual(&former, &old);
 	if (ret_old)
 		*ret_old = old;
 	return 0;
@@ -588,10 +596,27 @@ static void trampoline(int number, siginfo_t *info, void *context)
 }
 
 /*
+ * It came to a thread in which the program believes it blocked. Now it is, and another number stops threads: sent again it waits for whoever asks for it. One
+ * sent to the process may come to each such thread in turn, until all block it or one waits for it.
+ */
+static void keep_pending(int number, siginfo_t *info, ucontext_t *context)
+{
+	long process = SYSCALL(getpid), thread = SYSCALL(gettid);
+
+	if (!world_move_signal(number))
+		return; // no other is free
+	set_word(&context->uc_sigmask, word_of(&context->uc_sigmask) | bit_of(number));
+	if (info->si_code == SI_TKILL)
+		SYSCALL(rt_tgsigqueueinfo, process, thread, number, info);
+	else
+		SYSCALL(rt_sigqueueinfo, thread, number, info); // by a thread's id it goes to the process, with any si_code
+}
+
+/*
  * Our number, but not from us: to the program's handler, if it has one at this number. A stray signal of our own making is dropped; any other has its
  * default effect, which for these numbers is the end of the process.
  */
-static void on_foreign_signal(int number, void *info, void *context)
+static bool on_foreign_signal(int number, void *info, void *context)
 {
 	void (*handler)(int, siginfo_t *, void *) = load_seq(&signals.table[number].handler);
 	const siginfo_t *details = info;
@@ -607,15 +632,20 @@ static void on_foreign_signal(int number, void *info, void *context)
 
 	if (is_handler((void *)handler)) {
 		run_handler(handler, number, info, context);
-		return;
+		return false;
 	}
-	if ((void *)handler == (void *)SIG_IGN || is_ours || (thread_current && thread_current->virtual_mask))
-		return;
+	if ((void *)handler == (void *)SIG_IGN || is_ours)
+		return true;
+	if (thread_current && thread_current->virtual_mask) {
+		keep_pending(number, info, context);
+		return true;
+	}
 	process = SYSCALL(getpid);
 	thread = SYSCALL(gettid);
 	SYSCALL(rt_sigaction, number, &standard, 0, sizeof(mask));
 	SYSCALL(tgkill, process, thread, number);
 	SYSCALL(rt_sigprocmask, SIG_UNBLOCK, &mask, 0, sizeof(mask));
+	return false;
 }
 
 static bool is_claimed(int number)

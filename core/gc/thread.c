@@ -399,6 +399,7 @@ struct thread *thread_announce(void *(*start_routine)(void *), void *argument, b
 		thread->start_routine = start_routine;
 		thread->start_argument = argument;
 		thread->is_detached = detached;
+		thread->virtual_mask = thread_current && thread_current->virtual_mask; // masks are inherited
 	}
 	unlock_threads(&guard);
 	return thread;
@@ -494,6 +495,7 @@ static void merge_locked(struct thread *announced, struct thread *thread)
 	thread->start_routine = announced->start_routine;
 	store_release(&thread->start_argument, announced->start_argument);
 	thread->is_detached = announced->is_detached;
+	thread->virtual_mask |= announced->virtual_mask;
 	if (!thread->is_hooked || announced->is_own_stack) {
 		thread->stack_low = announced->stack_low;
 		thread->stack_high = announced->stack_high;

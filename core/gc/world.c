@@ -475,8 +475,8 @@ static void handle_stop_signal(int number, siginfo_t *info, void *context)
 	if (thread && from_here && cas_seq(&thread->owes, 1, 0)) {
 		park(thread, context);
 		settle_interruption(thread, context);
-	} else if (world_hooks.foreign_signal) {
-		world_hooks.foreign_signal(number, info, context);
+	} else if (world_hooks.foreign_signal && world_hooks.foreign_signal(number, info, context) && thread) {
+		settle_interruption(thread, context);
 	}
 }
 
@@ -575,17 +575,25 @@ static void note_debt(struct thread *thread, void *argument)
 	*(bool *)argument |= load_seq(&thread->owes) != 0;
 }
 
-/* The collector reads world.signal after it has set STOPPING: once the word is seen at rest, later stops use the new number. */
-bool world_yield_signal(int number)
+bool world_move_signal(int number)
 {
-	enum { ATTEMPTS = 200 };
-	struct kernel_action former = { .handler = 0 };
 	int other;
 
 	if (load_seq(&world.signal) != number)
 		return true;
 	other = find_free_signal(number);
-	if (other == 0 || !install_handler(other) || !cas_seq(&world.signal, number, other))
+	return other != 0 && install_handler(other) && cas_seq(&world.signal, number, other);
+}
+
+/* The collector reads world.signal after it has set STOPPING: once the word is seen at rest, later stops use the new number. */
+bool world_yield_signal(int number)
+{
+	enum { ATTEMPTS = 200 };
+	struct kernel_action former = { .handler = 0 };
+
+	if (load_seq(&world.signal) != number)
+		return true;
+	if (!world_move_signal(number))
 		return false;
 	for (int i = 0; i < ATTEMPTS; i++) {
 		static uint32_t never;
@@ -597,6 +605,11 @@ bool world_yield_signal(int number)
 		futex_wait(&never, 0, TICK_NS);
 	}
 	return false;
+}
+
+bool world_is_stop_handler(uintptr_t handler)
+{
+	return handler == (uintptr_t)handle_stop_signal;
 }
 
 void world_note_foreign_task(void)

@@ -138,11 +138,17 @@ int world_signal(void);
  */
 bool world_yield_signal(int number);
 
+/* The same from a signal handler, without waiting: what was sent with this number may still arrive, so our handler stays there. False: it is used on. */
+bool world_move_signal(int number);
+
+/* Is this handler, found in the kernel's table, the one that stops threads? */
+bool world_is_stop_handler(uintptr_t handler);
+
 /* True when the program handles or claims a number although the kernel shows the default; preload/signals.c knows. May be NULL. */
 struct world_hooks {
 	bool (*signal_is_claimed)(int number);
-	/* Our number arrived and it was not us who sent it. siginfo_t *, ucontext_t * */
-	void (*foreign_signal)(int number, void *info, void *context);
+	/* Our number arrived and it was not us who sent it. siginfo_t *, ucontext_t *. True: the program is not to learn of it, but by asking. */
+	bool (*foreign_signal)(int number, void *info, void *context);
 	/* The handler addresses that are ours (the trampoline): any other in the kernel's table means gates do not count. */
 	bool (*handler_is_known)(uintptr_t handler);
 	/* What the kernel needs on a stack for a signal (AT_MINSIGSTKSZ), 0: not known. */

@@ -61,6 +61,16 @@ static void count_signal(int number)
 	handled++;
 }
 
+static void *wait_blocked(void *argument)
+{
+	while (!is_over) {
+		struct timespec moment = { 0, 5000000 };
+
+		nanosleep(&moment, NULL);
+	}
+	return argument;
+}
+
 /* ---- dispositions ---- */
 
 static void check_same_action(int number, const struct sigaction *wanted)
@@ -259,6 +269,71 @@ TEST(a_program_may_wait_for_the_number_we_use)
 		CHECK_EQ(sigprocmask(SIG_UNBLOCK, &set, NULL), 0);
 	}
 	CHECK_EQ(gasket_collect(), 1);
+}
+
+static void queue_to_process(int number, int value)
+{
+	CHECK_EQ(sigqueue(getpid(), number, (union sigval){ .sival_int = value }), 0);
+}
+
+/* Whatever number stops threads: it is one of these. */
+TEST(a_program_may_block_all_and_wait_for_any_number)
+{
+	struct timespec second = { 1, 0 };
+	sigset_t all, pending;
+	siginfo_t info;
+
+	sigfillset(&all);
+	CHECK_EQ(gasket_collect(), 1);
+	CHECK_EQ(sigprocmask(SIG_BLOCK, &all, NULL), 0);
+	for (int number = 34; number <= 64; number++) {
+		queue_to_process(number, number * 10);
+		queue_to_process(number, number * 10 + 1);
+		CHECK_EQ(sigpending(&pending), 0);
+		CHECK_EQ(sigismember(&pending, number), 1);
+		for (int i = 0; i < 2; i++) {
+			CHECK_MSG(sigtimedwait(&all, &info, &second) == number, "signal %d was lost", number);
+			CHECK_EQ(info.si_code, SI_QUEUE);
+			CHECK_EQ(info.si_value.sival_int, number * 10 + i);
+		}
+		CHECK_EQ(gasket_collect(), 1);
+	}
+}
+
+static volatile int waited_for;
+
+static void *wait_for_any(void *argument)
+{
+	sigset_t all;
+	int number;
+
+	sigfillset(&all);
+	while (sigwait(&all, &number) == 0 && number != SIGTERM)
+		waited_for = number;
+	return argument;
+}
+
+/* The usual way: one thread waits for the signals of all; it inherits its mask, as do the others, to any of which a signal may come first. */
+TEST(a_thread_may_wait_for_any_number, .limit_seconds = 30)
+{
+	pthread_t waiter, sleepers[4];
+	sigset_t all;
+
+	sigfillset(&all);
+	CHECK_EQ(pthread_sigmask(SIG_BLOCK, &all, NULL), 0);
+	CHECK_EQ(pthread_create(&waiter, NULL, wait_for_any, NULL), 0);
+	for (int i = 0; i < 4; i++)
+		CHECK_EQ(pthread_create(&sleepers[i], NULL, wait_blocked, NULL), 0);
+	start_collecting();
+	for (int number = 34; number <= 64; number++) {
+		queue_to_process(number, 0);
+		for (int i = 0; i < 2000 && waited_for != number; i++)
+			usleep(1000);
+		CHECK_MSG(waited_for == number, "signal %d was lost", number);
+	}
+	stop_collecting(10);
+	CHECK_EQ(pthread_kill(waiter, SIGTERM), 0);
+	CHECK_EQ(pthread_join(waiter, NULL), 0);
 }
 
 TEST(resetting_every_disposition_behind_our_back_does_no_harm)
@@ -484,16 +559,6 @@ static void work_in_handler(int number)
 	}
 	free(block);
 	handled++;
-}
-
-static void *wait_blocked(void *argument)
-{
-	while (!is_over) {
-		struct timespec moment = { 0, 5000000 };
-
-		nanosleep(&moment, NULL);
-	}
-	return argument;
 }
 
 TEST(handlers_run_over_blocked_calls, .limit_seconds = 30)
