@@ -20,12 +20,13 @@ static size_t units_of(size_t bytes)
 	return (bytes + UNIT_BYTES - 1) >> UNIT_SHIFT;
 }
 
-static struct span *span_alloc(size_t bytes, size_t alignment)
+/* `old_bytes` of them the program has already, and will have twice only for as long as a move takes. */
+static struct span *span_alloc(size_t bytes, size_t alignment, size_t old_bytes)
 {
 	size_t alignment_units = alignment > UNIT_BYTES ? alignment >> UNIT_SHIFT : 1;
 	struct span *span;
 
-	if (bytes > BLOCK_BYTES_MAX - UNIT_BYTES)
+	if (bytes > BLOCK_BYTES_MAX - UNIT_BYTES || !os_would_commit(bytes - old_bytes))
 		return 0;
 	span = page_heap_alloc(SIZE_CLASS_LARGE, bytes ? units_of(bytes) : 1, alignment_units);
 	if (span)
@@ -40,7 +41,7 @@ void *large_alloc(size_t bytes, size_t alignment, bool *ret_zero)
 	void *address = 0;
 
 	signals_block(&guard);
-	span = span_alloc(bytes, alignment);
+	span = span_alloc(bytes, alignment, 0);
 	if (span) {
 		address = (void *)span_address(span);
 		*ret_zero = span->fresh;
@@ -88,7 +89,7 @@ bool large_resize(struct span *span, size_t bytes, bool trust)
 	if (units < old_units) {
 		done = shrink(span, units, trust);
 	} else if (units > old_units) {
-		done = page_heap_grow_in_place(span, units);
+		done = os_would_commit((units - old_units) << UNIT_SHIFT) && page_heap_grow_in_place(span, units);
 		if (done)
 			add_relaxed(&heap_stats.large_bytes, (units - old_units) << UNIT_SHIFT);
 	}
@@ -121,7 +122,7 @@ void *large_move(struct span *span, size_t bytes, bool trust)
 	if (load_relaxed(&page_heap_stats()->moved_span_count) >= MOVED_SPANS_MAX || load_relaxed(&span->odd))
 		return 0;
 	signals_block(&guard);
-	target = span_alloc(bytes, GRANULE_BYTES);
+	target = span_alloc(bytes, GRANULE_BYTES, span_bytes(span));
 	if (target) {
 		address = move_to(span, target, trust);
 		if (!address) {

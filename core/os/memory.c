@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/sysinfo.h>
 
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
@@ -29,7 +30,11 @@
 #define GRND_NONBLOCK 1
 #endif
 
-enum { OWN_MAPPINGS_MAX = 4096, CHOICES = 64 };
+enum {
+	OWN_MAPPINGS_MAX = 4096,
+	CHOICES = 64,
+	DOUBTFUL_BYTES = 64 << 20, // no machine that runs us has less memory
+};
 
 static struct {
 	uintptr_t address[OWN_MAPPINGS_MAX]; // 0: free entry
@@ -228,6 +233,27 @@ void os_unmap(void *address, size_t bytes)
 {
 	os_own_remove((uintptr_t)address);
 	SYSCALL(munmap, address, align_up(bytes, OS_PAGE_BYTES));
+}
+
+/*
+ * The kernel's rule (mm/util.c, __vm_enough_memory): with overcommit_memory 0 one request must not exceed memory and swap; with 1 all is granted; with 2
+ * MAP_NORESERVE means nothing and the charge is made when a region grows. Only the first is left for us, and which one it is a mapping tells that is undone
+ * at once. Accounted mappings for the whole heap would do as well, but what was freed would stay accounted, and fork be refused for it.
+ */
+bool os_would_commit(size_t bytes)
+{
+	struct sysinfo info;
+	long result;
+
+	if (bytes < DOUBTFUL_BYTES)
+		return true;
+	if (syscall_failed(SYSCALL(sysinfo, &info)) || bytes / info.mem_unit <= info.totalram + info.totalswap)
+		return true;
+	result = map_at(0, bytes, PROT_READ | PROT_WRITE, 0);
+	if (syscall_failed(result))
+		return false;
+	SYSCALL(munmap, result, bytes);
+	return true;
 }
 
 bool os_discard(void *address, size_t bytes)

@@ -49,6 +49,12 @@ size_t os_address_space_limit(void);
 void *os_map(size_t bytes);
 void os_unmap(void *address, size_t bytes);
 
+/*
+ * Would the kernel grant a private mapping of so many bytes? What we reserve is charged to nobody (MAP_NORESERVE) unless overcommit is off, so
+ * it must be asked for what no other allocator could map: more than all memory and swap under vm.overcommit_memory = 0.
+ */
+bool os_would_commit(size_t bytes);
+
 /* Gives the pages back and keeps the addresses; they read as zero afterwards. False if the kernel refused (locked memory): contents are kept. */
 bool os_discard(void *address, size_t bytes);
 
