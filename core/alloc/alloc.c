@@ -29,6 +29,7 @@
 #include "core/os/lock.h"
 #include "core/os/memory.h"
 #include "core/os/syscall.h"
+#include "core/profile/module.h"
 #include "core/profile/sampler.h"
 #include "core/profile/stack_table.h"
 
@@ -110,6 +111,7 @@ void alloc_unreserve(void)
 	page_heap_unreserve();
 	meta_unreserve();
 	stack_table_unreserve();
+	modules_unreserve();
 	signals_restore(&guard);
 }
 

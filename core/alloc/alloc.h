@@ -31,7 +31,7 @@ void *alloc_realloc(void *pointer, size_t size);
 /* Bytes that may be used at `pointer`: 0 when it is not a block of ours. Constant over the block's life. */
 size_t alloc_usable_size(const void *pointer);
 
-/* The program limits its own address space: what is reserved and not used goes back, or every mmap of the program would fail. */
+/* The program limits its own address space, or locks it: what is reserved and not used goes back, or every mmap of the program would fail. */
 void alloc_unreserve(void);
 
 /* In a pause, or before other threads exist: free= changes. */

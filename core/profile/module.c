@@ -561,3 +561,11 @@ struct lock *modules_lock(void)
 {
 	return &modules.lock;
 }
+
+void modules_unreserve(void)
+{
+	lock_acquire(&modules.lock);
+	region_unreserve(&modules.records);
+	region_unreserve(&modules.paths);
+	lock_release(&modules.lock);
+}

@@ -61,5 +61,8 @@ struct lock *modules_lock(void);
 /* End of the main thread's stack if `address` lies in what was mapped of it at the last scan, else 0. */
 uintptr_t modules_main_stack_end(uintptr_t address);
 
+/* Gives reserved address space back: the process limits it. Signals are blocked. */
+void modules_unreserve(void);
+
 /* After fork, in the child: the lock is open. */
 void modules_after_fork(void);

@@ -283,6 +283,55 @@ TEST(locked_memory_is_zero_again_for_calloc)
 	}
 }
 
+/* mlockall for somebody who may lock this much and no more, or anything (false). */
+static bool lock_at_most(size_t bytes, int flags)
+{
+	struct rlimit limit = {bytes, bytes};
+	bool is_limited = setrlimit(RLIMIT_MEMLOCK, &limit) == 0;
+
+	free(malloc(100));
+	if (is_limited && geteuid() == 0)
+		CHECK_EQ(setresuid(65534, 65534, 65534), 0);
+	if (!is_limited && geteuid() != 0)
+		test_skip("RLIMIT_MEMLOCK cannot be raised");
+	CHECK_MSG(mlockall(flags) == 0, "mlockall: %s", strerror(errno));
+	return is_limited;
+}
+
+static size_t locked_bytes(void)
+{
+	char text[4096] = "";
+	int file = open("/proc/self/status", O_RDONLY);
+
+	CHECK_GT(read(file, text, sizeof(text) - 1), 0);
+	close(file);
+	return (size_t)atol(strstr(text, "VmLck:") + 6) * KIB;
+}
+
+TEST(locking_all_memory_does_not_count_what_is_only_reserved)
+{
+	bool is_limited = lock_at_most(GIB, MCL_CURRENT | MCL_FUTURE);
+	CHECK_LT(locked_bytes(), 100 * (size_t)MIB);
+	CHECK_NOT_NULL(malloc(100 * MIB));
+	CHECK_GE(locked_bytes(), 100 * (size_t)MIB);
+	if (!is_limited)
+		return;
+	size_t total = 0;
+	errno = 0;
+	while (total < 4 * GIB && malloc(64 * MIB))
+		total += 64 * MIB;
+	CHECK_EQ(errno, ENOMEM);
+	CHECK_LT(total, GIB);
+	CHECK_NOT_NULL(malloc(100));
+}
+
+TEST(memory_allocated_after_locking_the_future_is_locked)
+{
+	lock_at_most(GIB, MCL_FUTURE | MCL_ONFAULT);
+	CHECK_NOT_NULL(malloc(100 * MIB));
+	CHECK_GE(locked_bytes(), 100 * (size_t)MIB);
+}
+
 TEST(large_realloc_moves_no_bytes)
 {
 	// 1 GiB grown 50 times: with copies this would read and write 50 GiB.
