@@ -1,6 +1,8 @@
 /*
  * Large blocks. A span each, its one slot's state in a group of its own. Growing prefers the units behind the block, then moving pages by mremap
  * (which writes nothing and keeps contents out of the caches), then a copy (the caller's).
+ *
+ * Each entry finds out first whether this is a child that ran no fork handlers: the repair must not come between two locks.
  */
 #include "core/heap/large.h"
 
@@ -11,6 +13,7 @@
 #include "core/heap/sweep.h"
 #include "core/os/lock.h"
 #include "core/os/memory.h"
+#include "core/os/process.h"
 
 /* Each moved span costs up to two kernel mappings until its units are mapped afresh; max_map_count is 65530. */
 enum { MOVED_SPANS_MAX = 16384 };
@@ -40,6 +43,7 @@ void *large_alloc(size_t bytes, size_t alignment, bool *ret_zero)
 	struct span *span;
 	void *address = 0;
 
+	process_check();
 	signals_block(&guard);
 	span = span_alloc(bytes, alignment, 0);
 	if (span) {
@@ -57,6 +61,7 @@ void large_free_hinted(struct span *span)
 {
 	struct signal_guard guard;
 
+	process_check();
 	signals_block(&guard);
 	if (span_try_busy(span, SPAN_SWEPT) || span_try_busy(span, SPAN_UNSWEPT)) {
 		// the sweep may have been quicker, and the units somebody else's by now
@@ -85,6 +90,7 @@ bool large_resize(struct span *span, size_t bytes, bool trust)
 	struct signal_guard guard;
 	bool done = true;
 
+	process_check();
 	signals_block(&guard);
 	if (units < old_units) {
 		done = shrink(span, units, trust);
@@ -121,6 +127,7 @@ void *large_move(struct span *span, size_t bytes, bool trust)
 
 	if (load_relaxed(&page_heap_stats()->moved_span_count) >= MOVED_SPANS_MAX || load_relaxed(&span->odd))
 		return 0;
+	process_check();
 	signals_block(&guard);
 	target = span_alloc(bytes, GRANULE_BYTES, span_bytes(span));
 	if (target) {

@@ -195,6 +195,7 @@ void thread_cache_spill(struct thread_cache *cache, unsigned class)
 	uint32_t count = bin->lifo_count / 2;
 	struct signal_guard guard;
 
+	process_check();
 	signals_block(&guard);
 	central_store_slots(class, bin->lifo, count);
 	bin->lifo_count -= count;

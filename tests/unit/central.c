@@ -4,12 +4,17 @@
 #include "tests/harness/test.h"
 
 #include "core/heap/central.h"
+#include "core/heap/large.h"
 #include "core/heap/page_heap.h"
 #include "core/heap/sweep.h"
 #include "core/heap/thread_cache.h"
 #include "core/os/lock.h"
+#include "core/os/process.h"
 
+#include <signal.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum { CLASS = 5, SLOTS = 5000 };
 
@@ -145,6 +150,58 @@ TEST(a_flushed_cache_gives_everything_back)
 	thread_cache_destroy(cache);
 	CHECK_EQ(page_heap_stats()->used_unit_count, 0u);
 	CHECK_EQ((void *)thread_cache_create(), (void *)cache);
+	signals_restore(&guard);
+}
+
+static int repairs;
+static bool lock_was_held;
+
+static void note_repair(void)
+{
+	repairs++;
+	lock_was_held |= lock_is_held(page_heap_lock());
+}
+
+/* Runs in a child made by a system call, as which no fork handler ran. */
+static void in_unknown_child(void (*run)(struct thread_cache *cache), struct thread_cache *cache)
+{
+	pid_t child = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+
+	if (child == 0) {
+		run(cache);
+		_exit(repairs == 1 && !lock_was_held ? 0 : TEST_FAILED);
+	}
+	CHECK_CHILD_PASSES(child);
+}
+
+static void spill(struct thread_cache *cache)
+{
+	thread_cache_spill(cache, CLASS);
+}
+
+static void allocate_large(struct thread_cache *cache)
+{
+	bool is_zero;
+
+	(void)cache;
+	large_alloc(100000, GRANULE_BYTES, &is_zero);
+}
+
+TEST(a_child_without_fork_handlers_is_repaired_before_the_first_lock)
+{
+	struct signal_guard guard;
+	struct thread_cache *cache;
+
+	process_note();
+	if (process_mark == NULL || *process_mark != 1)
+		test_skip("no MADV_WIPEONFORK");
+	process_child_hook = note_repair;
+	signals_block(&guard);
+	CHECK(heap_init(8));
+	cache = thread_cache_create();
+	CHECK_NOT_NULL(cache);
+	in_unknown_child(spill, cache);
+	in_unknown_child(allocate_large, cache);
 	signals_restore(&guard);
 }
 
