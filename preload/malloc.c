@@ -7,6 +7,7 @@
 #include "preload/malloc.h"
 
 #include "core/alloc/alloc.h"
+#include "core/alloc/fast.h"
 #include "core/base/arith.h"
 #include "core/base/attr.h"
 #include "core/base/bits.h"
@@ -24,11 +25,23 @@ static COLD void *out_of_memory(void)
 	return 0;
 }
 
-EXPORT void *malloc(size_t size)
+static NOINLINE void *small_slow(unsigned class)
 {
-	void *block = alloc_malloc(size);
+	void *block = alloc_small_slow(class);
 
 	return LIKELY(block != 0) ? block : out_of_memory();
+}
+
+static NOINLINE void *slow(size_t size)
+{
+	void *block = alloc_slow(size);
+
+	return LIKELY(block != 0) ? block : out_of_memory();
+}
+
+EXPORT void *malloc(size_t size)
+{
+	return alloc_malloc_fast(size, small_slow, slow);
 }
 
 EXPORT void free(void *pointer)

@@ -13,6 +13,7 @@
  */
 #include "core/alloc/alloc.h"
 
+#include "core/alloc/fast.h"
 #include "core/base/arith.h"
 #include "core/base/bits.h"
 #include "core/base/option.h"
@@ -46,14 +47,7 @@ enum init_phase { INIT_NONE, INIT_RUNS, INIT_DONE, INIT_FAILED };
 
 static enum stats_reply alloc_obey(enum stats_request request);
 
-/* Constant after alloc_init(), but for free_policy (changed on a command; each call takes the old or the new value). */
-static struct {
-	size_t small_max;     // largest size served from size classes; 0 before alloc_init()
-	size_t bias;	      // pad, and 15 for rounding up to a granule
-	uint32_t free_policy; // enum option_free
-	bool keeps_stacks;
-	uint32_t phase;	      // enum init_phase
-} alloc;
+struct alloc_state alloc;
 
 __attribute__((weak)) void alloc_start_hook(void);
 
@@ -123,32 +117,6 @@ static struct thread_cache *cache_get(void)
 	struct thread_cache *cache = thread_cache_current;
 
 	return LIKELY(cache != THREAD_CACHE_NONE) ? cache : thread_recover_cache();
-}
-
-static ALWAYS_INLINE void *bin_take_lifo(struct cache_bin *bin)
-{
-	struct lifo_entry *entry = &bin->lifo[bin->lifo_count - 1];
-	char *block = entry->address;
-	uint8_t *state = entry->state;
-
-	bin->lifo_count--;
-	__asm__ volatile("" : "+r"(block));
-	store_relaxed(state, SLOT_ALLOCATED);
-	KEEP_ALIVE(block);
-	return block;
-}
-
-static ALWAYS_INLINE void *bin_take_word(struct cache_bin *bin, uint8_t state)
-{
-	uint64_t word = bin->word;
-	unsigned index = lowest_bit(word);
-	char *block = bin->base + (size_t)index * bin->slot_bytes;
-
-	bin->word = word & (word - 1);
-	__asm__ volatile("" : "+r"(block));
-	store_relaxed(&bin->states[index], state);
-	KEEP_ALIVE(block);
-	return block;
 }
 
 /* Records the caller's stack for a block just allocated (state SAMPLED is stored last, so that whoever sees it finds the id). */
@@ -238,7 +206,7 @@ static COLD bool make_room(size_t bytes)
 	return true;
 }
 
-static NOINLINE void *malloc_small_slow(unsigned class)
+NOINLINE void *alloc_small_slow(unsigned class)
 {
 	struct thread_cache *cache;
 	struct cache_bin *bin;
@@ -262,7 +230,7 @@ static NOINLINE void *malloc_small_slow(unsigned class)
 			return bin_take_lifo(bin);
 		// the pacer may have waited for a cycle with signals open, and a handler may have used the bin's word up
 		if (bin->word == 0)
-			return malloc_small_slow(class);
+			return alloc_small_slow(class);
 		if (UNLIKELY(alloc.keeps_stacks))
 			return take_sampled(cache, bin);
 	}
@@ -292,7 +260,7 @@ static NOINLINE void *malloc_large(size_t size, size_t alignment, bool *ret_zero
 }
 
 /* Sizes above the classes, and nearly every size before alloc_init(). */
-static NOINLINE void *malloc_slow(size_t size)
+NOINLINE void *alloc_slow(size_t size)
 {
 	bool zero;
 
@@ -309,14 +277,12 @@ static ALWAYS_INLINE void *malloc_class(unsigned class)
 		return bin_take_lifo(bin);
 	if (LIKELY(bin->word != 0))
 		return bin_take_word(bin, SLOT_ALLOCATED);
-	return malloc_small_slow(class);
+	return alloc_small_slow(class);
 }
 
 void *alloc_malloc(size_t size)
 {
-	if (UNLIKELY(size > load_relaxed(&alloc.small_max)))
-		return malloc_slow(size);
-	return malloc_class(size_class_of_granules[(size + alloc.bias) >> GRANULE_SHIFT]);
+	return alloc_malloc_fast(size, alloc_small_slow, alloc_slow);
 }
 
 void *alloc_zeroed(size_t size)

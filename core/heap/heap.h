@@ -181,7 +181,7 @@ static inline uint64_t *span_marks(const struct span *span)
  * byte exactly if the low half is below the class's magic and the address a multiple of 8. */
 static inline uint64_t span_quotient(uintptr_t word, uint64_t entry, unsigned class)
 {
-	uint32_t offset = map_entry_offset(entry) << UNIT_SHIFT | (uint32_t)((word - heap.base) & (UNIT_BYTES - 1));
+	uint32_t offset = ((uint32_t)entry & 0xffff0000u) | (uint32_t)(word & (UNIT_BYTES - 1)); // the base is a multiple of a unit
 
 	return (uint64_t)(offset >> DIVISION_SHIFT) * size_classes[class].magic;
 }
