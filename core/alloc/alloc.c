@@ -422,6 +422,7 @@ void alloc_free(void *pointer)
 	struct thread_cache *cache;
 	unsigned class;
 	uint64_t entry, quotient;
+	uint32_t policy;
 	uint8_t *state;
 
 	if (UNLIKELY(!heap_contains(word))) {
@@ -443,17 +444,8 @@ void alloc_free(void *pointer)
 		return;
 	}
 	cache = thread_cache_current;
-	if (LIKELY(load_relaxed(&alloc.free_policy) == FREE_HINT)) {
-		int64_t credit = load_relaxed(&cache->hint_credit) - size_classes[class].slot_bytes;
-
-		store_relaxed(&cache->hint_credit, credit);
-		store_release(state, SLOT_HINTED);
-		KEEP_ALIVE(pointer);
-		if (UNLIKELY(credit < 0))
-			note_hinted(cache);
-		return;
-	}
-	if (load_relaxed(&alloc.free_policy) == FREE_TRUST) {
+	policy = load_relaxed(&alloc.free_policy);
+	if (LIKELY(policy == FREE_TRUST)) {
 		struct cache_bin *bin = &cache->bins[class];
 		uint32_t count = bin->lifo_count;
 
@@ -465,6 +457,15 @@ void alloc_free(void *pointer)
 			KEEP_ALIVE(pointer);
 			return;
 		}
+	} else if (LIKELY(policy == FREE_HINT)) {
+		int64_t credit = load_relaxed(&cache->hint_credit) - size_classes[class].slot_bytes;
+
+		store_relaxed(&cache->hint_credit, credit);
+		store_release(state, SLOT_HINTED);
+		KEEP_ALIVE(pointer);
+		if (UNLIKELY(credit < 0))
+			note_hinted(cache);
+		return;
 	}
 	free_slow(pointer);
 }
