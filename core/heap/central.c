@@ -276,21 +276,49 @@ void central_return_span(struct span *span)
 	lock_release(&central->lock);
 }
 
-/* One slot becomes FREE outside a sweep (free=trust); an empty span goes back while the class has others with free slots. */
-static void free_slot_locked(struct central *central, const struct lifo_entry *entry)
+/* So many slots of the span (NULL: none) have become FREE outside a sweep; an empty span goes back while the class has others with free slots. */
+static void note_free_locked(struct central *central, struct span *span, uint32_t count)
 {
-	struct slot slot;
-
-	if (!heap_find_slot((uintptr_t)entry->address, &slot))
-		fatal("a cached slot lies in no span");
-	store_release(entry->state, SLOT_FREE);
-	if (slot.span->place == SPAN_CURRENT)
+	if (!span || span->place == SPAN_CURRENT)
 		return;
-	slot.span->free_hint++;
-	if (slot.span->place == SPAN_LOOSE)
-		loose_to_partial(central, slot.span);
-	if (slot.span->free_hint >= slot.span->slot_count && central->partial.next != central->partial.previous)
-		settle(central, slot.span, false);
+	span->free_hint += count;
+	if (span->place == SPAN_LOOSE)
+		loose_to_partial(central, span);
+	if (span->free_hint >= span->slot_count && central->partial.next != central->partial.previous)
+		settle(central, span, false);
+}
+
+static struct span *span_of_small(const char *address)
+{
+	uintptr_t word = (uintptr_t)address;
+	uint64_t entry = heap_contains(word) ? heap_map_entry(word) : 0;
+	unsigned class = map_entry_class(entry);
+
+	if (class < 1 || class > SIZE_CLASS_COUNT)
+		fatal("a cached slot lies in no span");
+	return &heap.spans[((word - heap.base) >> UNIT_SHIFT) - map_entry_offset(entry)];
+}
+
+/* Neighbours in the list are mostly neighbours in memory: a span is looked at once for all of them. */
+static void free_slots_locked(struct central *central, const struct lifo_entry *entries, size_t count)
+{
+	struct span *span = 0;
+	uintptr_t start = 0;
+	size_t bytes = 0;
+	uint32_t freed = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if ((uintptr_t)entries[i].address - start >= bytes) {
+			note_free_locked(central, span, freed);
+			span = span_of_small(entries[i].address);
+			start = span_address(span);
+			bytes = span_bytes(span);
+			freed = 0;
+		}
+		store_release(entries[i].state, SLOT_FREE);
+		freed++;
+	}
+	note_free_locked(central, span, freed);
 }
 
 void central_free_slots(unsigned class, const struct lifo_entry *entries, size_t count)
@@ -298,22 +326,20 @@ void central_free_slots(unsigned class, const struct lifo_entry *entries, size_t
 	struct central *central = &centrals[class];
 
 	lock_acquire(&central->lock);
-	for (size_t i = 0; i < count; i++)
-		free_slot_locked(central, &entries[i]);
+	free_slots_locked(central, entries, count);
 	lock_release(&central->lock);
 }
 
 void central_store_slots(unsigned class, const struct lifo_entry *entries, size_t count)
 {
 	struct central *central = &centrals[class];
+	size_t stored;
 
 	lock_acquire(&central->lock);
-	for (size_t i = 0; i < count; i++) {
-		if (central->stock_count < STOCK_MAX)
-			central->stock[central->stock_count++] = entries[i];
-		else
-			free_slot_locked(central, &entries[i]);
-	}
+	stored = STOCK_MAX - central->stock_count < count ? STOCK_MAX - central->stock_count : count;
+	__builtin_memcpy(&central->stock[central->stock_count], entries, stored * sizeof(*entries));
+	central->stock_count += (uint32_t)stored;
+	free_slots_locked(central, entries + stored, count - stored);
 	lock_release(&central->lock);
 }
 
@@ -341,8 +367,7 @@ size_t central_drain_stock(void)
 		if (load_relaxed(&central->stock_count) == 0)
 			continue;
 		lock_acquire(&central->lock);
-		for (uint32_t i = 0; i < central->stock_count; i++)
-			free_slot_locked(central, &central->stock[i]);
+		free_slots_locked(central, central->stock, central->stock_count);
 		bytes += (size_t)central->stock_count * size_classes[class].slot_bytes;
 		central->stock_count = 0;
 		lock_release(&central->lock);
