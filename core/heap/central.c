@@ -19,6 +19,8 @@
 enum {
 	SWEEP_TRIES = 100, // spans a refill sweeps before it takes fresh memory: bounds its time
 	STOCK_MAX = 2048,  // freed slots in stock
+	STOCK_MIN = 64,
+	STOCK_BYTES = 128 * 1024,
 };
 
 /* One class. The lock guards every field. */
@@ -43,6 +45,13 @@ void central_init(void)
 		list_init(&central->partial);
 		central->cursor = &central->all;
 	}
+}
+
+static size_t stock_limit(unsigned class)
+{
+	size_t fitting = STOCK_BYTES / size_classes[class].slot_bytes;
+
+	return fitting > STOCK_MAX ? STOCK_MAX : fitting < STOCK_MIN ? STOCK_MIN : fitting;
 }
 
 static void loose_to_partial(struct central *central, struct span *span)
@@ -336,7 +345,7 @@ void central_store_slots(unsigned class, const struct lifo_entry *entries, size_
 	size_t stored;
 
 	lock_acquire(&central->lock);
-	stored = STOCK_MAX - central->stock_count < count ? STOCK_MAX - central->stock_count : count;
+	stored = min_u64(stock_limit(class) - central->stock_count, count);
 	__builtin_memcpy(&central->stock[central->stock_count], entries, stored * sizeof(*entries));
 	central->stock_count += (uint32_t)stored;
 	free_slots_locked(central, entries + stored, count - stored);

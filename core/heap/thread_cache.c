@@ -14,7 +14,7 @@
 #include "core/os/lock.h"
 #include "core/os/process.h"
 
-enum { LIFO_MAX = 1024, LIFO_MIN = 32, LIFO_BYTES = 256 * 1024 };
+enum { LIFO_MAX = 1024, LIFO_MIN = 32, LIFO_BYTES = 64 * 1024 };
 
 struct thread_cache thread_cache_none;
 __thread struct thread_cache *thread_cache_current __attribute__((tls_model("initial-exec"))) = THREAD_CACHE_NONE;
