@@ -217,7 +217,7 @@ NOINLINE void *alloc_small_slow(unsigned class)
 	if (cache == THREAD_CACHE_NONE)
 		return malloc_small_uncached(class);
 	bin = &cache->bins[class];
-	if (bin->lifo_count > 0)
+	if (bin->lifo_top != bin->lifo)
 		return bin_take_lifo(bin);
 	if (bin->word == 0) {
 		struct span *before = bin->span;
@@ -226,7 +226,7 @@ NOINLINE void *alloc_small_slow(unsigned class)
 			return 0;
 		if (bin->span != before)
 			pacer_note_growth();
-		if (bin->lifo_count > 0)
+		if (bin->lifo_top != bin->lifo)
 			return bin_take_lifo(bin);
 		// the pacer may have waited for a cycle with signals open, and a handler may have used the bin's word up
 		if (bin->word == 0)
@@ -273,7 +273,7 @@ static ALWAYS_INLINE void *malloc_class(unsigned class)
 {
 	struct cache_bin *bin = &thread_cache_current->bins[class];
 
-	if (bin->lifo_count > 0)
+	if (bin->lifo_top != bin->lifo)
 		return bin_take_lifo(bin);
 	if (LIKELY(bin->word != 0))
 		return bin_take_word(bin, SLOT_ALLOCATED);
@@ -349,12 +349,12 @@ static void trust_small_slow(struct slot slot, uint8_t *state)
 		signals_restore(&guard);
 		return;
 	}
-	bin->lifo_limit = thread_cache_lifo_size(class);
-	if (bin->lifo_count >= bin->lifo_limit)
+	bin->lifo_end = bin->lifo + thread_cache_lifo_size(class);
+	if (bin->lifo_top >= bin->lifo_end)
 		thread_cache_spill(cache, class);
-	bin->lifo[bin->lifo_count] = entry;
+	*bin->lifo_top = entry;
 	__atomic_signal_fence(__ATOMIC_RELEASE);
-	bin->lifo_count++;
+	bin->lifo_top++;
 }
 
 /* The program gives up a block in a live state `from`. */
@@ -447,12 +447,12 @@ void alloc_free(void *pointer)
 	policy = load_relaxed(&alloc.free_policy);
 	if (LIKELY(policy == FREE_TRUST)) {
 		struct cache_bin *bin = &cache->bins[class];
-		uint32_t count = bin->lifo_count;
+		struct lifo_entry *top = bin->lifo_top;
 
-		if (LIKELY(count < bin->lifo_limit)) {
-			bin->lifo[count] = (struct lifo_entry){ pointer, state };
+		if (LIKELY(top < bin->lifo_end)) {
+			*top = (struct lifo_entry){ pointer, state };
 			__atomic_signal_fence(__ATOMIC_RELEASE); // a handler may jump out between the two
-			bin->lifo_count = count + 1;
+			bin->lifo_top = top + 1;
 			store_release(state, SLOT_CACHED);
 			KEEP_ALIVE(pointer);
 			return;

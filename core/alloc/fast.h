@@ -26,11 +26,11 @@ void *alloc_slow(size_t size);
 /* The slot freed last. The LIFO is not empty. */
 static ALWAYS_INLINE void *bin_take_lifo(struct cache_bin *bin)
 {
-	struct lifo_entry *entry = &bin->lifo[bin->lifo_count - 1];
+	struct lifo_entry *entry = bin->lifo_top - 1;
 	char *block = entry->address;
 	uint8_t *state = entry->state;
 
-	bin->lifo_count--;
+	bin->lifo_top = entry;
 	__asm__ volatile("" : "+r"(block));
 	store_relaxed(state, SLOT_ALLOCATED);
 	KEEP_ALIVE(block);
@@ -61,7 +61,7 @@ static ALWAYS_INLINE void *alloc_malloc_fast(size_t size, void *(*small_slow)(un
 		return slow(size);
 	class = size_class_of_granules[(size + alloc.bias) >> GRANULE_SHIFT];
 	bin = &thread_cache_current->bins[class];
-	if (bin->lifo_count > 0)
+	if (bin->lifo_top != bin->lifo)
 		return bin_take_lifo(bin);
 	if (LIKELY(bin->word != 0))
 		return bin_take_word(bin, SLOT_ALLOCATED);

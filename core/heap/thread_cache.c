@@ -46,7 +46,7 @@ static void cache_init(struct thread_cache *cache)
 
 	for (unsigned class = 1; class <= SIZE_CLASS_COUNT; class ++) {
 		cache->bins[class].slot_bytes = size_classes[class].slot_bytes;
-		cache->bins[class].lifo = entry;
+		cache->bins[class].lifo = cache->bins[class].lifo_top = cache->bins[class].lifo_end = entry;
 		entry += thread_cache_lifo_size(class);
 	}
 	cache->random_state = (uintptr_t)cache;
@@ -88,10 +88,9 @@ static void flush_bin(struct thread_cache *cache, unsigned class)
 {
 	struct cache_bin *bin = &cache->bins[class];
 
-	if (bin->lifo_count > 0)
-		central_free_slots(class, bin->lifo, bin->lifo_count);
-	bin->lifo_count = 0;
-	bin->lifo_limit = 0;
+	if (bin->lifo_top > bin->lifo)
+		central_free_slots(class, bin->lifo, (size_t)(bin->lifo_top - bin->lifo));
+	bin->lifo_top = bin->lifo_end = bin->lifo;
 	return_span(bin);
 }
 
@@ -126,7 +125,7 @@ void thread_cache_destroy(struct thread_cache *cache)
 void thread_cache_inherit(struct thread_cache *cache)
 {
 	for (unsigned class = 1; class <= SIZE_CLASS_COUNT; class ++) {
-		cache->bins[class].lifo_count = 0;
+		cache->bins[class].lifo_top = cache->bins[class].lifo;
 		return_span(&cache->bins[class]);
 	}
 	thread_cache_destroy(cache);
@@ -170,9 +169,9 @@ static bool fetch_from_stock(struct cache_bin *bin, unsigned class)
 	struct signal_guard guard;
 
 	signals_block(&guard);
-	bin->lifo_count = (uint32_t)central_fetch_slots(class, bin->lifo, bin->lifo_limit / 2);
+	bin->lifo_top = bin->lifo + central_fetch_slots(class, bin->lifo, (size_t)(bin->lifo_end - bin->lifo) / 2);
 	signals_restore(&guard);
-	return bin->lifo_count > 0;
+	return bin->lifo_top > bin->lifo;
 }
 
 bool thread_cache_refill(struct thread_cache *cache, unsigned class)
@@ -180,7 +179,7 @@ bool thread_cache_refill(struct thread_cache *cache, unsigned class)
 	struct cache_bin *bin = &cache->bins[class];
 
 	process_check();
-	if (bin->lifo_limit > 0 && bin->lifo_count == 0 && fetch_from_stock(bin, class))
+	if (bin->lifo_end > bin->lifo && bin->lifo_top == bin->lifo && fetch_from_stock(bin, class))
 		return true;
 	while (!bin->span || !next_group(bin)) {
 		if (!next_span(bin, class))
@@ -192,14 +191,14 @@ bool thread_cache_refill(struct thread_cache *cache, unsigned class)
 void thread_cache_spill(struct thread_cache *cache, unsigned class)
 {
 	struct cache_bin *bin = &cache->bins[class];
-	uint32_t count = bin->lifo_count / 2;
+	size_t count = (size_t)(bin->lifo_top - bin->lifo) / 2, left = (size_t)(bin->lifo_top - bin->lifo) - count;
 	struct signal_guard guard;
 
 	process_check();
 	signals_block(&guard);
 	central_store_slots(class, bin->lifo, count);
-	bin->lifo_count -= count;
-	__builtin_memmove(bin->lifo, bin->lifo + count, bin->lifo_count * sizeof(*bin->lifo));
+	__builtin_memmove(bin->lifo, bin->lifo + count, left * sizeof(*bin->lifo));
+	bin->lifo_top = bin->lifo + left;
 	signals_restore(&guard);
 }
 

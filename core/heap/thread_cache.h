@@ -20,9 +20,9 @@ struct cache_bin {
 	char *base;		 // address of the group's slot 0
 	uint8_t *states;	 // state byte of the group's slot 0
 	uint32_t slot_bytes;
-	uint32_t lifo_count;
-	uint32_t lifo_limit;	 // 0 unless free=trust and stacks=off
 	uint32_t next_group;	 // next group of `span` to look at
+	struct lifo_entry *lifo_top;	// behind the newest
+	struct lifo_entry *lifo_end;	// == lifo unless free=trust and stacks=off
 	struct lifo_entry *lifo;
 	struct span *span;	 // current span, or NULL
 } ALIGNED(64);
