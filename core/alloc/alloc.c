@@ -237,6 +237,54 @@ NOINLINE void *alloc_small_slow(unsigned class)
 	return bin_take_word(bin, SLOT_ALLOCATED);
 }
 
+/* free=trust: a large block that this thread has freed, of exactly as many units; NULL: none. */
+static void *take_cached_large(size_t size, size_t alignment)
+{
+	size_t units = (size + heap.pad + UNIT_BYTES - 1) >> UNIT_SHIFT;
+	struct thread_cache *cache = thread_cache_current;
+	struct large_bin *bin = &cache->large[units <= LARGE_UNITS_MAX ? units : 0]; // nothing has no units
+	struct span *span;
+	void *block;
+
+	if (bin->count == 0 || alignment > UNIT_BYTES)
+		return 0;
+	span = bin->spans[--bin->count];
+	block = (void *)span_address(span);
+	__asm__ volatile("" : "+r"(block));
+	store_relaxed(span_states(span), SLOT_ALLOCATED);
+	KEEP_ALIVE(block);
+	return block;
+}
+
+static uint32_t cached_units(const struct thread_cache *cache)
+{
+	uint32_t sum = 0;
+
+	for (uint32_t units = 1; units <= LARGE_UNITS_MAX; units++)
+		sum += cache->large[units].count * units;
+	return sum;
+}
+
+/* True when the block, CACHED from now on, is in the cache. */
+static bool cache_large(struct slot slot, uint8_t from)
+{
+	uint32_t units = slot.span->unit_count;
+	struct thread_cache *cache = cache_get();
+	struct large_bin *bin;
+
+	if (units > LARGE_UNITS_MAX || cache == THREAD_CACHE_NONE || alloc.keeps_stacks || slot.span->moved || load_relaxed(&slot.span->odd))
+		return false;
+	bin = &cache->large[units];
+	if ((bin->count + 1) * units > LARGE_BIN_UNITS || cached_units(cache) + units > LARGE_CACHE_UNITS_MAX)
+		return false;
+	if (!cas_seq(slot_state(slot), from, (uint8_t)SLOT_CACHED))
+		return false;
+	bin->spans[bin->count] = slot.span;
+	__atomic_signal_fence(__ATOMIC_RELEASE); // a handler may jump out between the two
+	bin->count++;
+	return true;
+}
+
 static NOINLINE void *malloc_large(size_t size, size_t alignment, bool *ret_zero)
 {
 	struct thread_cache *cache;
@@ -244,9 +292,14 @@ static NOINLINE void *malloc_large(size_t size, size_t alignment, bool *ret_zero
 
 	if (size > BLOCK_BYTES_MAX)
 		return 0;
+	block = take_cached_large(size, alignment);
+	if (block) {
+		*ret_zero = false;
+		return block;
+	}
 	pacer_note_growth();
 	block = large_alloc(size + heap.pad, alignment, ret_zero);
-	if (UNLIKELY(!block) && make_room(size))
+	if (UNLIKELY(!block) && (thread_cache_drop_large(thread_cache_current) || make_room(size)))
 		block = large_alloc(size + heap.pad, alignment, ret_zero);
 	if (!block)
 		return 0;
@@ -367,6 +420,8 @@ static void hint_slow(struct slot slot, uint8_t from)
 	bool trust = policy == FREE_TRUST;
 
 	if (policy == FREE_IGNORE)
+		return;
+	if (trust && is_large && cache_large(slot, from))
 		return;
 	// small and trusted: never HINTED, not even for a moment, for the sweep might find it so and make it FREE a second time
 	if (!cas_seq(state, from, (uint8_t)(trust && !is_large ? SLOT_CACHED : SLOT_HINTED))) {

@@ -8,6 +8,7 @@
 
 #include "core/heap/central.h"
 #include "core/heap/heap_stats.h"
+#include "core/heap/large.h"
 #include "core/heap/meta.h"
 #include "core/heap/sweep.h"
 #include "core/os/arch.h"
@@ -94,6 +95,24 @@ static void flush_bin(struct thread_cache *cache, unsigned class)
 	return_span(bin);
 }
 
+bool thread_cache_drop_large(struct thread_cache *cache)
+{
+	bool dropped = false;
+
+	for (unsigned units = 1; units <= LARGE_UNITS_MAX; units++) {
+		struct large_bin *bin = &cache->large[units];
+
+		while (bin->count > 0) {
+			struct span *span = bin->spans[--bin->count];
+
+			store_relaxed(span_states(span), SLOT_HINTED);
+			large_free_hinted(span);
+			dropped = true;
+		}
+	}
+	return dropped;
+}
+
 void thread_cache_flush(struct thread_cache *cache)
 {
 	struct signal_guard guard;
@@ -101,6 +120,7 @@ void thread_cache_flush(struct thread_cache *cache)
 	signals_block(&guard);
 	for (unsigned class = 1; class <= SIZE_CLASS_COUNT; class ++)
 		flush_bin(cache, class);
+	thread_cache_drop_large(cache);
 	// frees this thread has not told the pacer of
 	add_relaxed(&heap_stats.unreported_hint_bytes, (uint64_t)(HINT_QUANTUM_BYTES - cache->hint_credit));
 	cache->hint_credit = HINT_QUANTUM_BYTES;
@@ -124,6 +144,8 @@ void thread_cache_destroy(struct thread_cache *cache)
 
 void thread_cache_inherit(struct thread_cache *cache)
 {
+	for (unsigned units = 1; units <= LARGE_UNITS_MAX; units++)
+		cache->large[units].count = 0;
 	for (unsigned class = 1; class <= SIZE_CLASS_COUNT; class ++) {
 		cache->bins[class].lifo_top = cache->bins[class].lifo;
 		return_span(&cache->bins[class]);

@@ -27,6 +27,18 @@ struct cache_bin {
 	struct span *span;	 // current span, or NULL
 } ALIGNED(64);
 
+enum {
+	LARGE_UNITS_MAX = 8,	    // longest large block kept in a cache
+	LARGE_BIN_UNITS = 8,	    // so many units of one length, in blocks
+	LARGE_CACHE_UNITS_MAX = 16, // and of all lengths: what an idle thread keeps from the kernel
+};
+
+/* free=trust: large blocks of one length that the thread has freed, in state CACHED. */
+struct large_bin {
+	uint32_t count;
+	struct span *spans[LARGE_BIN_UNITS];
+};
+
 /* A thread's cache. Every field is the thread's own. */
 struct thread_cache {
 	int64_t hint_credit;	 // bytes this thread may free before it tells the pacer
@@ -34,6 +46,7 @@ struct thread_cache {
 	uint64_t random_state;
 	uint64_t refilled_bytes; // since the last report to the pacer
 	struct cache_bin bins[SIZE_CLASS_COUNT + 1];
+	struct large_bin large[LARGE_UNITS_MAX + 1]; // by length in units
 	struct lifo_entry entries[]; // the LIFOs, thread_cache_bytes() in all
 };
 
@@ -49,6 +62,9 @@ struct thread_cache *thread_cache_create(void);
 
 /* Gives all slots and spans of a cache back to the central lists. The cache is empty afterwards. By its thread, or when its thread is dead. */
 void thread_cache_flush(struct thread_cache *cache);
+
+/* Frees the large blocks in the cache. True: there were some. By its thread. */
+bool thread_cache_drop_large(struct thread_cache *cache);
 
 /* Flushes and recycles. The caller has made sure that no thread uses it (thread_cache_current is something else). */
 void thread_cache_destroy(struct thread_cache *cache);
