@@ -402,7 +402,6 @@ static void trust_small_slow(struct slot slot, uint8_t *state)
 		signals_restore(&guard);
 		return;
 	}
-	bin->lifo_end = bin->lifo + thread_cache_lifo_size(class);
 	if (bin->lifo_top >= bin->lifo_end)
 		thread_cache_spill(cache, class);
 	*bin->lifo_top = entry;

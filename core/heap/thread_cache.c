@@ -25,30 +25,26 @@ static struct {
 	struct thread_cache *free_list; // linked through random_state
 } recycled = { .lock = LOCK_INITIAL(CACHES) };
 
-uint32_t thread_cache_lifo_size(unsigned class)
+/* Slots a LIFO of this class holds at most. */
+static size_t lifo_size(unsigned class)
 {
-	uint32_t fitting = LIFO_BYTES / size_classes[class].slot_bytes;
-
-	return fitting > LIFO_MAX ? LIFO_MAX : fitting < LIFO_MIN ? LIFO_MIN : fitting;
+	return max_u64(min_u64(LIFO_BYTES / size_classes[class].slot_bytes, LIFO_MAX), LIFO_MIN);
 }
 
-static size_t cache_bytes(void)
+static bool has_first_lifo(const struct thread_cache *cache, unsigned class)
 {
-	size_t entries = 0;
-
-	for (unsigned class = 1; class <= SIZE_CLASS_COUNT; class ++)
-		entries += thread_cache_lifo_size(class);
-	return sizeof(struct thread_cache) + entries * sizeof(struct lifo_entry);
+	return cache->bins[class].lifo == cache->first_lifos[class - 1];
 }
 
 static void cache_init(struct thread_cache *cache)
 {
-	struct lifo_entry *entry = cache->entries;
-
 	for (unsigned class = 1; class <= SIZE_CLASS_COUNT; class ++) {
-		cache->bins[class].slot_bytes = size_classes[class].slot_bytes;
-		cache->bins[class].lifo = cache->bins[class].lifo_top = cache->bins[class].lifo_end = entry;
-		entry += thread_cache_lifo_size(class);
+		struct cache_bin *bin = &cache->bins[class];
+
+		bin->slot_bytes = size_classes[class].slot_bytes;
+		if (!bin->lifo) // a recycled cache keeps what it has
+			bin->lifo = cache->first_lifos[class - 1];
+		bin->lifo_top = bin->lifo_end = bin->lifo;
 	}
 	cache->random_state = (uintptr_t)cache;
 	cache->hint_credit = HINT_QUANTUM_BYTES;
@@ -67,7 +63,7 @@ struct thread_cache *thread_cache_create(void)
 		recycled.free_list = (struct thread_cache *)(uintptr_t)cache->random_state;
 	lock_release(&recycled.lock);
 	if (!cache)
-		cache = meta_alloc(cache_bytes());
+		cache = meta_alloc(sizeof(*cache));
 	if (cache)
 		cache_init(cache);
 	signals_restore(&guard);
@@ -210,17 +206,41 @@ bool thread_cache_refill(struct thread_cache *cache, unsigned class)
 	return true;
 }
 
+/* A LIFO of full size instead of the first one. False: no memory. */
+static bool enlarge_lifo(struct cache_bin *bin, unsigned class)
+{
+	size_t count = (size_t)(bin->lifo_top - bin->lifo), size = lifo_size(class);
+	struct lifo_entry *lifo = meta_alloc(size * sizeof(*lifo));
+
+	if (!lifo)
+		return false;
+	__builtin_memcpy(lifo, bin->lifo, count * sizeof(*lifo));
+	bin->lifo = lifo;
+	bin->lifo_top = lifo + count;
+	bin->lifo_end = lifo + size;
+	return true;
+}
+
+static void give_older_half_back(struct cache_bin *bin, unsigned class)
+{
+	size_t count = (size_t)(bin->lifo_top - bin->lifo) / 2, left = (size_t)(bin->lifo_top - bin->lifo) - count;
+
+	central_store_slots(class, bin->lifo, count);
+	__builtin_memmove(bin->lifo, bin->lifo + count, left * sizeof(*bin->lifo));
+	bin->lifo_top = bin->lifo + left;
+}
+
 void thread_cache_spill(struct thread_cache *cache, unsigned class)
 {
 	struct cache_bin *bin = &cache->bins[class];
-	size_t count = (size_t)(bin->lifo_top - bin->lifo) / 2, left = (size_t)(bin->lifo_top - bin->lifo) - count;
 	struct signal_guard guard;
 
 	process_check();
 	signals_block(&guard);
-	central_store_slots(class, bin->lifo, count);
-	__builtin_memmove(bin->lifo, bin->lifo + count, left * sizeof(*bin->lifo));
-	bin->lifo_top = bin->lifo + left;
+	if (bin->lifo_end == bin->lifo) // not used since the cache was made, or taken from the recycled ones
+		bin->lifo_end = bin->lifo + (has_first_lifo(cache, class) ? FIRST_LIFO_SIZE : lifo_size(class));
+	else if (!has_first_lifo(cache, class) || !enlarge_lifo(bin, class))
+		give_older_half_back(bin, class);
 	signals_restore(&guard);
 }
 

@@ -6,7 +6,10 @@
 
 #include "core/heap/heap.h"
 
-enum { HINT_QUANTUM_BYTES = 128 * 1024 }; /* a thread reports its frees in pieces of this size */
+enum {
+	HINT_QUANTUM_BYTES = 128 * 1024, // a thread reports its frees in pieces of this size
+	FIRST_LIFO_SIZE = 8,		 // slots of a LIFO until it is full for the first time
+};
 
 /* A freed slot and its state byte. */
 struct lifo_entry {
@@ -47,7 +50,7 @@ struct thread_cache {
 	uint64_t refilled_bytes; // since the last report to the pacer
 	struct cache_bin bins[SIZE_CLASS_COUNT + 1];
 	struct large_bin large[LARGE_UNITS_MAX + 1]; // by length in units
-	struct lifo_entry entries[]; // the LIFOs, thread_cache_bytes() in all
+	struct lifo_entry first_lifos[SIZE_CLASS_COUNT][FIRST_LIFO_SIZE]; // side by side: a thread that frees little touches few pages
 };
 
 /* The cache of a thread that has none: every bin is empty, so every malloc takes the slow path. Never written but for its credits. */
@@ -78,11 +81,8 @@ void thread_cache_inherit(struct thread_cache *cache);
  */
 bool thread_cache_refill(struct thread_cache *cache, unsigned class);
 
-/* free=trust, LIFO full: gives its older half back. */
+/* free=trust, LIFO full (or not yet in use): makes room in it. The first LIFO becomes one of full size, one of full size gives its older half back. */
 void thread_cache_spill(struct thread_cache *cache, unsigned class);
-
-/* Slots a LIFO of this class holds at most. */
-uint32_t thread_cache_lifo_size(unsigned class);
 
 /* For fork. */
 struct lock *thread_cache_lock(void);
