@@ -221,10 +221,11 @@ NOINLINE void *alloc_small_slow(unsigned class)
 		return bin_take_lifo(bin);
 	if (bin->word == 0) {
 		struct span *before = bin->span;
+		uint32_t shared = bin->shared_count;
 
 		if (!thread_cache_refill(cache, class) && !(make_room(size_classes[class].slot_bytes) && thread_cache_refill(cache, class)))
 			return 0;
-		if (bin->span != before)
+		if (bin->span != before || bin->shared_count != shared)
 			pacer_note_growth();
 		if (bin->lifo_top != bin->lifo)
 			return bin_take_lifo(bin);

@@ -352,18 +352,61 @@ void central_store_slots(unsigned class, const struct lifo_entry *entries, size_
 	lock_release(&central->lock);
 }
 
+bool central_has_stock(unsigned class)
+{
+	return load_relaxed(&centrals[class].stock_count) > 0;
+}
+
 size_t central_fetch_slots(unsigned class, struct lifo_entry *entries, size_t count)
 {
 	struct central *central = &centrals[class];
 	size_t fetched = 0;
 
-	if (load_relaxed(&central->stock_count) == 0)
+	if (!central_has_stock(class))
 		return 0;
 	lock_acquire(&central->lock);
 	while (fetched < count && central->stock_count > 0)
 		entries[fetched++] = central->stock[--central->stock_count];
 	lock_release(&central->lock);
 	return fetched;
+}
+
+/* The first of `count` FREE slots of a span become CACHED. */
+static size_t take_slots(struct span *span, struct lifo_entry *entries, size_t count)
+{
+	size_t taken = 0;
+
+	for (uint32_t group = 0; taken < count && group < span_group_count(span); group++) {
+		uint64_t mask = bytes_equal_mask(span_states(span) + group * 64, SLOT_FREE) & span_group_mask(span, group);
+
+		for (; mask && taken < count; mask &= mask - 1) {
+			struct slot slot = { span, group * 64 + lowest_bit(mask) };
+
+			entries[taken++] = (struct lifo_entry){ (char *)slot_address(slot), slot_state(slot) };
+			store_relaxed(slot_state(slot), SLOT_CACHED);
+		}
+	}
+	return taken;
+}
+
+/* The span stays in front, so that the next thread finds it. */
+size_t central_share_slots(unsigned class, struct lifo_entry *entries, size_t count)
+{
+	struct central *central = &centrals[class];
+	struct span *span;
+	size_t taken = 0;
+
+	lock_acquire(&central->lock);
+	while (taken == 0 && (span = take_span_locked(central, class))) {
+		taken = take_slots(span, entries, count);
+		return_span_locked(central, span);
+		if (span->place == SPAN_PARTIAL) {
+			list_remove(&span->link);
+			list_push_front(&central->partial, &span->link);
+		}
+	}
+	lock_release(&central->lock);
+	return taken;
 }
 
 size_t central_drain_stock(void)
@@ -373,7 +416,7 @@ size_t central_drain_stock(void)
 	for (unsigned class = 1; class <= SIZE_CLASS_COUNT; class ++) {
 		struct central *central = &centrals[class];
 
-		if (load_relaxed(&central->stock_count) == 0)
+		if (!central_has_stock(class))
 			continue;
 		lock_acquire(&central->lock);
 		free_slots_locked(central, central->stock, central->stock_count);

@@ -23,6 +23,12 @@ void central_free_slots(unsigned class, const struct lifo_entry *entries, size_t
 void central_store_slots(unsigned class, const struct lifo_entry *entries, size_t count);
 size_t central_fetch_slots(unsigned class, struct lifo_entry *entries, size_t count);
 
+/* A hint, without the lock. */
+bool central_has_stock(unsigned class);
+
+/* free=trust: up to `count` FREE slots of a span that is nobody's current become CACHED and the caller's. 0: out of memory. */
+size_t central_share_slots(unsigned class, struct lifo_entry *entries, size_t count);
+
 /* Every slot in stock becomes FREE, so that empty spans are noticed. Returns bytes. */
 size_t central_drain_stock(void);
 

@@ -15,6 +15,7 @@
  *	HINTED -> FREE		the one sweeper of the span (holder of sweep word BUSY)
  *	in and out of PROBATION	by compare-and-swap
  *	ALLOCATED -> CACHED -> ALLOCATED / FREE	trust mode: the freeing thread's LIFO
+ *	FREE -> CACHED		trust mode: the holder of the class's lock, in a span that is nobody's current
  */
 #pragma once
 

@@ -6,6 +6,7 @@
  */
 #include "core/heap/thread_cache.h"
 
+#include "core/base/option.h"
 #include "core/heap/central.h"
 #include "core/heap/heap_stats.h"
 #include "core/heap/large.h"
@@ -45,6 +46,7 @@ static void cache_init(struct thread_cache *cache)
 		if (!bin->lifo) // a recycled cache keeps what it has
 			bin->lifo = cache->first_lifos[class - 1];
 		bin->lifo_top = bin->lifo_end = bin->lifo;
+		bin->shared_count = 0;
 	}
 	cache->random_state = (uintptr_t)cache;
 	cache->hint_credit = HINT_QUANTUM_BYTES;
@@ -182,14 +184,34 @@ static bool next_span(struct cache_bin *bin, unsigned class)
 	return bin->span != 0;
 }
 
-static bool fetch_from_stock(struct cache_bin *bin, unsigned class)
+/* The LIFO may be used from now on. */
+static void open_lifo(struct thread_cache *cache, unsigned class)
 {
-	struct signal_guard guard;
+	struct cache_bin *bin = &cache->bins[class];
 
+	bin->lifo_end = bin->lifo + (has_first_lifo(cache, class) ? FIRST_LIFO_SIZE : lifo_size(class));
+}
+
+/* free=trust: slots for an empty LIFO. A span of its own costs a thread a page at least, so the first few slots come from a shared one. */
+static bool fill_lifo(struct thread_cache *cache, unsigned class)
+{
+	struct cache_bin *bin = &cache->bins[class];
+	struct signal_guard guard;
+	size_t count;
+
+	if (!central_has_stock(class) && bin->shared_count >= SHARED_SLOTS)
+		return false;
 	signals_block(&guard);
-	bin->lifo_top = bin->lifo + central_fetch_slots(class, bin->lifo, (size_t)(bin->lifo_end - bin->lifo) / 2);
+	if (bin->lifo_end == bin->lifo)
+		open_lifo(cache, class);
+	count = central_fetch_slots(class, bin->lifo, (size_t)(bin->lifo_end - bin->lifo) / 2);
+	if (count == 0 && bin->shared_count < SHARED_SLOTS) {
+		count = central_share_slots(class, bin->lifo, FIRST_LIFO_SIZE / 2);
+		bin->shared_count = (uint16_t)(bin->shared_count + count);
+	}
+	bin->lifo_top = bin->lifo + count;
 	signals_restore(&guard);
-	return bin->lifo_top > bin->lifo;
+	return count > 0;
 }
 
 bool thread_cache_refill(struct thread_cache *cache, unsigned class)
@@ -197,7 +219,7 @@ bool thread_cache_refill(struct thread_cache *cache, unsigned class)
 	struct cache_bin *bin = &cache->bins[class];
 
 	process_check();
-	if (bin->lifo_end > bin->lifo && bin->lifo_top == bin->lifo && fetch_from_stock(bin, class))
+	if (options.free == FREE_TRUST && options.stacks == STACKS_OFF && bin->lifo_top == bin->lifo && fill_lifo(cache, class))
 		return true;
 	while (!bin->span || !next_group(bin)) {
 		if (!next_span(bin, class))
@@ -238,7 +260,7 @@ void thread_cache_spill(struct thread_cache *cache, unsigned class)
 	process_check();
 	signals_block(&guard);
 	if (bin->lifo_end == bin->lifo) // not used since the cache was made, or taken from the recycled ones
-		bin->lifo_end = bin->lifo + (has_first_lifo(cache, class) ? FIRST_LIFO_SIZE : lifo_size(class));
+		open_lifo(cache, class);
 	else if (!has_first_lifo(cache, class) || !enlarge_lifo(bin, class))
 		give_older_half_back(bin, class);
 	signals_restore(&guard);

@@ -9,6 +9,7 @@
 enum {
 	HINT_QUANTUM_BYTES = 128 * 1024, // a thread reports its frees in pieces of this size
 	FIRST_LIFO_SIZE = 8,		 // slots of a LIFO until it is full for the first time
+	SHARED_SLOTS = 32,		 // a thread that needs more of a class takes a span of its own
 };
 
 /* A freed slot and its state byte. */
@@ -23,7 +24,8 @@ struct cache_bin {
 	char *base;		 // address of the group's slot 0
 	uint8_t *states;	 // state byte of the group's slot 0
 	uint32_t slot_bytes;
-	uint32_t next_group;	 // next group of `span` to look at
+	uint16_t next_group;	 // next group of `span` to look at
+	uint16_t shared_count;	 // slots had from spans that threads share
 	struct lifo_entry *lifo_top;	// behind the newest
 	struct lifo_entry *lifo_end;	// == lifo unless free=trust and stacks=off
 	struct lifo_entry *lifo;
@@ -77,7 +79,8 @@ void thread_cache_inherit(struct thread_cache *cache);
 
 /*
  * Finds free slots for `class`: fills bins[class].word. False: out of memory. Blocks signals where it holds locks.
- * Slots are those with state FREE in the current span's next groups, then a span from the central list, swept if need be, then a fresh one.
+ * Slots are those with state FREE in the current span's next groups, then a span from the central list, swept if need be, then a fresh one. In free=trust
+ * the LIFO is filled first, from the class's stock, and a thread that has had few slots of the class gets single ones from a span it shares.
  */
 bool thread_cache_refill(struct thread_cache *cache, unsigned class);
 

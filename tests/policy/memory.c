@@ -6,6 +6,7 @@
 #include "tests/policy/child.h"
 
 #include <dirent.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -120,6 +121,43 @@ static void churn(void)
 	CHECK_MSG(sleeps < ROUNDS / 400, "the collector went to sleep %ld times for %d blocks", sleeps, ROUNDS);
 }
 
+static void *use_little_and_wait(void *argument)
+{
+	char *blocks[100];
+
+	for (int i = 0; i < 100; i++) {
+		blocks[i] = malloc(16 + (size_t)i * 5);
+		blocks[i][0] = 1;
+	}
+	for (int i = 0; i < 100; i++)
+		free(blocks[i]);
+	pthread_barrier_wait(argument);
+	pthread_barrier_wait(argument);
+	return NULL;
+}
+
+/* What a thread that has done little keeps: its stack, and pages of its own only where that pays. */
+static void many_threads(void)
+{
+	enum { COUNT = 200, KIB_EACH = 100 };
+	static pthread_t threads[COUNT];
+	pthread_barrier_t barrier;
+	pthread_attr_t attributes;
+	long before = resident_kib(), each;
+
+	pthread_barrier_init(&barrier, NULL, COUNT + 1);
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, 64 << 10);
+	for (int i = 0; i < COUNT; i++)
+		CHECK_EQ(pthread_create(&threads[i], &attributes, use_little_and_wait, &barrier), 0);
+	pthread_barrier_wait(&barrier);
+	each = (resident_kib() - before) / COUNT;
+	CHECK_MSG(each < KIB_EACH, "%ld KiB for each thread", each);
+	pthread_barrier_wait(&barrier);
+	for (int i = 0; i < COUNT; i++)
+		CHECK_EQ(pthread_join(threads[i], NULL), 0);
+}
+
 TEST(play_a_role, .limit_seconds = 600)
 {
 	const char *role = getenv("POLICY_ROLE");
@@ -130,6 +168,8 @@ TEST(play_a_role, .limit_seconds = 600)
 		leak();
 	else if (strcmp(role, "churn") == 0)
 		churn();
+	else if (strcmp(role, "many_threads") == 0)
+		many_threads();
 	else
 		give_back();
 }
@@ -152,6 +192,11 @@ TEST(pages_go_back_to_the_kernel, .limit_seconds = 120)
 TEST(freed_pages_wake_nobody_who_comes_anyway)
 {
 	play("churn", "mode=fast", 0);
+}
+
+TEST(a_thread_that_does_little_keeps_little)
+{
+	play("many_threads", "mode=fast", 0);
 }
 
 /* scripts/soak: MEMORY_LEAK_MINUTES; half of it is warming up. */
