@@ -124,7 +124,8 @@ static void run_insert(uint32_t first, uint32_t count, struct dirt dirt)
 	struct span *run = &heap.spans[first], *last = &heap.spans[first + count - 1];
 	unsigned set, bin = bin_of(count);
 
-	last->kind = run->kind = SPAN_FREE_RUN;
+	store_relaxed(&last->kind, SPAN_FREE_RUN);
+	store_relaxed(&run->kind, SPAN_FREE_RUN);
 	run->dirty_unit_count = dirt.count;
 	run->dirty_low = dirt.low;
 	run->dirty_high = dirt.high;
@@ -144,8 +145,8 @@ static void run_remove(struct span *run)
 	if (list_is_empty(&page_heap.bins[set][bin]))
 		page_heap.occupied[set][bin / 64] &= ~(1ull << (bin % 64));
 	count_free_units(run, -1);
-	heap.spans[span_first_unit(run) + run->unit_count - 1].kind = SPAN_UNUSED;
-	run->kind = SPAN_UNUSED;
+	store_relaxed(&heap.spans[span_first_unit(run) + run->unit_count - 1].kind, SPAN_UNUSED);
+	store_relaxed(&run->kind, SPAN_UNUSED);
 }
 
 static uint32_t count_entries(uint64_t entry, uint32_t first, uint32_t end)
@@ -307,7 +308,7 @@ static void span_init(struct span *span, unsigned class, uint32_t units, uint32_
 	span->unit_count = units;
 	span->group = group;
 	span->slot_count = size_classes[class].slot_count;
-	span->class = (uint8_t)class;
+	store_relaxed(&span->class, (uint8_t)class); // pairs with the loads of sweep_from, which may look at a former life
 	span->place = SPAN_CURRENT;
 	span->odd = 0;
 	span->moved = 0;
@@ -319,9 +320,9 @@ static void span_init(struct span *span, unsigned class, uint32_t units, uint32_
 	span->side = 0;
 	// nobody may release a large span before its state is stored: the caller ends BUSY
 	store_relaxed(&span->sweep, class == SIZE_CLASS_LARGE ? SPAN_BUSY : SPAN_SWEPT);
-	span->kind = class == SIZE_CLASS_LARGE ? SPAN_LARGE : SPAN_SMALL;
+	store_relaxed(&span->kind, class == SIZE_CLASS_LARGE ? SPAN_LARGE : SPAN_SMALL);
 	if (units > 1)
-		heap.spans[span_first_unit(span) + units - 1].kind = SPAN_UNUSED;
+		store_relaxed(&heap.spans[span_first_unit(span) + units - 1].kind, SPAN_UNUSED);
 	enter_map(span);
 }
 
@@ -384,9 +385,9 @@ void page_heap_free(struct span *span)
 	leave_map(span, is_clean ? 0 : MAP_DIRTY);
 	groups_free(span->group, size_classes[span->class].group_count);
 	if (is_odd && !is_clean) {
-		span->kind = SPAN_LOST; // perhaps nobody can write there
+		store_relaxed(&span->kind, SPAN_LOST); // perhaps nobody can write there
 	} else {
-		span->kind = SPAN_UNUSED;
+		store_relaxed(&span->kind, SPAN_UNUSED);
 		run_insert_merged(first, count, (struct dirt){ is_clean ? 0 : count, first, first + count, 0 });
 	}
 	store_relaxed(&page_heap.stats.used_unit_count, page_heap.stats.used_unit_count - count);
@@ -405,7 +406,7 @@ bool page_heap_grow_in_place(struct span *span, size_t unit_count)
 		run_carve(after, missing, 1, &fresh);
 		span->fresh = span->fresh && fresh;
 		span->unit_count = (uint32_t)unit_count;
-		heap.spans[end + missing - 1].kind = SPAN_UNUSED;
+		store_relaxed(&heap.spans[end + missing - 1].kind, SPAN_UNUSED);
 		enter_map(span);
 		store_relaxed(&page_heap.stats.used_unit_count, page_heap.stats.used_unit_count + missing);
 		done = true;
