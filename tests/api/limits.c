@@ -58,9 +58,24 @@ TEST(python_runs_in_256_mib_of_address_space)
 		"import json, re, threading; t = threading.Thread(target=lambda: json.dumps(list(range(100000)))); t.start(); t.join()");
 }
 
-TEST(git_runs_in_256_mib_of_address_space)
+/* In a folder of its own, which is gone at the end. */
+TEST(git_works_in_256_mib_of_address_space)
 {
-	run_limited(262144 * (size_t)KIB, "git", "--exec-path", NULL);
+	run_limited(262144 * (size_t)KIB, "sh", "-c",
+		"set -e; top=$(mktemp -d); trap 'rm -rf $top' EXIT; cd $top; export HOME=$top GIT_CONFIG_NOSYSTEM=1; git init -q .; "
+		"for i in $(seq 1 50); do seq $i 500 >f$i; done; git add .; "
+		"git -c user.name=a -c user.email=a@localhost commit -q -m one; git fsck --strict --full 2>fsck; ! grep -q . fsck; "
+		"[ $(git ls-tree HEAD | wc -l) = 50 ]; git gc -q; git fsck --strict --full 2>fsck; ! grep -q . fsck");
+}
+
+/* The compiler proper and the assembler are children and limited as well; what they made is linked and run. */
+TEST(gcc_works_in_256_mib_of_address_space)
+{
+	run_limited(262144 * (size_t)KIB, "sh", "-c",
+		"set -e; top=$(mktemp -d); trap 'rm -rf $top' EXIT; cd $top; "
+		"printf '#include <stdio.h>\\n#include <stdlib.h>\\nint main(void) { return printf(\"%%d\\\\n\", abs(-42)) == 3 ? 0 : 1; }\\n' >a.c; "
+		"gcc -O2 -g a.c -o a; [ $(./a) = 42 ]; ! gcc -c -x c - -o b 2>error <<END\nint main(void) { return undeclared; }\nEND\n"
+		"grep -q undeclared error");
 }
 
 TEST(shell_runs_in_256_mib_of_address_space)
