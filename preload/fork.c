@@ -13,6 +13,8 @@
  * A vfork child runs on its parent's thread record: the gate and the tables of signals are left alone there. clone() with CLONE_VM that is neither a thread
  * nor a vfork makes a process that nobody can stop: no verdict from then on.
  */
+#include "preload/fork.h"
+
 #include "core/alloc/alloc.h"
 #include "core/base/atomic.h"
 #include "core/base/option.h"
@@ -34,7 +36,6 @@
 #include "core/profile/stack_table.h"
 #include "core/profile/stats_page.h"
 #include "preload/collector.h"
-#include "preload/fork.h"
 #include "preload/jump.h"
 #include "preload/real.h"
 #include "preload/signals.h"
