@@ -69,7 +69,7 @@ static struct {
 	uint32_t shut_down;
 	int32_t thread_id;
 	uint32_t purge_timed;  // 1: the thread sleeps no longer than until the next purge, nobody need wake it for one
-	uint32_t starved;      // waits in a row that ended without any cycle
+	uint64_t starved_since_ns; // begin of the first wait since the last end of a cycle that saw no end of one; 0: none
 	uint64_t retry_start_ns;
 	// collector thread
 	uint64_t not_before_ns; // next cycle for hints or growth
@@ -218,10 +218,18 @@ void cycle_trust_all(void)
 	signals_restore(&guard);
 }
 
+/* No cycle has ended for as long as three may take. (Not three waits: many threads wait at the same time.) */
+static bool is_starved(void)
+{
+	uint64_t since = load_relaxed(&collector.starved_since_ns);
+
+	return since != 0 && clock_now_ns() - since >= NO_VERDICT_CYCLES_MAX * THROTTLE_WAIT_MS * NS_PER_MS;
+}
+
 static bool verdicts_are_missing(void)
 {
 	return options.collector == COLLECTOR_OFF || stats_get(cycles_without_verdict) >= NO_VERDICT_CYCLES_MAX ||
-	       load_relaxed(&collector.starved) >= NO_VERDICT_CYCLES_MAX ||
+	       is_starved() ||
 	       (load_relaxed(&collector.thread_state) == ABSENT && load_relaxed(&collector.retry_start_ns) > 0);
 }
 
@@ -238,26 +246,45 @@ static void wait_for_cycle(uint32_t done, uint64_t timeout_ms)
 	gate_leave(&frame);
 }
 
+/*
+ * Whoever holds the lock runs a cycle, or makes hints free: both end in time, and until then nobody may allocate more, or the heap would grow without bound
+ * while a long cycle runs. Then there may be nothing left to do.
+ */
+static void trust_oldest(void)
+{
+	struct gate_frame frame = { 0 };
+	struct signal_guard guard;
+	bool is_taken;
+
+	signals_block(&guard);
+	gate_publish(&frame);
+	gate_enter(&frame);
+	is_taken = lock_acquire_timeout(cycle_lock(), THROTTLE_WAIT_MS * NS_PER_MS);
+	gate_leave(&frame);
+	if (is_taken) {
+		if (pacer_hinted_bytes() >= load_relaxed(&pacer_goal()->hard_bytes))
+			trust_oldest_locked();
+		lock_release(cycle_lock());
+	}
+	signals_restore(&guard);
+}
+
 void cycle_throttle(void)
 {
 	uint32_t done = load_acquire(&collector.done);
-	struct signal_guard guard;
+	uint64_t start;
 
 	cycle_request(CYCLE_FOR_HINTS);
 	if (verdicts_are_missing()) {
-		signals_block(&guard);
-		if (lock_try(cycle_lock())) {
-			trust_oldest_locked();
-			lock_release(cycle_lock());
-		}
-		signals_restore(&guard);
+		trust_oldest();
 		return;
 	}
 	if (load_relaxed(&collector.shut_down) || load_relaxed(&collector.thread_state) == ABSENT)
 		return;
+	start = clock_now_ns();
 	wait_for_cycle(done, THROTTLE_WAIT_MS);
 	if (load_acquire(&collector.done) == done)
-		add_relaxed(&collector.starved, 1);
+		cas_seq(&collector.starved_since_ns, (uint64_t)0, start);
 }
 
 /* ---- cycles ---- */
@@ -276,7 +303,7 @@ static void note_cycle_end(bool verdict)
 		collector.back_off_ms = min_u64(max_u64(2 * collector.back_off_ms, BACK_OFF_MS_MIN), BACK_OFF_MS_MAX);
 		collector.not_before_ns = now + collector.back_off_ms * NS_PER_MS;
 	}
-	store_relaxed(&collector.starved, 0);
+	store_relaxed(&collector.starved_since_ns, (uint64_t)0);
 	add_seq(&collector.done, 1);
 	futex_wake(&collector.done, INT32_MAX);
 }
