@@ -123,21 +123,38 @@ void cycle_request(enum cycle_reason reason)
 
 /* ---- no verdict: hints are trusted, oldest first ---- */
 
+/*
+ * The used span at or after *unit, which moves behind it; *unit moves on in any case. NULL: none within a few thousand units. Lock PAGE_HEAP held. The map is
+ * asked, not the descriptors: between two calls spans come and go, and *unit may lie inside one by now.
+ */
+static struct span *used_span_from(uint32_t *unit)
+{
+	enum { UNITS_MAX = 1 << 14 };
+	uint32_t end = (uint32_t)min_u64(heap_used_units(), (uint64_t)*unit + UNITS_MAX);
+
+	for (; *unit < end; (*unit)++) {
+		uint64_t entry = load_relaxed(&heap.map[*unit]);
+		unsigned class = map_entry_class(entry);
+		uint32_t first = class == SIZE_CLASS_LARGE ? map_entry_index(entry) : *unit - map_entry_offset(entry);
+
+		if (class != 0) {
+			*unit = first + heap.spans[first].unit_count;
+			return &heap.spans[first];
+		}
+	}
+	return 0;
+}
+
+/* The next span in use, NULL at the end. */
 static struct span *next_used_span(uint32_t *unit)
 {
 	struct span *found = 0;
 
-	lock_acquire(page_heap_lock());
-	while (!found) {
-		struct span *span = heap_span_at(*unit);
-
-		if (!span)
-			break;
-		*unit += span->unit_count;
-		if (span->kind == SPAN_SMALL || span->kind == SPAN_LARGE)
-			found = span;
+	while (!found && *unit < heap_used_units()) {
+		lock_acquire(page_heap_lock());
+		found = used_span_from(unit);
+		lock_release(page_heap_lock());
 	}
-	lock_release(page_heap_lock());
 	return found;
 }
 

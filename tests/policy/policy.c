@@ -9,9 +9,13 @@
 #include "tests/harness/test.h"
 #include "tests/policy/child.h"
 
+#include "preload/gasket.h"
+
+#include <dirent.h>
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -309,4 +313,82 @@ TEST(misuse_is_counted_and_harmless, .limit_seconds = 120)
 	expect_misuse_counted("free=hint:scribble=1:interval_ms=5");
 	expect_misuse_counted("free=trust:collector=off");
 	expect_misuse_counted("mode=fast");
+}
+
+/* ---- a collector that gets next to no processor time ---- */
+
+enum { STARVED_THREADS = 16, STARVED_SECONDS = 3, STARVED_BLOCK_BYTES = 20000 };
+static const size_t starved_heap_max = (size_t)2 << 30;
+
+static volatile int is_over;
+
+static void *spin(void *argument)
+{
+	while (!is_over)
+		;
+	return argument;
+}
+
+/* Blocks that nobody touches: they cost no memory and hardly any time, so nothing but the limit holds this thread back. */
+static void *churn_untouched(void *argument)
+{
+	while (!is_over)
+		free(malloc(STARVED_BLOCK_BYTES));
+	return argument;
+}
+
+static void starve(int tid)
+{
+	const struct sched_param parameter = { 0 };
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	CHECK_EQ(sched_setscheduler(tid, SCHED_IDLE, &parameter), 0);
+	CHECK_EQ(sched_setaffinity(tid, sizeof(one), &one), 0);
+	CHECK_EQ(sched_setaffinity(0, sizeof(one), &one), 0); /* and the thread that spins, made next, is there, too */
+}
+
+/* The one task that is not the caller. */
+static int find_collector(void)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	struct dirent *entry;
+	int found = 0;
+
+	while ((entry = readdir(tasks))) {
+		if (entry->d_name[0] != '.' && atoi(entry->d_name) != getpid())
+			found = atoi(entry->d_name);
+	}
+	closedir(tasks);
+	return found;
+}
+
+TEST(a_starved_collector_does_not_lift_the_limit)
+{
+	pthread_t threads[STARVED_THREADS], spinning;
+	cpu_set_t all;
+	size_t largest = 0;
+	double end;
+
+	CHECK_EQ(sched_getaffinity(0, sizeof(all), &all), 0);
+	CHECK_EQ(gasket_collect(), 1);
+	starve(find_collector());
+	CHECK_EQ(pthread_create(&spinning, NULL, spin, NULL), 0);
+	CHECK_EQ(sched_setaffinity(0, sizeof(all), &all), 0);
+	for (int i = 0; i < STARVED_THREADS; i++)
+		CHECK_EQ(pthread_create(&threads[i], NULL, churn_untouched, NULL), 0);
+	end = seconds_now() + STARVED_SECONDS;
+	while (seconds_now() < end) {
+		struct mallinfo2 info = mallinfo2();
+
+		usleep(10000);
+		if (info.arena > largest)
+			largest = info.arena;
+	}
+	is_over = 1;
+	for (int i = 0; i < STARVED_THREADS; i++)
+		pthread_join(threads[i], NULL);
+	pthread_join(spinning, NULL);
+	CHECK_MSG(largest < starved_heap_max, "a heap of %zu MiB", largest >> 20);
 }
