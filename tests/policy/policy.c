@@ -136,6 +136,41 @@ static void churn_beside_a_deaf_thread(void)
 	leak_and_churn();
 }
 
+static void *collect_for_ever(void *argument)
+{
+	for (;;)
+		gasket_collect();
+	return argument;
+}
+
+static void *churn_small(void *argument)
+{
+	char *blocks[32] = { 0 };
+
+	for (size_t i = 0;; i++) {
+		free(blocks[i % 32]);
+		blocks[i % 32] = malloc(8 + i % 2000);
+		memset(blocks[i % 32], 1, 8);
+	}
+	return argument;
+}
+
+/* Many threads free and allocate beside a deaf one, while the collector has hardly an idle moment. */
+static void crowd_beside_a_deaf_thread(void)
+{
+	enum { THREADS = 32, SECONDS = 3 };
+	pthread_t thread;
+	int is_deaf = 0;
+
+	CHECK_EQ(pthread_create(&thread, 0, spin_deaf, &is_deaf), 0);
+	while (!__atomic_load_n(&is_deaf, __ATOMIC_SEQ_CST))
+		sched_yield();
+	for (int i = 0; i < THREADS; i++)
+		CHECK_EQ(pthread_create(&thread, 0, churn_small, 0), 0);
+	CHECK_EQ(pthread_create(&thread, 0, collect_for_ever, 0), 0);
+	sleep(SECONDS);
+}
+
 /* The limit is set by a raw system call, so nobody is told; the heap grows inside what is reserved. */
 static void churn_without_address_space(void)
 {
@@ -185,6 +220,8 @@ TEST(play_a_role, .limit_seconds = 7200)
 		churn(churn_bytes());
 	else if (strcmp(role, "deaf") == 0)
 		churn_beside_a_deaf_thread();
+	else if (strcmp(role, "crowd") == 0)
+		crowd_beside_a_deaf_thread();
 	else if (strcmp(role, "leak") == 0)
 		leak_and_churn();
 	else if (strcmp(role, "no_space") == 0)
@@ -258,6 +295,16 @@ TEST(a_deaf_thread_does_not_make_the_process_grow, .limit_seconds = 7200)
 
 	CHECK_EQ(figure(&outcome, "reused_blocks"), 0u);
 	CHECK_GE(figure(&outcome, "cycles_without_verdict"), 3u);
+}
+
+/* Less than a MiB is in use; the hard limit is 64 MiB of freed memory. */
+TEST(cycles_back_to_back_do_not_keep_it_from_trusting)
+{
+	struct outcome outcome = play("crowd", "", 0);
+
+	CHECK_MSG(outcome.peak_kib < 300 << 10, "peak %ld MiB", outcome.peak_kib >> 10);
+	CHECK_EQ(figure(&outcome, "reused_blocks"), 0u);
+	CHECK_GT(figure(&outcome, "trusted_bytes"), 0u);
 }
 
 TEST(a_process_without_proc_does_not_grow, .limit_seconds = 7200)
