@@ -1,13 +1,17 @@
 /*
- * Calls that may block, with the gate around them: a thread that waits in one counts as stopped for a collection, and no signal is sent to it. So the
- * program sees no EINTR that it would not see without us, and a thread that hangs in a dead file system spoils no collection.
+ * Calls that may block, with the gate around them: a thread that waits in one counts as stopped for
+ * a collection, and no signal is sent to it. So the program sees no EINTR that it would not see
+ * without us, and a thread that hangs in a dead file system spoils no collection.
  *
- * Each wrapper publishes its caller's registers, its own arguments and the stack pointer in a frame on its stack (gate_publish, then gate_enter), calls libc
- * and leaves the gate, also when the thread is cancelled or an exception passes: the frame has a cleanup. If a call was interrupted although no handler of
- * the program ran but our stop signal did (it had been delayed by a raw signal mask), it is made again with what is left of its time-out.
+ * Each wrapper publishes its caller's registers, its own arguments and the stack pointer in a frame
+ * on its stack (gate_publish, then gate_enter), calls libc and leaves the gate, also when the
+ * thread is cancelled or an exception passes: the frame has a cleanup. If a call was interrupted
+ * although no handler of the program ran but our stop signal did (it had been delayed by a raw
+ * signal mask), it is made again with what is left of its time-out.
  *
- * Where there is no record of the thread yet, or it is inside another gated call, the call goes straight through (core/gc/world.c decides).
- * errno is libc's alone: it is put back when a call is repeated.
+ * Where there is no record of the thread yet, or it is inside another gated call, the call goes
+ * straight through (core/gc/world.c decides). errno is libc's alone: it is put back when a call is
+ * repeated.
  */
 #include "core/base/atomic.h"
 #include "core/base/option.h"
@@ -32,8 +36,9 @@
 /* A call under way. */
 struct blocked {
 	struct gate_frame frame;
-	int error;	   // errno before it
-	uint64_t deadline; // of a socket with a time-out of its own, set when the call was interrupted first; 0: none
+	int error;         // errno before it
+	uint64_t deadline; // of a socket with a time-out of its own, set when the call was
+			   // interrupted first; 0: none
 };
 
 static inline void leave(struct blocked *blocked)
@@ -42,8 +47,8 @@ static inline void leave(struct blocked *blocked)
 }
 
 /*
- * A process that waits is one that somebody may want to look at: it gets its public page; and a request that was left there may start the
- * collector, as does interval_ms.
+ * A process that waits is one that somebody may want to look at: it gets its public page; and a
+ * request that was left there may start the collector, as does interval_ms.
  */
 static COLD void look_up(void)
 {
@@ -75,7 +80,8 @@ static COLD bool interrupted_by_us(struct blocked *blocked)
 {
 	struct thread *thread = blocked->frame.thread;
 
-	if (!thread || thread->stops == blocked->frame.stops || thread->handlers != blocked->frame.handlers)
+	if (!thread || thread->stops == blocked->frame.stops ||
+		thread->handlers != blocked->frame.handlers)
 		return false;
 	blocked->frame.stops = thread->stops;
 	errno = blocked->error;
@@ -135,14 +141,16 @@ static bool span_left(const struct timespec **timeout, struct timespec *left, ui
 	if (deadline) {
 		uint64_t ns = ns_left(deadline);
 
-		*left = (struct timespec){ (time_t)(ns / NS_PER_S), (long)(ns % NS_PER_S) };
+		*left = (struct timespec){(time_t)(ns / NS_PER_S), (long)(ns % NS_PER_S)};
 		*timeout = left;
 	}
 	return true;
 }
 
-/* Of a time-out that only the kernel reads: a bad pointer is its to refuse. What it has waited by is readable. */
-static bool span_left_since(const struct timespec **timeout, struct timespec *left, const struct timespec *whole, uint64_t start)
+/* Of a time-out that only the kernel reads: a bad pointer is its to refuse. What it has waited by
+ * is readable. */
+static bool span_left_since(const struct timespec **timeout, struct timespec *left,
+	const struct timespec *whole, uint64_t start)
 {
 	return span_left(timeout, left, has_deadline(whole) ? deadline_from(start, whole) : 0);
 }
@@ -151,7 +159,8 @@ static uint64_t value_deadline(const struct timeval *timeout)
 {
 	if (!timeout || !span_is_finite(timeout->tv_sec, timeout->tv_usec))
 		return 0;
-	return clock_now_ns() + (uint64_t)timeout->tv_sec * NS_PER_S + (uint64_t)timeout->tv_usec * NS_PER_US;
+	return clock_now_ns() + (uint64_t)timeout->tv_sec * NS_PER_S +
+	       (uint64_t)timeout->tv_usec * NS_PER_US;
 }
 
 /* select() changes the caller's time-out to what is left, so may we. */
@@ -160,7 +169,7 @@ static bool value_left(struct timeval *timeout, uint64_t deadline)
 	if (deadline) {
 		uint64_t us = (ns_left(deadline) + NS_PER_US - 1) / NS_PER_US;
 
-		*timeout = (struct timeval){ (time_t)(us / US_PER_S), (suseconds_t)(us % US_PER_S) };
+		*timeout = (struct timeval){(time_t)(us / US_PER_S), (suseconds_t)(us % US_PER_S)};
 	}
 	return true;
 }
@@ -168,7 +177,7 @@ static bool value_left(struct timeval *timeout, uint64_t deadline)
 /* How long a call on this socket may wait, 0: for ever, or no socket. */
 static uint64_t socket_timeout_ns(int fd, int option)
 {
-	struct timeval timeout = { 0, 0 };
+	struct timeval timeout = {0, 0};
 	socklen_t length = sizeof(timeout);
 
 	if (getsockopt(fd, SOL_SOCKET, option, &timeout, &length) != 0)
@@ -177,12 +186,13 @@ static uint64_t socket_timeout_ns(int fd, int option)
 }
 
 /*
- * A call on a socket with a time-out of its own would wait for all of it again. What is left is waited for here, counted from the first interruption (no
- * clock is read before every call). False: it is over, errno is EAGAIN; or a handler of the program interrupted.
+ * A call on a socket with a time-out of its own would wait for all of it again. What is left is
+ * waited for here, counted from the first interruption (no clock is read before every call). False:
+ * it is over, errno is EAGAIN; or a handler of the program interrupted.
  */
 static COLD bool socket_left(struct blocked *blocked, int fd, int option)
 {
-	struct pollfd ready = { .fd = fd, .events = option == SO_RCVTIMEO ? POLLIN : POLLOUT };
+	struct pollfd ready = {.fd = fd, .events = option == SO_RCVTIMEO ? POLLIN : POLLOUT};
 	int result;
 
 	if (blocked->deadline == 0) {
@@ -195,7 +205,7 @@ static COLD bool socket_left(struct blocked *blocked, int fd, int option)
 	}
 	do {
 		uint64_t left = ns_left(blocked->deadline);
-		struct timespec span = { (time_t)(left / NS_PER_S), (long)(left % NS_PER_S) };
+		struct timespec span = {(time_t)(left / NS_PER_S), (long)(left % NS_PER_S)};
 
 		result = REAL(ppoll)(&ready, 1, &span, 0);
 	} while (result < 0 && errno == EINTR && interrupted_by_us(blocked));
@@ -207,14 +217,33 @@ static COLD bool socket_left(struct blocked *blocked, int fd, int option)
 /* ---- the wrappers ---- */
 
 #define WORD(value) (uintptr_t)(value)
-#define WORDS_1(a) { WORD(a) }
-#define WORDS_2(a, b) { WORD(a), WORD(b) }
-#define WORDS_3(a, b, c) { WORD(a), WORD(b), WORD(c) }
-#define WORDS_4(a, b, c, d) { WORD(a), WORD(b), WORD(c), WORD(d) }
-#define WORDS_5(a, b, c, d, e) { WORD(a), WORD(b), WORD(c), WORD(d), WORD(e) }
-#define WORDS_6(a, b, c, d, e, f) { WORD(a), WORD(b), WORD(c), WORD(d), WORD(e), WORD(f) }
+#define WORDS_1(a) \
+	{ \
+		WORD(a) \
+	}
+#define WORDS_2(a, b) \
+	{ \
+		WORD(a), WORD(b) \
+	}
+#define WORDS_3(a, b, c) \
+	{ \
+		WORD(a), WORD(b), WORD(c) \
+	}
+#define WORDS_4(a, b, c, d) \
+	{ \
+		WORD(a), WORD(b), WORD(c), WORD(d) \
+	}
+#define WORDS_5(a, b, c, d, e) \
+	{ \
+		WORD(a), WORD(b), WORD(c), WORD(d), WORD(e) \
+	}
+#define WORDS_6(a, b, c, d, e, f) \
+	{ \
+		WORD(a), WORD(b), WORD(c), WORD(d), WORD(e), WORD(f) \
+	}
 #define WORDS_PICK(_1, _2, _3, _4, _5, _6, name, ...) name
-#define WORDS(...) WORDS_PICK(__VA_ARGS__, WORDS_6, WORDS_5, WORDS_4, WORDS_3, WORDS_2, WORDS_1)(__VA_ARGS__)
+#define WORDS(...) \
+	WORDS_PICK(__VA_ARGS__, WORDS_6, WORDS_5, WORDS_4, WORDS_3, WORDS_2, WORDS_1)(__VA_ARGS__)
 
 #define ERRNO(result) ((long)(result) == -1 && errno == EINTR)
 #define CODE(result) ((result) == EINTR)
@@ -223,57 +252,60 @@ static COLD bool socket_left(struct blocked *blocked, int fd, int option)
 
 #define TIMEOUT_MS(timeout) uint64_t deadline_ = ms_deadline(timeout);
 #define MS_LEFT(timeout) &&ms_left(&timeout, deadline_)
-#define TIMEOUT_SPAN(timeout)                                                                      \
-	struct timespec left_;                                                                     \
-	uint64_t deadline_ = span_deadline(timeout);                                               \
+#define TIMEOUT_SPAN(timeout) \
+	struct timespec left_; \
+	uint64_t deadline_ = span_deadline(timeout); \
 	const struct timespec *kept_ = timeout;
 #define SPAN_LEFT(timeout) &&span_left(&kept_, &left_, deadline_) && ((timeout = kept_), true)
-#define TIMEOUT_KERNEL(timeout)                                                                    \
-	struct timespec left_;                                                                     \
-	uint64_t start_ = now_unless_endless(timeout);                                             \
+#define TIMEOUT_KERNEL(timeout) \
+	struct timespec left_; \
+	uint64_t start_ = now_unless_endless(timeout); \
 	const struct timespec *kept_ = timeout, *whole_ = timeout;
-#define KERNEL_LEFT(timeout) &&span_left_since(&kept_, &left_, whole_, start_) && ((timeout = kept_), true)
+#define KERNEL_LEFT(timeout) \
+	&&span_left_since(&kept_, &left_, whole_, start_) && ((timeout = kept_), true)
 #define TIMEOUT_VALUE(timeout) uint64_t deadline_ = value_deadline(timeout);
 #define VALUE_LEFT(timeout) &&value_left(timeout, deadline_)
 #define SOCKET_READ(fd) &&socket_left(&blocked, fd, SO_RCVTIMEO)
 #define SOCKET_WRITE(fd) &&socket_left(&blocked, fd, SO_SNDTIMEO)
-#define MASK(mask)                                                                                 \
-	sigset_t stripped_;                                                                        \
+#define MASK(mask) \
+	sigset_t stripped_; \
 	mask = signals_strip(mask, &stripped_);
-#define WAITED(set)                                                                                \
-	sigset_t stripped_;                                                                        \
-	const sigset_t *asked_ = set;                                                              \
+#define WAITED(set) \
+	sigset_t stripped_; \
+	const sigset_t *asked_ = set; \
 	set = signals_strip_waited(asked_, &stripped_);
 #define WAITED_AGAIN(set) &&((set = signals_strip_waited(asked_, &stripped_)), true)
 
 /* Publishes the caller's frame and enters the gate; `blocked` leaves it at the end of its scope. */
-#define GATED(...)                                                                                 \
-	struct blocked blocked __attribute__((cleanup(leave))) = { .frame.arguments = __VA_ARGS__ };        \
-	blocked.error = errno;                                                                     \
-	gate_publish(&blocked.frame);                                                              \
+#define GATED(...) \
+	struct blocked blocked __attribute__((cleanup(leave))) = {.frame.arguments = __VA_ARGS__}; \
+	blocked.error = errno; \
+	gate_publish(&blocked.frame); \
 	gate_enter(&blocked.frame)
 
-/* The same for calls in which a process waits; a program that is about to be replaced needs no page. */
-#define BLOCKED(...)                                                                               \
-	be_seen();                                                                                 \
+/* The same for calls in which a process waits; a program that is about to be replaced needs no
+ * page. */
+#define BLOCKED(...) \
+	be_seen(); \
 	GATED(__VA_ARGS__)
 
-#define CALL(type, name, parameters, arguments, words, failed, prepare, again)                     \
-	EXPORT type name parameters                                                                \
-	{                                                                                          \
-		type result;                                                                       \
-		prepare BLOCKED(words);                                                            \
-		do                                                                                 \
-			result = REAL(name) arguments;                                             \
-		while (UNLIKELY(failed(result)) && interrupted_by_us(&blocked) again);             \
-		return result;                                                                     \
+#define CALL(type, name, parameters, arguments, words, failed, prepare, again) \
+	EXPORT type name parameters \
+	{ \
+		type result; \
+		prepare BLOCKED(words); \
+		do \
+			result = REAL(name) arguments; \
+		while (UNLIKELY(failed(result)) && interrupted_by_us(&blocked) again); \
+		return result; \
 	}
 #include "preload/blocking.def"
 #undef CALL
 
 /* Names libc gives the same functions. */
-#define SAME(name, other)                                                                          \
-	extern __typeof__(name) name##_as_##other __asm__(#other) __attribute__((alias(#name), visibility("default")));
+#define SAME(name, other) \
+	extern __typeof__(name) name##_as_##other __asm__(#other) \
+		__attribute__((alias(#name), visibility("default")));
 SAME(read, __read)
 SAME(write, __write)
 SAME(pread, pread64)
@@ -300,8 +332,9 @@ SAME(sigsuspend, __sigsuspend)
 SAME(aio_suspend, aio_suspend64)
 
 /*
- * An interrupted connect() on a TCP socket goes on in the background and may be waited for by poll; made again it waits for the same end. On a Unix socket
- * it was undone, poll says "writable" at once, and it waits for all of SO_SNDTIMEO again: so it is not made again after that time.
+ * An interrupted connect() on a TCP socket goes on in the background and may be waited for by poll;
+ * made again it waits for the same end. On a Unix socket it was undone, poll says "writable" at
+ * once, and it waits for all of SO_SNDTIMEO again: so it is not made again after that time.
  */
 static COLD bool connect_left(struct blocked *blocked, int fd)
 {
@@ -324,12 +357,14 @@ EXPORT int connect(int fd, const struct sockaddr *address, socklen_t length)
 
 	do
 		result = REAL(connect)(fd, address, length);
-	while (UNLIKELY(ERRNO(result)) && interrupted_by_us(&blocked) && connect_left(&blocked, fd));
+	while (UNLIKELY(ERRNO(result)) && interrupted_by_us(&blocked) &&
+		connect_left(&blocked, fd));
 	return result;
 }
 SAME(connect, __connect)
 
-/* A socket may linger. A descriptor is closed whatever the result is, so the call is never made again. */
+/* A socket may linger. A descriptor is closed whatever the result is, so the call is never made
+ * again. */
 EXPORT int close(int fd)
 {
 	GATED(WORDS(fd));
@@ -372,7 +407,8 @@ EXPORT int bsd_sigpause(int mask)
 	return __sigpause(mask, 0);
 }
 
-/* libc's makes an interrupted wait again by itself, for the set it began with; ours may be another one by then. */
+/* libc's makes an interrupted wait again by itself, for the set it began with; ours may be another
+ * one by then. */
 EXPORT int sigwait(const sigset_t *restrict set, int *restrict ret_number)
 {
 	siginfo_t info;
@@ -390,11 +426,11 @@ EXPORT int sigwait(const sigset_t *restrict set, int *restrict ret_number)
 /* ---- with a variable number of arguments ---- */
 
 /* Whether the caller passed a mode or not, its register may be read. */
-#define OPEN_MODE(mode, last)                                                                      \
-	va_list list;                                                                              \
-	mode_t mode;                                                                               \
-	va_start(list, last);                                                                      \
-	mode = va_arg(list, mode_t);                                                               \
+#define OPEN_MODE(mode, last) \
+	va_list list; \
+	mode_t mode; \
+	va_start(list, last); \
+	mode = va_arg(list, mode_t); \
 	va_end(list)
 
 EXPORT int open(const char *path, int flags, ...)
@@ -470,12 +506,12 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 /* ---- sleeping ---- */
 
 /*
- * libc's remainder does not know how long the thread was stopped, so a sleep that is made again ends by the clock. What the program's handler interrupts is
- * answered with libc's remainder.
+ * libc's remainder does not know how long the thread was stopped, so a sleep that is made again
+ * ends by the clock. What the program's handler interrupts is answered with libc's remainder.
  */
 EXPORT int nanosleep(const struct timespec *span, struct timespec *ret_left)
 {
-	struct timespec left = { 0, 0 };
+	struct timespec left = {0, 0};
 	uint64_t start = now_unless_endless(span);
 	const struct timespec *whole = span;
 	struct timespec again;
@@ -484,26 +520,29 @@ EXPORT int nanosleep(const struct timespec *span, struct timespec *ret_left)
 
 	do
 		result = REAL(nanosleep)(span, &left);
-	while (UNLIKELY(ERRNO(result)) && interrupted_by_us(&blocked) && span_left_since(&span, &again, whole, start));
+	while (UNLIKELY(ERRNO(result)) && interrupted_by_us(&blocked) &&
+		span_left_since(&span, &again, whole, start));
 	if (ERRNO(result) && ret_left)
 		*ret_left = left;
 	return result;
 }
 SAME(nanosleep, __nanosleep)
 
-EXPORT int clock_nanosleep(clockid_t clock, int flags, const struct timespec *span, struct timespec *ret_left)
+EXPORT int clock_nanosleep(
+	clockid_t clock, int flags, const struct timespec *span, struct timespec *ret_left)
 {
 	bool is_relative = (flags & TIMER_ABSTIME) == 0;
 	const struct timespec *whole = is_relative ? span : 0;
 	uint64_t start = now_unless_endless(whole);
-	struct timespec left = { 0, 0 };
+	struct timespec left = {0, 0};
 	struct timespec again;
 	int result;
 	BLOCKED(WORDS(clock, flags, span, ret_left));
 
 	do
 		result = REAL(clock_nanosleep)(clock, flags, span, &left);
-	while (UNLIKELY(result == EINTR) && interrupted_by_us(&blocked) && span_left_since(&span, &again, whole, start));
+	while (UNLIKELY(result == EINTR) && interrupted_by_us(&blocked) &&
+		span_left_since(&span, &again, whole, start));
 	if (result == EINTR && ret_left && is_relative)
 		*ret_left = left;
 	return result;
@@ -511,14 +550,14 @@ EXPORT int clock_nanosleep(clockid_t clock, int flags, const struct timespec *sp
 
 EXPORT int usleep(useconds_t us)
 {
-	struct timespec span = { us / US_PER_S, (long)(us % US_PER_S) * NS_PER_US };
+	struct timespec span = {us / US_PER_S, (long)(us % US_PER_S) * NS_PER_US};
 
 	return nanosleep(&span, 0);
 }
 
 EXPORT unsigned sleep(unsigned seconds)
 {
-	struct timespec span = { seconds, 0 };
+	struct timespec span = {seconds, 0};
 
 	return nanosleep(&span, &span) == 0 ? 0 : (unsigned)span.tv_sec;
 }
@@ -563,7 +602,8 @@ EXPORT int fexecve(int fd, char *const arguments[], char *const environment[])
 	return REAL(fexecve)(fd, arguments, environment);
 }
 
-EXPORT int execveat(int folder, const char *path, char *const arguments[], char *const environment[], int flags)
+EXPORT int execveat(
+	int folder, const char *path, char *const arguments[], char *const environment[], int flags)
 {
 	GATED(WORDS(folder, path, arguments, environment));
 
@@ -592,19 +632,19 @@ EXPORT int execvp(const char *file, char *const arguments[])
 }
 
 /* Counts the arguments of execl and friends, without the final NULL. */
-#define COUNT_ARGUMENTS(count, first)                                                              \
-	va_list list;                                                                              \
-	size_t count = 1;                                                                          \
-	va_start(list, first);                                                                     \
-	while (va_arg(list, char *))                                                             \
-		count++;                                                                           \
+#define COUNT_ARGUMENTS(count, first) \
+	va_list list; \
+	size_t count = 1; \
+	va_start(list, first); \
+	while (va_arg(list, char *)) \
+		count++; \
 	va_end(list)
 
 /* Copies them, final NULL included, and leaves `list` behind it. */
-#define COPY_ARGUMENTS(vector, first)                                                              \
-	va_start(list, first);                                                                     \
-	vector[0] = (char *)first;                                                                 \
-	for (size_t i_ = 1; (vector[i_] = va_arg(list, char *)) != 0; i_++)       \
+#define COPY_ARGUMENTS(vector, first) \
+	va_start(list, first); \
+	vector[0] = (char *)first; \
+	for (size_t i_ = 1; (vector[i_] = va_arg(list, char *)) != 0; i_++) \
 		;
 
 EXPORT int execl(const char *path, const char *first, ...)

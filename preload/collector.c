@@ -1,7 +1,8 @@
 /*
- * The collector thread: made by libc's pthread_create, for setuid and friends must reach it, but on a stack of ours, which is no root (its addresses of
- * dead blocks would keep them alive). All signals are blocked in it but libc's own two. It is made only from a slow path of malloc or free, never inside a
- * fork, a signal handler, or a thread that is being made.
+ * The collector thread: made by libc's pthread_create, for setuid and friends must reach it, but on
+ * a stack of ours, which is no root (its addresses of dead blocks would keep them alive). All
+ * signals are blocked in it but libc's own two. It is made only from a slow path of malloc or free,
+ * never inside a fork, a signal handler, or a thread that is being made.
  */
 #include "preload/collector.h"
 
@@ -50,7 +51,8 @@ static bool make_stack(void)
 
 	if (collector.stack)
 		return true;
-	result = SYSCALL(mmap, 0, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
+	result = SYSCALL(mmap, 0, STACK_BYTES, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
 	if (syscall_failed(result))
 		return false;
 	SYSCALL(mprotect, result, GUARD_BYTES, PROT_NONE);
@@ -86,7 +88,8 @@ static bool start_collector(void)
 	SYSCALL(rt_sigprocmask, SIG_SETMASK, &mask, &old_mask, sizeof(mask));
 	join_last();
 	pthread_attr_init(&attributes);
-	REAL(pthread_attr_setstack)(&attributes, collector.stack + GUARD_BYTES, STACK_BYTES - GUARD_BYTES);
+	REAL(pthread_attr_setstack)
+	(&attributes, collector.stack + GUARD_BYTES, STACK_BYTES - GUARD_BYTES);
 	error = REAL(pthread_create)(&collector.thread, &attributes, collector_main, 0);
 	pthread_attr_destroy(&attributes);
 	collector.needs_join = error == 0;
@@ -98,7 +101,8 @@ static bool start_collector(void)
 	return error == 0;
 }
 
-/* A join returns as soon as the thread has no use of the memory any more; the kernel counts it for some moments more. Not for ever: the id is used again. */
+/* A join returns as soon as the thread has no use of the memory any more; the kernel counts it for
+ * some moments more. Not for ever: the id is used again. */
 static void wait_until_gone(void)
 {
 	enum { WAITS = 1000, WAIT_NS = 100000 };

@@ -1,5 +1,6 @@
 /*
- * Statistics and tuning calls of <malloc.h>, answered with our own figures: what is in spans counts as in use, free spans as free.
+ * Statistics and tuning calls of <malloc.h>, answered with our own figures: what is in spans counts
+ * as in use, free spans as free.
  */
 #include "core/base/attr.h"
 #include "core/base/format.h"
@@ -27,7 +28,9 @@ static struct figures read_figures(void)
 
 	return (struct figures){
 		.used_bytes = load_relaxed(&pages->used_unit_count) << UNIT_SHIFT,
-		.free_bytes = (load_relaxed(&pages->dirty_unit_count) + load_relaxed(&pages->clean_unit_count)) << UNIT_SHIFT,
+		.free_bytes = (load_relaxed(&pages->dirty_unit_count) +
+				      load_relaxed(&pages->clean_unit_count))
+			      << UNIT_SHIFT,
 		.large_bytes = load_relaxed(&heap_stats.large_bytes),
 	};
 }
@@ -77,7 +80,8 @@ EXPORT int malloc_trim(size_t keep_bytes)
 	size_t units = 0;
 
 	signals_block(&guard);
-	// fork waits for this lock, or a child would miss the run that is being purged; while a cycle holds it, the cycle's thread purges
+	// fork waits for this lock, or a child would miss the run that is being purged; while a
+	// cycle holds it, the cycle's thread purges
 	if (lock_try(cycle_lock())) {
 		central_drain_stock();
 		units = page_heap_purge(keep_bytes >> UNIT_SHIFT);
@@ -92,9 +96,9 @@ EXPORT void malloc_stats(void)
 	struct figures figures = read_figures();
 	char text[256];
 	size_t length = format_text(text, sizeof(text),
-				    "gasket: heap in use  = %12zu\ngasket: heap free    = %12zu\ngasket: large blocks = %12zu\n"
-				    "gasket: metadata     = %12zu\n",
-				    figures.used_bytes, figures.free_bytes, figures.large_bytes, meta_bytes());
+		"gasket: heap in use  = %12zu\ngasket: heap free    = %12zu\ngasket: large blocks = %12zu\n"
+		"gasket: metadata     = %12zu\n",
+		figures.used_bytes, figures.free_bytes, figures.large_bytes, meta_bytes());
 
 	log_write(text, length);
 }

@@ -1,5 +1,6 @@
 /*
- * Looking up libc's functions. dlsym may allocate (it keeps an error message), which is no recursion: malloc needs no libc.
+ * Looking up libc's functions. dlsym may allocate (it keeps an error message), which is no
+ * recursion: malloc needs no libc.
  */
 #include "preload/real.h"
 
@@ -27,8 +28,8 @@ static void *find(const char *name, const char *version)
 void real_resolve(void)
 {
 #define REAL_ENTRY(name) REAL_VERSION(name, 0)
-#define REAL_VERSION(name, version)                                                                \
-	if (!load_relaxed(&real.name))                                                             \
+#define REAL_VERSION(name, version) \
+	if (!load_relaxed(&real.name)) \
 		store_relaxed(&real.name, (__typeof__(real.name))find(#name, version));
 #include "preload/real.def"
 #undef REAL_ENTRY

@@ -1,6 +1,7 @@
 /*
- * libc's own function behind a wrapper of ours: REAL(poll)(fds, count, timeout). All are looked up at once, by the constructor or by the first wrapper that
- * is called before it: a look-up takes the loader's lock, which a signal handler or a child of fork must not meet for the first time.
+ * libc's own function behind a wrapper of ours: REAL(poll)(fds, count, timeout). All are looked up
+ * at once, by the constructor or by the first wrapper that is called before it: a look-up takes the
+ * loader's lock, which a signal handler or a child of fork must not meet for the first time.
  */
 #pragma once
 
@@ -40,20 +41,27 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-/* Exported by libc for fortified programs, or newer than the oldest headers; no header declares them without conditions. */
+/* Exported by libc for fortified programs, or newer than the oldest headers; no header declares
+ * them without conditions. */
 ssize_t __read_chk(int fd, void *buffer, size_t bytes, size_t room);
 ssize_t __pread_chk(int fd, void *buffer, size_t bytes, off_t offset, size_t room);
 ssize_t __recv_chk(int fd, void *buffer, size_t bytes, size_t room, int flags);
-ssize_t __recvfrom_chk(int fd, void *buffer, size_t bytes, size_t room, int flags, struct sockaddr *address, socklen_t *length);
+ssize_t __recvfrom_chk(int fd, void *buffer, size_t bytes, size_t room, int flags,
+	struct sockaddr *address, socklen_t *length);
 int __poll_chk(struct pollfd *fds, nfds_t count, int timeout, size_t room);
-int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask, size_t room);
+int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
+	const sigset_t *mask, size_t room);
 int __open_2(const char *path, int flags);
 int __openat_2(int folder, const char *path, int flags);
-int execveat(int folder, const char *path, char *const *arguments, char *const *environment, int flags);
-int epoll_pwait2(int epoll, struct epoll_event *events, int count, const struct timespec *timeout, const sigset_t *mask);
+int execveat(
+	int folder, const char *path, char *const *arguments, char *const *environment, int flags);
+int epoll_pwait2(int epoll, struct epoll_event *events, int count, const struct timespec *timeout,
+	const sigset_t *mask);
 int sem_clockwait(sem_t *semaphore, clockid_t clock, const struct timespec *deadline);
-int pthread_cond_clockwait(pthread_cond_t *condition, pthread_mutex_t *mutex, clockid_t clock, const struct timespec *deadline);
-int pthread_clockjoin_np(pthread_t thread, void **result, clockid_t clock, const struct timespec *deadline);
+int pthread_cond_clockwait(pthread_cond_t *condition, pthread_mutex_t *mutex, clockid_t clock,
+	const struct timespec *deadline);
+int pthread_clockjoin_np(
+	pthread_t thread, void **result, clockid_t clock, const struct timespec *deadline);
 int pthread_attr_setsigmask_np(pthread_attr_t *attributes, const sigset_t *mask);
 
 /* The lock of libc's list of streams, recursive. */

@@ -1,21 +1,29 @@
 /*
  * The program's signals. Three things are between it and the kernel:
  *
- * Our stop signal can neither be taken nor blocked. Its number (chosen by core/gc/world.c near the top of the real-time ones) is taken out of every mask the
- * program sets and of every set it waits for; asked for its mask the program sees what it set. A program that wants the number for itself (installs a
- * handler, waits for it or blocks it by a set of few signals) gets it: ours moves to another one. So it does when somebody sends the number to a thread that
- * has blocked all. When no other is free the number stays ours, and whatever is not sent by us goes to the program's handler from there.
+ * Our stop signal can neither be taken nor blocked. Its number (chosen by core/gc/world.c near the
+ * top of the real-time ones) is taken out of every mask the program sets and of every set it waits
+ * for; asked for its mask the program sees what it set. A program that wants the number for itself
+ * (installs a handler, waits for it or blocks it by a set of few signals) gets it: ours moves to
+ * another one. So it does when somebody sends the number to a thread that has blocked all. When no
+ * other is free the number stays ours, and whatever is not sent by us goes to the program's handler
+ * from there.
  *
- * Handlers run behind a trampoline, which the kernel calls in their place. A handler may interrupt a thread that counts as stopped (inside a wrapped blocking
- * call): the trampoline leaves the gate first, waiting out a pause, and enters it again after. A handler may interrupt malloc itself: then it runs without
- * the thread's cache. The handler gets number, siginfo and context as from the kernel, on the same stack; leaving it by siglongjmp or by an exception is
- * fine. SA_RESETHAND, SA_NODEFER, SA_RESTART, SA_ONSTACK and masks are left to the kernel.
+ * Handlers run behind a trampoline, which the kernel calls in their place. A handler may interrupt
+ * a thread that counts as stopped (inside a wrapped blocking call): the trampoline leaves the gate
+ * first, waiting out a pause, and enters it again after. A handler may interrupt malloc itself:
+ * then it runs without the thread's cache. The handler gets number, siginfo and context as from the
+ * kernel, on the same stack; leaving it by siglongjmp or by an exception is fine. SA_RESETHAND,
+ * SA_NODEFER, SA_RESTART, SA_ONSTACK and masks are left to the kernel.
  *
- * sigaltstack is noted in the thread's record, for only the kernel knows where it is; the trampoline compares, for there is the raw call, too.
+ * sigaltstack is noted in the thread's record, for only the kernel knows where it is; the
+ * trampoline compares, for there is the raw call, too.
  *
- * The table: per signal the program's handler, which is all that the trampoline reads (one word, atomic), and flags and mask as the program gave them, for
- * sigaction's answer (lock SIGNALS, signals blocked). What the kernel says wins: only where it names the trampoline does the table count. A handler is
- * entered in the table before the kernel learns of it, and stays there after it is replaced by SIG_DFL: a delivery under way finds it.
+ * The table: per signal the program's handler, which is all that the trampoline reads (one word,
+ * atomic), and flags and mask as the program gave them, for sigaction's answer (lock SIGNALS,
+ * signals blocked). What the kernel says wins: only where it names the trampoline does the table
+ * count. A handler is entered in the table before the kernel learns of it, and stays there after it
+ * is replaced by SIG_DFL: a delivery under way finds it.
  *
  * A vfork child shares this memory but not its dispositions: its calls go straight to the kernel.
  */
@@ -59,19 +67,23 @@ enum {
 
 /* What the program asked for. */
 struct disposition {
-	void (*handler)(int, siginfo_t *, void *); // atomic; the trampoline reads it without the lock
+	void (*handler)(
+		int, siginfo_t *, void *); // atomic; the trampoline reads it without the lock
 	int flags;
 	sigset_t mask;
-	bool is_virtual; // the kernel has our stop handler at this number; this is what the program knows
+	bool is_virtual; // the kernel has our stop handler at this number; this is what the program
+			 // knows
 };
 
 static struct {
 	struct lock lock; // rank SIGNALS
 	struct disposition table[SIGNAL_COUNT + 1];
-	sigset_t restarting_off; // siginterrupt(number, 1); guarded by the program's own order, as in libc
-	uintptr_t restorer;	 // where libc lets handlers return to; 0: no handler was installed yet. Atomic, lock SIGNALS to write
+	sigset_t restarting_off; // siginterrupt(number, 1); guarded by the program's own order, as
+				 // in libc
+	uintptr_t restorer; // where libc lets handlers return to; 0: no handler was installed yet.
+			    // Atomic, lock SIGNALS to write
 	bool is_ready;
-} signals = { .lock = LOCK_INITIAL(SIGNALS) };
+} signals = {.lock = LOCK_INITIAL(SIGNALS)};
 
 /* Bounds of this library's own code (the linker's). */
 extern const char __ehdr_start[] __attribute__((visibility("hidden")));
@@ -81,7 +93,8 @@ static void trampoline(int number, siginfo_t *info, void *context);
 
 static bool is_handler(const void *handler)
 {
-	return handler != (void *)SIG_DFL && handler != (void *)SIG_IGN && handler != (void *)SIG_ERR;
+	return handler != (void *)SIG_DFL && handler != (void *)SIG_IGN &&
+	       handler != (void *)SIG_ERR;
 }
 
 /* It runs on its parent's record. */
@@ -125,7 +138,8 @@ bool signals_strip_word(const unsigned long *mask, unsigned long *ret_stripped)
 {
 	int number = stop_signal();
 
-	if (!mask || number == 0 || !peek_is_readable(mask, sizeof(*mask)) || (*mask & bit_of(number)) == 0)
+	if (!mask || number == 0 || !peek_is_readable(mask, sizeof(*mask)) ||
+		(*mask & bit_of(number)) == 0)
 		return false;
 	*ret_stripped = *mask & ~bit_of(number);
 	return true;
@@ -138,7 +152,7 @@ static const sigset_t *strip(const sigset_t *mask, sigset_t *ret_copy)
 
 	if (!mask || (word_of(mask) & bit_of(number)) == 0)
 		return mask;
-	*ret_copy = (sigset_t){ { 0 } };
+	*ret_copy = (sigset_t){{0}};
 	set_word(ret_copy, word_of(mask) & ~bit_of(number));
 	return ret_copy;
 }
@@ -149,7 +163,7 @@ const sigset_t *signals_strip(const sigset_t *mask, sigset_t *ret_copy)
 
 	if (!signals_strip_word((const unsigned long *)mask, &stripped))
 		return mask;
-	*ret_copy = (sigset_t){ { 0 } };
+	*ret_copy = (sigset_t){{0}};
 	set_word(ret_copy, stripped);
 	return ret_copy;
 }
@@ -158,7 +172,8 @@ const sigset_t *signals_strip_waited(const sigset_t *set, sigset_t *ret_copy)
 {
 	int number = stop_signal();
 
-	if (set && number != 0 && peek_is_readable(set, sizeof(unsigned long)) && names_on_purpose(word_of(set), number) && world_yield_signal(number))
+	if (set && number != 0 && peek_is_readable(set, sizeof(unsigned long)) &&
+		names_on_purpose(word_of(set), number) && world_yield_signal(number))
 		return set;
 	return signals_strip(set, ret_copy);
 }
@@ -236,21 +251,27 @@ static void note(struct disposition *disposition, const struct sigaction *action
 	store_seq(&disposition->handler, action->sa_sigaction);
 	disposition->flags = action->sa_flags;
 	disposition->mask = action->sa_mask;
-	set_word(&disposition->mask, word_of(&disposition->mask) & ~(bit_of(SIGKILL) | bit_of(SIGSTOP))); // the kernel never blocks these
+	set_word(&disposition->mask,
+		word_of(&disposition->mask) &
+			~(bit_of(SIGKILL) | bit_of(SIGSTOP))); // the kernel never blocks these
 }
 
-/* `ret_action` is the kernel's answer about the trampoline. It has dropped flags that it does not know. */
+/* `ret_action` is the kernel's answer about the trampoline. It has dropped flags that it does not
+ * know. */
 static void tell(const struct disposition *disposition, struct sigaction *ret_action)
 {
 	ret_action->sa_sigaction = disposition->handler;
-	ret_action->sa_flags = (ret_action->sa_flags & ~SA_SIGINFO) | (disposition->flags & SA_SIGINFO);
+	ret_action->sa_flags =
+		(ret_action->sa_flags & ~SA_SIGINFO) | (disposition->flags & SA_SIGINFO);
 	set_word(&ret_action->sa_mask, word_of(&disposition->mask));
 }
 
 /* The kernel has our stop handler there. */
 static void tell_virtual(const struct disposition *disposition, struct sigaction *ret_action)
 {
-	*ret_action = (struct sigaction){ .sa_sigaction = disposition->handler, .sa_flags = disposition->flags, .sa_mask = disposition->mask };
+	*ret_action = (struct sigaction){.sa_sigaction = disposition->handler,
+		.sa_flags = disposition->flags,
+		.sa_mask = disposition->mask};
 }
 
 /* What the kernel is to be told in place of the program's action. */
@@ -268,7 +289,8 @@ static struct sigaction behind_trampoline(const struct sigaction *action)
 }
 
 /* Our number, which could not be given away: the kernel keeps our handler. */
-static int set_virtual_locked(struct disposition *disposition, const struct sigaction *action, struct sigaction *ret_old)
+static int set_virtual_locked(
+	struct disposition *disposition, const struct sigaction *action, struct sigaction *ret_old)
 {
 	if (ret_old)
 		tell_virtual(disposition, ret_old);
@@ -287,7 +309,7 @@ static void note_restorer(int number)
 		unsigned long flags;
 		uintptr_t restorer;
 		unsigned long mask;
-	} action = { 0 };
+	} action = {0};
 
 	if (!syscall_failed(SYSCALL(rt_sigaction, number, 0, &action, sizeof(action.mask))))
 		store_relaxed(&signals.restorer, action.restorer);
@@ -316,14 +338,16 @@ static int set_locked(int number, const struct sigaction *action, struct sigacti
 		note_restorer(number);
 	if (old.sa_sigaction == trampoline)
 		tell(&former, &old);
-	else if (world_is_stop_handler((uintptr_t)old.sa_sigaction)) // once ours, and given up while signals were under way
+	else if (world_is_stop_handler((uintptr_t)old.sa_sigaction)) // once ours, and given up
+								     // while signals were under way
 		tell_virtual(&former, &old);
 	if (ret_old)
 		*ret_old = old;
 	return 0;
 }
 
-/* The program means our number. It gets it when another is free for us, unless it only asks or resets it. */
+/* The program means our number. It gets it when another is free for us, unless it only asks or
+ * resets it. */
 static void give_way(int number, const struct sigaction *action)
 {
 	bool is_claim = action && is_handler((void *)action->sa_handler);
@@ -340,7 +364,8 @@ EXPORT int sigaction(int number, const struct sigaction *action, struct sigactio
 	struct sigaction wanted, old;
 	int result;
 
-	if (number <= 0 || number > SIGNAL_COUNT || number == SIGKILL || number == SIGSTOP || is_vfork_child())
+	if (number <= 0 || number > SIGNAL_COUNT || number == SIGKILL || number == SIGSTOP ||
+		is_vfork_child())
 		return REAL(sigaction)(number, action, ret_old);
 	if (action)
 		wanted = *action; // here, where a bad pointer faults without a lock held
@@ -357,15 +382,16 @@ EXPORT int sigaction(int number, const struct sigaction *action, struct sigactio
 	return result;
 }
 
-#define SAME(name, other)                                                                          \
-	extern __typeof__(name) name##_as_##other __asm__(#other) __attribute__((alias(#name), visibility("default"), nothrow, leaf));
+#define SAME(name, other) \
+	extern __typeof__(name) name##_as_##other __asm__(#other) \
+		__attribute__((alias(#name), visibility("default"), nothrow, leaf));
 SAME(sigaction, __sigaction)
 
 /* ---- the older interfaces, as libc makes them from sigaction ---- */
 
 static sighandler_t set_handler(int number, sighandler_t handler, int flags, bool blocks_itself)
 {
-	struct sigaction action = { .sa_handler = handler, .sa_flags = flags }, old;
+	struct sigaction action = {.sa_handler = handler, .sa_flags = flags}, old;
 
 	if (handler == SIG_ERR || number <= 0 || number > SIGNAL_COUNT) {
 		errno = EINVAL;
@@ -379,7 +405,8 @@ static sighandler_t set_handler(int number, sighandler_t handler, int flags, boo
 
 EXPORT sighandler_t signal(int number, sighandler_t handler)
 {
-	bool restarts = number > 0 && number <= SIGNAL_COUNT && !sigismember(&signals.restarting_off, number);
+	bool restarts = number > 0 && number <= SIGNAL_COUNT &&
+			!sigismember(&signals.restarting_off, number);
 
 	return set_handler(number, handler, restarts ? SA_RESTART : 0, true);
 }
@@ -433,7 +460,7 @@ EXPORT int sigrelse(int number)
 
 EXPORT int sigignore(int number)
 {
-	struct sigaction action = { .sa_handler = SIG_IGN };
+	struct sigaction action = {.sa_handler = SIG_IGN};
 
 	sigemptyset(&action.sa_mask);
 	return sigaction(number, &action, 0);
@@ -450,7 +477,8 @@ EXPORT sighandler_t sigset(int number, sighandler_t handler)
 		return SIG_ERR;
 	}
 	if (handler == SIG_HOLD) {
-		if (change_one(SIG_BLOCK, number, &old) != 0 || (!sigismember(&old, number) && sigaction(number, 0, &action) != 0))
+		if (change_one(SIG_BLOCK, number, &old) != 0 ||
+			(!sigismember(&old, number) && sigaction(number, 0, &action) != 0))
 			return SIG_ERR;
 		return sigismember(&old, number) ? SIG_HOLD : action.sa_handler;
 	}
@@ -498,7 +526,8 @@ EXPORT int sigaltstack(const stack_t *stack, stack_t *ret_old)
 	int result;
 
 	if (thread)
-		set_alternate_stack(thread, is_set ? (uintptr_t)stack->ss_sp : 0, is_set ? stack->ss_size : 0);
+		set_alternate_stack(
+			thread, is_set ? (uintptr_t)stack->ss_sp : 0, is_set ? stack->ss_size : 0);
 	result = REAL(sigaltstack)(stack, ret_old);
 	if (result != 0 && thread)
 		set_alternate_stack(thread, former_low, former_bytes);
@@ -506,8 +535,10 @@ EXPORT int sigaltstack(const stack_t *stack, stack_t *ret_old)
 }
 
 /*
- * The kernel says at each signal which alternate stack the thread has: the program may have set it by a system call of its own. A stack that the kernel takes
- * away while its handler runs (SS_AUTODISARM) and that is a piece of the thread's own stack may be followed by another one, unseen.
+ * The kernel says at each signal which alternate stack the thread has: the program may have set it
+ * by a system call of its own. A stack that the kernel takes away while its handler runs
+ * (SS_AUTODISARM) and that is a piece of the thread's own stack may be followed by another one,
+ * unseen.
  */
 static void compare_alternate_stack(struct thread *thread, const stack_t *stack)
 {
@@ -515,7 +546,8 @@ static void compare_alternate_stack(struct thread *thread, const stack_t *stack)
 
 	if ((stack->ss_flags & SS_DISABLE) != 0)
 		return;
-	if ((stack->ss_flags & (int)SS_AUTODISARM) != 0 && low < thread->stack_high && low + stack->ss_size > thread->stack_low)
+	if ((stack->ss_flags & (int)SS_AUTODISARM) != 0 && low < thread->stack_high &&
+		low + stack->ss_size > thread->stack_low)
 		thread->has_inner_stacks = true;
 	if (low == thread->altstack_low && stack->ss_size == thread->altstack_bytes)
 		return;
@@ -554,8 +586,9 @@ static bool is_own_code(uintptr_t address)
 }
 
 /*
- * Was it our own code that was interrupted? A handler that has just returned stands in libc's restorer, one or two instructions before it goes on with what
- * *it* interrupted, whose context the stack pointer names. So that is what counts.
+ * Was it our own code that was interrupted? A handler that has just returned stands in libc's
+ * restorer, one or two instructions before it goes on with what *it* interrupted, whose context the
+ * stack pointer names. So that is what counts.
  */
 static bool interrupted_own_code(const ucontext_t *context)
 {
@@ -575,17 +608,20 @@ static bool interrupted_own_code(const ucontext_t *context)
 }
 
 /* Runs one of the program's handlers as the kernel would. errno is the handler's business. */
-static void run_handler(void (*handler)(int, siginfo_t *, void *), int number, siginfo_t *info, void *context)
+static void run_handler(
+	void (*handler)(int, siginfo_t *, void *), int number, siginfo_t *info, void *context)
 {
 	struct thread *thread = thread_current;
-	struct interruption interruption __attribute__((cleanup(end_interruption))) = { .was_blocked = false };
+	struct interruption interruption
+		__attribute__((cleanup(end_interruption))) = {.was_blocked = false};
 
 	if (thread) {
 		compare_alternate_stack(thread, &((const ucontext_t *)context)->uc_stack);
 		store_relaxed(&thread->handlers, thread->handlers + 1);
 		interruption.was_blocked = gate_suspend(&interruption.frame);
 		if (interrupted_own_code(context))
-			thread_cache_take_away(&interruption.loan, (uintptr_t)__builtin_frame_address(0));
+			thread_cache_take_away(
+				&interruption.loan, (uintptr_t)__builtin_frame_address(0));
 	}
 	handler(number, info, context);
 }
@@ -596,8 +632,9 @@ static void trampoline(int number, siginfo_t *info, void *context)
 }
 
 /*
- * It came to a thread in which the program believes it blocked. Now it is, and another number stops threads: sent again it waits for whoever asks for it. One
- * sent to the process may come to each such thread in turn, until all block it or one waits for it.
+ * It came to a thread in which the program believes it blocked. Now it is, and another number stops
+ * threads: sent again it waits for whoever asks for it. One sent to the process may come to each
+ * such thread in turn, until all block it or one waits for it.
  */
 static void keep_pending(int number, siginfo_t *info, ucontext_t *context)
 {
@@ -609,12 +646,14 @@ static void keep_pending(int number, siginfo_t *info, ucontext_t *context)
 	if (info->si_code == SI_TKILL)
 		SYSCALL(rt_tgsigqueueinfo, process, thread, number, info);
 	else
-		SYSCALL(rt_sigqueueinfo, thread, number, info); // by a thread's id it goes to the process, with any si_code
+		SYSCALL(rt_sigqueueinfo, thread, number,
+			info); // by a thread's id it goes to the process, with any si_code
 }
 
 /*
- * Our number, but not from us: to the program's handler, if it has one at this number. A stray signal of our own making is dropped; any other has its
- * default effect, which for these numbers is the end of the process.
+ * Our number, but not from us: to the program's handler, if it has one at this number. A stray
+ * signal of our own making is dropped; any other has its default effect, which for these numbers is
+ * the end of the process.
  */
 static bool on_foreign_signal(int number, void *info, void *context)
 {
@@ -626,7 +665,7 @@ static bool on_foreign_signal(int number, void *info, void *context)
 		unsigned long flags;
 		void (*restorer)(void);
 		unsigned long mask;
-	} standard = { 0 };
+	} standard = {0};
 	unsigned long mask = bit_of(number);
 	long process, thread;
 

@@ -1,7 +1,8 @@
 /*
- * Start: the first allocation (which may come before any constructor) reads the options and makes the heap; the constructor joins the parts that need
- * libc. End: the handler that on_exit() calls after the program's own handlers checks for leaks; nothing is ever taken down, for destructors of the
- * program may still run.
+ * Start: the first allocation (which may come before any constructor) reads the options and makes
+ * the heap; the constructor joins the parts that need libc. End: the handler that on_exit() calls
+ * after the program's own handlers checks for leaks; nothing is ever taken down, for destructors of
+ * the program may still run.
  */
 #include "preload/start.h"
 #include "preload/libc_versions.h"
@@ -37,10 +38,11 @@ extern const char __ehdr_start[] __attribute__((visibility("hidden")));
 /* Written before main, but for `looked` and `left`. */
 static struct {
 	uint32_t looked; // look_for_leaks() ran; compare-and-swap decides who does it
-	uint32_t left;	 // start_leave() ran; the same
-	int32_t pid;	 // of the process the program was started in; a fork child has another
+	uint32_t left;   // start_leave() ran; the same
+	int32_t pid;     // of the process the program was started in; a fork child has another
 	char runtime_directory[OPTION_TEXT_BYTES];
-	char complaints[COMPLAINTS_BYTES]; // lines about bad options, kept until fd 2 is known to be what it is
+	char complaints[COMPLAINTS_BYTES]; // lines about bad options, kept until fd 2 is known to
+					   // be what it is
 	size_t complaints_length;
 } start;
 
@@ -66,8 +68,8 @@ void *start_find_next(void **slot, const char *name)
 
 static void complain(const char *message)
 {
-	start.complaints_length += format_text(start.complaints + start.complaints_length, sizeof(start.complaints) - start.complaints_length,
-					       "gasket: %s\n", message);
+	start.complaints_length += format_text(start.complaints + start.complaints_length,
+		sizeof(start.complaints) - start.complaints_length, "gasket: %s\n", message);
 }
 
 /* The value of NAME= in a list of strings each ending in 0, or NULL. */
@@ -89,10 +91,11 @@ static const char *environment_early(const char *name)
 	static size_t length;
 
 	if (length == 0) {
-		long fd = SYSCALL(openat, AT_FDCWD, "/proc/self/environ", O_RDONLY | O_CLOEXEC), got = 0;
+		long fd = SYSCALL(openat, AT_FDCWD, "/proc/self/environ", O_RDONLY | O_CLOEXEC),
+		     got = 0;
 
 		while (!syscall_failed(fd) && length < sizeof(text) - 1 &&
-		       (got = SYSCALL(read, fd, text + length, sizeof(text) - 1 - length)) > 0)
+			(got = SYSCALL(read, fd, text + length, sizeof(text) - 1 - length)) > 0)
 			length += (size_t)got;
 		if (!syscall_failed(fd))
 			SYSCALL(close, fd);
@@ -147,7 +150,8 @@ void start_publish_counters(void)
 {
 	stats_set(double_frees, load_relaxed(&heap_stats.double_free_count));
 	stats_set(foreign_frees, load_relaxed(&heap_stats.foreign_free_count));
-	stats_set(interior_frees, load_relaxed(&heap_stats.interior_free_count) + load_relaxed(&heap_stats.unused_free_count));
+	stats_set(interior_frees, load_relaxed(&heap_stats.interior_free_count) +
+					  load_relaxed(&heap_stats.unused_free_count));
 }
 
 void start_leave(void)
@@ -170,7 +174,9 @@ static int look_for_leaks(int status)
 		return status;
 	leaks = leak_check_at_exit(&complete);
 	if (strcmp(options.report, "off") != 0)
-		stats_set(exit_check, leaks > 0 ? STATS_EXIT_CHECK_LEAKS : complete ? STATS_EXIT_CHECK_CLEAN : STATS_EXIT_CHECK_NO_VERDICT);
+		stats_set(exit_check, leaks > 0  ? STATS_EXIT_CHECK_LEAKS
+				      : complete ? STATS_EXIT_CHECK_CLEAN
+						 : STATS_EXIT_CHECK_NO_VERDICT);
 	return leak_check_exit_status(status, leaks);
 }
 
@@ -189,8 +195,9 @@ static void at_exit(int status, void *argument)
 }
 
 /*
- * Shells end like this. Leaks are looked for only if a report was asked for, and not in a fork child, which mostly ends so because something went
- * wrong before exec. A vfork child leaves its parent's page alone, too.
+ * Shells end like this. Leaks are looked for only if a report was asked for, and not in a fork
+ * child, which mostly ends so because something went wrong before exec. A vfork child leaves its
+ * parent's page alone, too.
  */
 static int leave_at_once(int status)
 {

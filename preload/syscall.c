@@ -1,6 +1,7 @@
 /*
- * syscall(): programs that wait through it (futexes above all, io_uring, epoll of run-time systems) pass the gate like those that call libc's wrappers.
- * jump.S sends only the numbers of this table here. As in libc, it is no cancellation point.
+ * syscall(): programs that wait through it (futexes above all, io_uring, epoll of run-time systems)
+ * pass the gate like those that call libc's wrappers. jump.S sends only the numbers of this table
+ * here. As in libc, it is no cancellation point.
  */
 #include "core/base/attr.h"
 #include "core/gc/world.h"
@@ -92,13 +93,14 @@ struct sized_mask {
 };
 
 /*
- * A call under way: its arguments may be replaced before it is made again. Pointers are the kernel's to refuse: a time-out is read once the kernel has waited
- * by it, a mask if it can be read.
+ * A call under way: its arguments may be replaced before it is made again. Pointers are the
+ * kernel's to refuse: a time-out is read once the kernel has waited by it, a mask if it can be
+ * read.
  */
 struct gated {
 	struct gate_frame frame;
 	long arguments[6];
-	uint64_t start;	   // when it was made first, if it has a time-out to keep
+	uint64_t start;    // when it was made first, if it has a time-out to keep
 	uint64_t deadline; // mostly known only once it was interrupted, 0: nothing to keep
 	struct timespec left;
 	unsigned long mask;
@@ -195,8 +197,10 @@ static void set_deadline(struct gated *gated, int ms, int span)
 	if (span != NO_ARGUMENT) {
 		const struct timespec *timeout = (const struct timespec *)gated->arguments[span];
 
-		if (timeout->tv_sec >= 0 && timeout->tv_sec < INT32_MAX && timeout->tv_nsec >= 0 && (timeout->tv_sec | timeout->tv_nsec) != 0)
-			gated->deadline = gated->start + (uint64_t)timeout->tv_sec * NS_PER_S + (uint64_t)timeout->tv_nsec;
+		if (timeout->tv_sec >= 0 && timeout->tv_sec < INT32_MAX && timeout->tv_nsec >= 0 &&
+			(timeout->tv_sec | timeout->tv_nsec) != 0)
+			gated->deadline = gated->start + (uint64_t)timeout->tv_sec * NS_PER_S +
+					  (uint64_t)timeout->tv_nsec;
 	}
 }
 
@@ -226,7 +230,7 @@ static void shorten(struct gated *gated, long number)
 	if (gated->deadline == 0)
 		return;
 	left = gated->deadline > now ? gated->deadline - now : 0;
-	gated->left = (struct timespec){ (time_t)(left / NS_PER_S), (long)(left % NS_PER_S) };
+	gated->left = (struct timespec){(time_t)(left / NS_PER_S), (long)(left % NS_PER_S)};
 	if (ms != NO_ARGUMENT)
 		gated->arguments[ms] = (long)((left + NS_PER_MS - 1) / NS_PER_MS);
 	if (span != NO_ARGUMENT)
@@ -237,9 +241,10 @@ static void strip_sized_mask(struct gated *gated, int argument)
 {
 	const struct sized_mask *sized = (const struct sized_mask *)gated->arguments[argument];
 
-	if (!sized || !peek_is_readable(sized, sizeof(*sized)) || !signals_strip_word(sized->mask, &gated->mask))
+	if (!sized || !peek_is_readable(sized, sizeof(*sized)) ||
+		!signals_strip_word(sized->mask, &gated->mask))
 		return;
-	gated->sized_mask = (struct sized_mask){ &gated->mask, sized->bytes };
+	gated->sized_mask = (struct sized_mask){&gated->mask, sized->bytes};
 	gated->arguments[argument] = (long)&gated->sized_mask;
 }
 
@@ -249,7 +254,8 @@ static void strip_mask(struct gated *gated, long number)
 
 	if (sized != NO_ARGUMENT)
 		strip_sized_mask(gated, sized);
-	if (mask != NO_ARGUMENT && signals_strip_word((const unsigned long *)gated->arguments[mask], &gated->mask))
+	if (mask != NO_ARGUMENT &&
+		signals_strip_word((const unsigned long *)gated->arguments[mask], &gated->mask))
 		gated->arguments[mask] = (long)&gated->mask;
 }
 
@@ -257,7 +263,8 @@ static bool interrupted_by_us(struct gated *gated)
 {
 	struct thread *thread = gated->frame.thread;
 
-	if (!thread || thread->stops == gated->frame.stops || thread->handlers != gated->frame.handlers)
+	if (!thread || thread->stops == gated->frame.stops ||
+		thread->handlers != gated->frame.handlers)
 		return false;
 	gated->frame.stops = thread->stops;
 	return true;
@@ -277,8 +284,9 @@ long syscall_failed_with(int error)
 long syscall_gated(long number, long a, long b, long c, long d, long e, long f)
 {
 	struct gated gated __attribute__((cleanup(leave))) = {
-		.frame.arguments = { (uintptr_t)a, (uintptr_t)b, (uintptr_t)c, (uintptr_t)d, (uintptr_t)e, (uintptr_t)f },
-		.arguments = { a, b, c, d, e, f },
+		.frame.arguments = {(uintptr_t)a, (uintptr_t)b, (uintptr_t)c, (uintptr_t)d,
+			(uintptr_t)e, (uintptr_t)f},
+		.arguments = {a, b, c, d, e, f},
 	};
 	long *x = gated.arguments, result;
 

@@ -1,14 +1,18 @@
 /*
  * Threads of the program as libc makes and ends them.
  *
- * The start argument of a thread, and its result until somebody joins it, are known to libc alone for a while; our record of the thread holds them, and the
- * collector takes its records for roots. The new thread begins in thread_main(), which takes its record and calls the program's function.
+ * The start argument of a thread, and its result until somebody joins it, are known to libc alone
+ * for a while; our record of the thread holds them, and the collector takes its records for roots.
+ * The new thread begins in thread_main(), which takes its record and calls the program's function.
  *
- * The end is noticed by the destructor of one thread-specific key. Other destructors may allocate, in any of the rounds POSIX gives them: ours asks for
- * another round until the last one. What libc frees after that is served without a cache. Without a key (all taken) records are reaped by looking.
+ * The end is noticed by the destructor of one thread-specific key. Other destructors may allocate,
+ * in any of the rounds POSIX gives them: ours asks for another round until the last one. What libc
+ * frees after that is served without a cache. Without a key (all taken) records are reaped by
+ * looking.
  *
- * A join is not gated: libc frees the dead thread's storage inside it. It restarts by itself when a signal of ours comes. What libc frees there it frees under
- * the lock of its list of stacks, which making a thread needs, too: the collector thread is not started from inside (LIBC_THREADS).
+ * A join is not gated: libc frees the dead thread's storage inside it. It restarts by itself when a
+ * signal of ours comes. What libc frees there it frees under the lock of its list of stacks, which
+ * making a thread needs, too: the collector thread is not started from inside (LIBC_THREADS).
  */
 #include "core/alloc/alloc.h"
 #include "core/base/arith.h"
@@ -58,7 +62,8 @@ static void note_stack(struct thread *thread, const pthread_attr_t *attributes)
 	void *low = 0;
 	size_t bytes = 0;
 
-	if (attributes && REAL(pthread_attr_getstack)(attributes, &low, &bytes) == 0 && bytes != 0 && (uintptr_t)low + bytes != 0) {
+	if (attributes && REAL(pthread_attr_getstack)(attributes, &low, &bytes) == 0 &&
+		bytes != 0 && (uintptr_t)low + bytes != 0) {
 		thread->stack_low = (uintptr_t)low;
 		thread->stack_high = (uintptr_t)low + bytes;
 		thread->is_own_stack = true;
@@ -67,11 +72,12 @@ static void note_stack(struct thread *thread, const pthread_attr_t *attributes)
 	thread->stack_low = default_stack_bytes(attributes);
 }
 
-/* [stack] ends with the name of the program and one null pointer. It grows down as far as the limit lets it. */
+/* [stack] ends with the name of the program and one null pointer. It grows down as far as the limit
+ * lets it. */
 static bool main_stack_bounds(struct thread *thread)
 {
 	const char *name = (const char *)getauxval(AT_EXECFN);
-	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
+	struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
 	size_t bytes = MAIN_STACK_BYTES_MAX;
 
 	if (!name)
@@ -79,14 +85,15 @@ static bool main_stack_bounds(struct thread *thread)
 	SYSCALL(prlimit64, 0, RLIMIT_STACK, 0, &limit);
 	if (limit.rlim_cur < bytes)
 		bytes = limit.rlim_cur;
-	thread->stack_high = align_up((uintptr_t)name + strlen(name) + 1 + sizeof(void *), OS_PAGE_BYTES);
+	thread->stack_high =
+		align_up((uintptr_t)name + strlen(name) + 1 + sizeof(void *), OS_PAGE_BYTES);
 	thread->stack_low = thread->stack_high - align_down(bytes, OS_PAGE_BYTES);
 	return true;
 }
 
 /*
- * The thread's own part. On a stack of libc's making the thread's descriptor, to which the handle points, lies in the last page. pthread_getattr_np would
- * tell more, but allocates.
+ * The thread's own part. On a stack of libc's making the thread's descriptor, to which the handle
+ * points, lies in the last page. pthread_getattr_np would tell more, but allocates.
  */
 static bool stack_bounds(struct thread *thread)
 {
@@ -118,8 +125,9 @@ static void look_for_user(struct thread *thread, void *found)
 }
 
 /*
- * libc ends the process with its last thread; the collector is one of those it counts, and nobody would ever end it (nor could a signal, for it blocks
- * them). So the last thread of the program ends it first. If another was about to begin, the collector comes back when it is wanted.
+ * libc ends the process with its last thread; the collector is one of those it counts, and nobody
+ * would ever end it (nor could a signal, for it blocks them). So the last thread of the program
+ * ends it first. If another was about to begin, the collector comes back when it is wanted.
  */
 static void end_collector_with_last_thread(void)
 {
@@ -136,7 +144,8 @@ static void on_end(void *value)
 {
 	uintptr_t round = (uintptr_t)value;
 
-	if (round < PTHREAD_DESTRUCTOR_ITERATIONS && REAL(pthread_setspecific)(ends.key, (void *)(round + 1)) == 0)
+	if (round < PTHREAD_DESTRUCTOR_ITERATIONS &&
+		REAL(pthread_setspecific)(ends.key, (void *)(round + 1)) == 0)
 		return;
 	world_wait_out_abandonment(); // libc may unmap the stack
 	thread_detach();
@@ -150,8 +159,9 @@ static bool hook_end(struct thread *thread)
 }
 
 /*
- * A malloc of another library's constructor may have attached the main thread before the hooks were there. If none did, it gets its record now: a vfork child
- * that allocates would make one in its place, and its alternate stack has to be noted somewhere.
+ * A malloc of another library's constructor may have attached the main thread before the hooks were
+ * there. If none did, it gets its record now: a vfork child that allocates would make one in its
+ * place, and its alternate stack has to be noted somewhere.
  */
 __attribute__((constructor(102))) static void threads_constructor(void)
 {
@@ -180,7 +190,9 @@ static struct thread *enter_libc_threads(void)
 }
 
 /* Up to the end of the scope, also when the thread is cancelled. */
-#define LIBC_THREADS struct thread *inside __attribute__((cleanup(leave_libc_threads), unused)) = enter_libc_threads()
+#define LIBC_THREADS \
+	struct thread *inside __attribute__((cleanup(leave_libc_threads), unused)) = \
+		enter_libc_threads()
 
 /* ---- the beginning ---- */
 
@@ -204,8 +216,8 @@ static void *thread_main(void *announced)
 	return result;
 }
 
-EXPORT int pthread_create(pthread_t *restrict handle, const pthread_attr_t *restrict attributes, void *(*start_routine)(void *),
-			  void *restrict argument)
+EXPORT int pthread_create(pthread_t *restrict handle, const pthread_attr_t *restrict attributes,
+	void *(*start_routine)(void *), void *restrict argument)
 {
 	int state = PTHREAD_CREATE_JOINABLE, error;
 	struct thread *thread;
@@ -245,7 +257,8 @@ EXPORT int pthread_tryjoin_np(pthread_t handle, void **ret_result)
 	return error;
 }
 
-EXPORT int pthread_timedjoin_np(pthread_t handle, void **ret_result, const struct timespec *deadline)
+EXPORT int pthread_timedjoin_np(
+	pthread_t handle, void **ret_result, const struct timespec *deadline)
 {
 	LIBC_THREADS;
 	int error = REAL(pthread_timedjoin_np)(handle, ret_result, deadline);
@@ -255,7 +268,8 @@ EXPORT int pthread_timedjoin_np(pthread_t handle, void **ret_result, const struc
 	return error;
 }
 
-EXPORT int pthread_clockjoin_np(pthread_t handle, void **ret_result, clockid_t clock, const struct timespec *deadline)
+EXPORT int pthread_clockjoin_np(
+	pthread_t handle, void **ret_result, clockid_t clock, const struct timespec *deadline)
 {
 	LIBC_THREADS;
 	int error = REAL(pthread_clockjoin_np)(handle, ret_result, clock, deadline);
@@ -296,7 +310,8 @@ static int thrd_main(void *announced)
 
 EXPORT int thrd_create(thrd_t *handle, thrd_start_t start_routine, void *argument)
 {
-	struct thread *thread = thread_announce((void *(*)(void *))(void *)start_routine, argument, false);
+	struct thread *thread =
+		thread_announce((void *(*)(void *))(void *)start_routine, argument, false);
 	int result;
 	LIBC_THREADS;
 

@@ -1,9 +1,12 @@
 /*
- * What the compiler needs for our cleanups when a thread is cancelled, or an exception passes, inside a wrapped call: the personality that finds the cleanup,
- * and the call that goes on unwinding after it. Both are libgcc's; taken from its static library they would bring symbols newer than the oldest libc we run
- * on, and a needed shared library could be missing. So they are looked up when unwinding has begun: whoever unwinds has libgcc_s loaded, or we load it.
+ * What the compiler needs for our cleanups when a thread is cancelled, or an exception passes,
+ * inside a wrapped call: the personality that finds the cleanup, and the call that goes on
+ * unwinding after it. Both are libgcc's; taken from its static library they would bring symbols
+ * newer than the oldest libc we run on, and a needed shared library could be missing. So they are
+ * looked up when unwinding has begun: whoever unwinds has libgcc_s loaded, or we load it.
  *
- * A thread that is unwound waits no more, and dlopen and the unwinder may allocate: it leaves the gate before anything else. (The cleanup finds it left.)
+ * A thread that is unwound waits no more, and dlopen and the unwinder may allocate: it leaves the
+ * gate before anything else. (The cleanup finds it left.)
  */
 #include "core/base/atomic.h"
 #include "core/base/attr.h"
@@ -14,8 +17,9 @@
 #include <stdint.h>
 #include <unwind.h>
 
-typedef _Unwind_Reason_Code personality_function(int version, _Unwind_Action actions, _Unwind_Exception_Class class,
-						 struct _Unwind_Exception *exception, struct _Unwind_Context *context);
+typedef _Unwind_Reason_Code personality_function(int version, _Unwind_Action actions,
+	_Unwind_Exception_Class class, struct _Unwind_Exception *exception,
+	struct _Unwind_Context *context);
 
 personality_function __gcc_personality_v0 HIDDEN;
 
@@ -36,8 +40,9 @@ static void *find(const char *name)
 	return function;
 }
 
-_Unwind_Reason_Code __gcc_personality_v0(int version, _Unwind_Action actions, _Unwind_Exception_Class class, struct _Unwind_Exception *exception,
-					 struct _Unwind_Context *context)
+_Unwind_Reason_Code __gcc_personality_v0(int version, _Unwind_Action actions,
+	_Unwind_Exception_Class class, struct _Unwind_Exception *exception,
+	struct _Unwind_Context *context)
 {
 	static personality_function *real_one;
 	personality_function *function = load_relaxed(&real_one);

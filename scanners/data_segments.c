@@ -1,7 +1,9 @@
 /*
- * .data, .bss and RELRO of every loaded object, told from the list of mappings alone: asking the loader would take its lock. A loaded file is mapped
- * privately; what of it the process wrote is its own. The part of .bss beyond the file's last page is anonymous memory that follows directly.
- * (The kernel may have joined further anonymous memory to that tail; it is read all the same, only under this name.)
+ * .data, .bss and RELRO of every loaded object, told from the list of mappings alone: asking the
+ * loader would take its lock. A loaded file is mapped privately; what of it the process wrote is
+ * its own. The part of .bss beyond the file's last page is anonymous memory that follows directly.
+ * (The kernel may have joined further anonymous memory to that tail; it is read all the same, only
+ * under this name.)
  */
 #include "scanners/scanners.h"
 
@@ -14,8 +16,8 @@ static bool is_segment(const struct mapping *mapping)
 
 static bool is_tail(const struct mapping *mapping, const struct mapping *before)
 {
-	return mapping->kind == MAPPING_ANONYMOUS && mapping->start == before->end && is_segment(before) &&
-	       (before->protection & PROT_WRITE);
+	return mapping->kind == MAPPING_ANONYMOUS && mapping->start == before->end &&
+	       is_segment(before) && (before->protection & PROT_WRITE);
 }
 
 static bool claim_segments(struct root_scan *scan)
@@ -31,4 +33,4 @@ static bool claim_segments(struct root_scan *scan)
 	return root_claims_done(scan);
 }
 
-const struct scanner scanner_data_segments = { .name = "data_segments", .claim = claim_segments };
+const struct scanner scanner_data_segments = {.name = "data_segments", .claim = claim_segments};

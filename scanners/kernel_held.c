@@ -1,12 +1,15 @@
 /*
- * The table: open addressing with linear probing in memory of ours, at most half full, doubled when it is not. A dropped entry is closed up by
- * moving later ones back (no tombstones: a server adds and drops for years).
+ * The table: open addressing with linear probing in memory of ours, at most half full, doubled when
+ * it is not. A dropped entry is closed up by moving later ones back (no tombstones: a server adds
+ * and drops for years).
  *
- * Programs close watched descriptors without a word to epoll, and the kernel forgets them silently. So before a cycle, when there are many entries, the kernel
- * is asked what each epoll descriptor watches (fdinfo), and entries that it does not name are dropped. An entry made while it was asked has a
- * newer stamp and stays.
+ * Programs close watched descriptors without a word to epoll, and the kernel forgets them silently.
+ * So before a cycle, when there are many entries, the kernel is asked what each epoll descriptor
+ * watches (fdinfo), and entries that it does not name are dropped. An entry made while it was asked
+ * has a newer stamp and stays.
  *
- * Alternate signal stacks need no entry: each thread's record knows the one it set, and the kernel tells us the one in force with each signal frame.
+ * Alternate signal stacks need no entry: each thread's record knows the one it set, and the kernel
+ * tells us the one in force with each signal frame.
  */
 #include "scanners/kernel_held.h"
 
@@ -32,9 +35,9 @@ struct entry {
 enum {
 	SLOTS_FIRST = 512,
 	FORGET_ENTRIES_MIN = 64, // fewer are not worth asking
-	FORGET_PERIOD = 16,	 // cycles; sooner if the entries have doubled
-	EPOLLS_MAX = 64,	 // asked in one go
-	WATCHED_MAX = 1 << 20,	 // descriptors beyond are taken for watched
+	FORGET_PERIOD = 16,      // cycles; sooner if the entries have doubled
+	EPOLLS_MAX = 64,         // asked in one go
+	WATCHED_MAX = 1 << 20,   // descriptors beyond are taken for watched
 	TEXT_BYTES = 16 * 1024,
 };
 
@@ -45,14 +48,14 @@ static struct {
 	size_t slot_count; // a power of two, or 0
 	size_t used;
 	bool incomplete; // an entry found no memory
-	uint32_t stamp;	 // times the kernel was asked
+	uint32_t stamp;  // times the kernel was asked
 
 	// collector thread
-	size_t forget_at; // entries that make it worth asking again
-	uint32_t cycles;  // since it was asked
+	size_t forget_at;  // entries that make it worth asking again
+	uint32_t cycles;   // since it was asked
 	uint64_t *watched; // WATCHED_MAX bits, mapped at first use
-	char *text;	   // TEXT_BYTES behind it
-} held = { .lock = LOCK_INITIAL(KERNEL_HELD) };
+	char *text;        // TEXT_BYTES behind it
+} held = {.lock = LOCK_INITIAL(KERNEL_HELD)};
 
 void held_begin(struct signal_guard *guard)
 {
@@ -118,7 +121,7 @@ void held_set(struct held_key key, uint64_t value)
 	}
 	entry = find(held.slots, held.slot_count, key);
 	held.used += entry->key.kind == HELD_NONE;
-	*entry = (struct entry){ key, value, held.stamp };
+	*entry = (struct entry){key, value, held.stamp};
 }
 
 void held_drop(struct held_key key)
@@ -142,7 +145,7 @@ void held_drop(struct held_key key)
 		held.slots[hole] = held.slots[at];
 		hole = at;
 	}
-	held.slots[hole] = (struct entry){ 0 };
+	held.slots[hole] = (struct entry){0};
 }
 
 bool held_get(struct held_key key, uint64_t *ret_value)
@@ -186,7 +189,8 @@ static bool is_epoll(int task, unsigned epoll)
 	char path[48], link[sizeof(name)];
 
 	format_text(path, sizeof(path), "%d/fd/%u", task, epoll);
-	return SYSCALL(readlinkat, proc_descriptor(PROC_TASKS), path, link, sizeof(link)) == sizeof(name) - 1 &&
+	return SYSCALL(readlinkat, proc_descriptor(PROC_TASKS), path, link, sizeof(link)) ==
+		       sizeof(name) - 1 &&
 	       memcmp(link, name, sizeof(name) - 1) == 0;
 }
 
@@ -238,11 +242,13 @@ static bool is_forgotten(const struct entry *entry, unsigned epoll, uint32_t sta
 {
 	uint32_t watched = entry->key.second;
 
-	return entry->key.kind == HELD_EPOLL && entry->key.first == epoll && entry->stamp != stamp && watched < WATCHED_MAX &&
+	return entry->key.kind == HELD_EPOLL && entry->key.first == epoll &&
+	       entry->stamp != stamp && watched < WATCHED_MAX &&
 	       !(held.watched[watched / 64] >> (watched % 64) & 1);
 }
 
-/* Another entry may move to where one was dropped; one that wraps round may be missed until the next time. */
+/* Another entry may move to where one was dropped; one that wraps round may be missed until the
+ * next time. */
 static void drop_forgotten(unsigned epoll, uint32_t stamp)
 {
 	struct signal_guard guard;
@@ -255,7 +261,8 @@ static void drop_forgotten(unsigned epoll, uint32_t stamp)
 	held_end(&guard);
 }
 
-/* The epoll descriptors of the table, at most EPOLLS_MAX; entries made from now on bear the new stamp. */
+/* The epoll descriptors of the table, at most EPOLLS_MAX; entries made from now on bear the new
+ * stamp. */
 static size_t list_epolls(unsigned *ret_epolls, uint32_t *ret_stamp)
 {
 	struct signal_guard guard;
@@ -285,7 +292,8 @@ static void forget_closed(void)
 	size_t count;
 	int task = 0;
 
-	if (held.used < FORGET_ENTRIES_MIN || (++held.cycles < FORGET_PERIOD && held.used < held.forget_at))
+	if (held.used < FORGET_ENTRIES_MIN ||
+		(++held.cycles < FORGET_PERIOD && held.used < held.forget_at))
 		return;
 	if (!sandbox_allows(SANDBOX_ASK))
 		return;
@@ -308,7 +316,7 @@ static void forget_closed(void)
 
 static void scan_altstacks(struct thread *thread, void *argument)
 {
-	uintptr_t words[2] = { 0, 0 };
+	uintptr_t words[2] = {0, 0};
 
 	if (thread->altstack_bytes != 0)
 		words[0] = thread->altstack_low;
@@ -329,7 +337,8 @@ static bool scan_held(struct root_scan *scan)
 	return true;
 }
 
-const struct scanner scanner_kernel_held = { .name = "kernel_held", .prepare = forget_closed, .scan = scan_held };
+const struct scanner scanner_kernel_held = {
+	.name = "kernel_held", .prepare = forget_closed, .scan = scan_held};
 
 struct lock *held_lock(void)
 {

@@ -1,13 +1,15 @@
 /*
  * Registers of stopped threads.
  *
- * A thread that was signalled stands in our handler: the kernel saved its registers in the signal frame, general ones in the ucontext, vector ones in
- * the XSAVE area the ucontext points to. Both are read as words; what the kernel left unwritten there gives false roots at most. The frame lies below
- * the thread's live stack, or on an alternate stack, and is read by plain loads: the thread stands on it. It is claimed too, so that nobody else reads it
- * as part of whatever it lies in.
+ * A thread that was signalled stands in our handler: the kernel saved its registers in the signal
+ * frame, general ones in the ucontext, vector ones in the XSAVE area the ucontext points to. Both
+ * are read as words; what the kernel left unwritten there gives false roots at most. The frame lies
+ * below the thread's live stack, or on an alternate stack, and is read by plain loads: the thread
+ * stands on it. It is claimed too, so that nobody else reads it as part of whatever it lies in.
  *
- * A thread that waits in a wrapped call has published its callee-saved registers and the call's arguments (a system call may name a buffer that
- * nothing else does); vector registers are not callee-saved, so none can hold anything.
+ * A thread that waits in a wrapped call has published its callee-saved registers and the call's
+ * arguments (a system call may name a buffer that nothing else does); vector registers are not
+ * callee-saved, so none can hold anything.
  */
 #include "scanners/scanners.h"
 
@@ -37,14 +39,15 @@ static struct area find_vector(const ucontext_t *context)
 	uint32_t software[2]; // magic, bytes of the whole area with what follows it
 
 	if (!start)
-		return (struct area){ 0, 0 };
+		return (struct area){0, 0};
 	memcpy(software, start + SOFTWARE_OFFSET, sizeof(software));
 	if (software[0] == SOFTWARE_MAGIC && software[1] <= VECTOR_BYTES_MAX)
-		return (struct area){ start, software[1] };
-	return (struct area){ start, FXSAVE_BYTES };
+		return (struct area){start, software[1]};
+	return (struct area){start, FXSAVE_BYTES};
 }
 #elif defined(__aarch64__)
-/* The vector registers are in the ucontext itself, a list of records; SVE's extra space is named by one of them. */
+/* The vector registers are in the ucontext itself, a list of records; SVE's extra space is named by
+ * one of them. */
 static struct area find_vector(const ucontext_t *context)
 {
 	enum { EXTRA_MAGIC = 0x45585401 };
@@ -60,11 +63,11 @@ static struct area find_vector(const ucontext_t *context)
 			break;
 		if (head[0] == EXTRA_MAGIC) {
 			memcpy(extra, at + sizeof(head), sizeof(extra));
-			return (struct area){ (const void *)extra[0], (uint32_t)extra[1] };
+			return (struct area){(const void *)extra[0], (uint32_t)extra[1]};
 		}
 		at += head[1];
 	}
-	return (struct area){ 0, 0 };
+	return (struct area){0, 0};
 }
 #endif
 
@@ -88,7 +91,7 @@ static void claim_thread(struct thread *thread, void *argument)
 		root_fail(argument, ROOTS_THREAD_UNREADABLE, 0);
 		return;
 	}
-	claim_area(argument, (struct area){ context, sizeof(*context) });
+	claim_area(argument, (struct area){context, sizeof(*context)});
 	claim_area(argument, find_vector(context));
 }
 
@@ -112,9 +115,10 @@ static void scan_thread(struct thread *thread, void *argument)
 		return;
 	}
 	if (gate == GATE_HELD) {
-		scan_area(argument, (struct area){ frame, offsetof(struct gate_frame, stack_pointer) });
+		scan_area(
+			argument, (struct area){frame, offsetof(struct gate_frame, stack_pointer)});
 	} else {
-		scan_area(argument, (struct area){ context, sizeof(*context) });
+		scan_area(argument, (struct area){context, sizeof(*context)});
 		scan_area(argument, find_vector(context));
 	}
 }
@@ -125,4 +129,5 @@ static bool scan_registers(struct root_scan *scan)
 	return scan->failure == ROOTS_NOT_FAILED;
 }
 
-const struct scanner scanner_registers = { .name = "registers", .claim = claim_registers, .scan = scan_registers };
+const struct scanner scanner_registers = {
+	.name = "registers", .claim = claim_registers, .scan = scan_registers};

@@ -1,14 +1,19 @@
 /*
- * Stacks. Of a thread that stands on its own stack, everything from its stack pointer up is live and everything below is dead: that is taken out of
- * what `mappings` reads, or the remains of finished calls would keep blocks for ever.
+ * Stacks. Of a thread that stands on its own stack, everything from its stack pointer up is live
+ * and everything below is dead: that is taken out of what `mappings` reads, or the remains of
+ * finished calls would keep blocks for ever.
  *
- * - x86-64: 128 bytes below the pointer of an interrupted thread are live (red zone); not of one that published its pointer before a call.
- * - A stack pointer elsewhere (a fibre's stack, an alternate signal stack, even one that is a piece of the thread's own stack): the whole original
- *   stack is live, for its own pointer is saved we know not where. What it stands on is read as the memory it is: a mapping, a data segment, or a
+ * - x86-64: 128 bytes below the pointer of an interrupted thread are live (red zone); not of one
+ * that published its pointer before a call.
+ * - A stack pointer elsewhere (a fibre's stack, an alternate signal stack, even one that is a piece
+ * of the thread's own stack): the whole original stack is live, for its own pointer is saved we
+ * know not where. What it stands on is read as the memory it is: a mapping, a data segment, or a
  *   block of the heap, which the stack pointer itself names as a root.
- * - Bounds are those the thread was born with, cut to the mapping that holds the pointer: the kernel joins neighbouring mappings, and the main
- *   thread's lower bound is only a limit. A thread of unknown bounds has nothing dead: `mappings` reads all of its stack.
- * - Stacks of finished threads that libc keeps for the next one are dead, if that is proved (threads_dead_stacks).
+ * - Bounds are those the thread was born with, cut to the mapping that holds the pointer: the
+ * kernel joins neighbouring mappings, and the main thread's lower bound is only a limit. A thread
+ * of unknown bounds has nothing dead: `mappings` reads all of its stack.
+ * - Stacks of finished threads that libc keeps for the next one are dead, if that is proved
+ * (threads_dead_stacks).
  */
 #include "scanners/scanners.h"
 
@@ -43,17 +48,21 @@ static bool find_position(const struct thread *thread, struct position *ret_posi
 	uintptr_t pointer;
 	bool is_elsewhere;
 
-	if (gate == GATE_HELD && frame) // none: the pause was abandoned, and registers.c fails for it
+	if (gate == GATE_HELD &&
+		frame) // none: the pause was abandoned, and registers.c fails for it
 		pointer = frame->stack_pointer;
 	else if (gate == GATE_PARKED)
 		pointer = thread->stop_pointer;
 	else
 		return false;
-	is_elsewhere = thread->has_inner_stacks || is_within(pointer, thread->altstack_low, thread->altstack_bytes) ||
-		       (gate == GATE_PARKED && is_within(pointer, thread->stop_altstack_low, thread->stop_altstack_bytes));
+	is_elsewhere = thread->has_inner_stacks ||
+		       is_within(pointer, thread->altstack_low, thread->altstack_bytes) ||
+		       (gate == GATE_PARKED && is_within(pointer, thread->stop_altstack_low,
+						       thread->stop_altstack_bytes));
 	ret_position->pointer = pointer;
 	ret_position->live = pointer - (gate == GATE_PARKED ? RED_ZONE_BYTES : 0);
-	ret_position->is_on_own_stack = !is_elsewhere && pointer >= thread->stack_low && pointer < thread->stack_high;
+	ret_position->is_on_own_stack =
+		!is_elsewhere && pointer >= thread->stack_low && pointer < thread->stack_high;
 	return true;
 }
 
@@ -63,7 +72,8 @@ static void claim_live(struct thread *thread, void *argument)
 
 	if (!find_position(thread, &position))
 		return;
-	root_claim(argument, position.is_on_own_stack ? position.live : thread->stack_low, thread->stack_high);
+	root_claim(argument, position.is_on_own_stack ? position.live : thread->stack_low,
+		thread->stack_high);
 }
 
 static void exclude_dead(struct thread *thread, void *argument)
@@ -104,7 +114,7 @@ static void scan_pointer(struct thread *thread, void *argument)
 	struct position position;
 
 	if (find_position(thread, &position))
-		root_scan_words(argument, (uintptr_t[]){ position.pointer, position.live }, 2);
+		root_scan_words(argument, (uintptr_t[]){position.pointer, position.live}, 2);
 }
 
 static bool scan_stacks(struct root_scan *scan)
@@ -113,4 +123,5 @@ static bool scan_stacks(struct root_scan *scan)
 	return true;
 }
 
-const struct scanner scanner_stacks = { .name = "stacks", .claim = claim_stacks, .scan = scan_stacks };
+const struct scanner scanner_stacks = {
+	.name = "stacks", .claim = claim_stacks, .scan = scan_stacks};

@@ -1,11 +1,14 @@
 /*
- * What belongs to a thread beside stack and registers: its static TLS, thread control block and descriptor (in one piece, at the thread pointer),
- * where also pthread keys, the robust list and the table of dynamic TLS (DTV) are; a start argument that the new thread has not picked up yet, and a
- * result that nobody has joined. DTV and dynamic TLS blocks come from malloc, thus are heap blocks that the control block refers to, or from the
- * loader's own early memory, which is read as a mapping.
+ * What belongs to a thread beside stack and registers: its static TLS, thread control block and
+ * descriptor (in one piece, at the thread pointer), where also pthread keys, the robust list and
+ * the table of dynamic TLS (DTV) are; a start argument that the new thread has not picked up yet,
+ * and a result that nobody has joined. DTV and dynamic TLS blocks come from malloc, thus are heap
+ * blocks that the control block refers to, or from the loader's own early memory, which is read as
+ * a mapping.
  *
- * How large static TLS is, only libc knows. Its nearest part (the program's own variables come first below the thread pointer) is claimed here, the
- * rest stays with the stack or mapping in which it lies: all of it is read, this is but a matter of names.
+ * How large static TLS is, only libc knows. Its nearest part (the program's own variables come
+ * first below the thread pointer) is claimed here, the rest stays with the stack or mapping in
+ * which it lies: all of it is read, this is but a matter of names.
  */
 #include "scanners/scanners.h"
 
@@ -13,7 +16,8 @@
 
 enum {
 	STATIC_TLS_BYTES = 1024,
-	DESCRIPTOR_BYTES = 2304, // struct pthread, about; of the main thread, whose storage has no known end
+	DESCRIPTOR_BYTES =
+		2304, // struct pthread, about; of the main thread, whose storage has no known end
 };
 
 static void claim_thread(struct thread *thread, void *argument)
@@ -37,7 +41,7 @@ static bool claim_storage(struct root_scan *scan)
 
 static void scan_words(struct thread *thread, void *argument)
 {
-	uintptr_t words[] = { (uintptr_t)thread->start_argument, (uintptr_t)thread->result };
+	uintptr_t words[] = {(uintptr_t)thread->start_argument, (uintptr_t)thread->result};
 
 	root_scan_words(argument, words, sizeof(words) / sizeof(words[0]));
 }
@@ -48,4 +52,5 @@ static bool scan_storage(struct root_scan *scan)
 	return true;
 }
 
-const struct scanner scanner_thread_storage = { .name = "thread_storage", .claim = claim_storage, .scan = scan_storage };
+const struct scanner scanner_thread_storage = {
+	.name = "thread_storage", .claim = claim_storage, .scan = scan_storage};

@@ -1,15 +1,18 @@
 /*
  * malloc and free.
  *
- * Fast paths: no lock, no atomic read-modify-write, no call. malloc takes a slot from the thread cache (LIFO, then word) and stores its state; free
- * finds the state byte by one load of the span map and one multiplication, which also proves that the address is a block's first byte, and
- * stores HINTED. Every unusual case is a state other than ALLOCATED, an empty bin or a class without a magic number, and ends in one of the slow
- * functions below.
+ * Fast paths: no lock, no atomic read-modify-write, no call. malloc takes a slot from the thread
+ * cache (LIFO, then word) and stores its state; free finds the state byte by one load of the span
+ * map and one multiplication, which also proves that the address is a block's first byte, and
+ * stores HINTED. Every unusual case is a state other than ALLOCATED, an empty bin or a class
+ * without a magic number, and ends in one of the slow functions below.
  *
- * Two rules of order. malloc has the block's address in a register before it stores the state, and free keeps it there until the
- * state is stored: a thread stopped anywhere in between still names the block. And the state store is the last thing free does to the span.
+ * Two rules of order. malloc has the block's address in a register before it stores the state, and
+ * free keeps it there until the state is stored: a thread stopped anywhere in between still names
+ * the block. And the state store is the last thing free does to the span.
  *
- * Without a cache (a dying thread; a signal handler that interrupted this very code) slots are taken under the class's lock, signals blocked.
+ * Without a cache (a dying thread; a signal handler that interrupted this very code) slots are
+ * taken under the class's lock, signals blocked.
  */
 #include "core/alloc/alloc.h"
 
@@ -38,7 +41,8 @@
 #include <sys/uio.h>
 
 enum {
-	PAD_BYTES = 8,		       // with a collector: one past the end of a block is still inside its slot, sizes as glibc's
+	PAD_BYTES = 8, // with a collector: one past the end of a block is still inside its slot,
+		       // sizes as glibc's
 	MOVE_BYTES_MIN = 256 * 1024,   // realloc moves pages instead of copying from here on
 	SAMPLE_CREDIT_MAX = INT32_MAX, // so that credits never overflow
 };
@@ -62,7 +66,9 @@ bool alloc_init(void)
 	}
 	if (alloc_start_hook)
 		alloc_start_hook();
-	if (!heap_init(options.collector == COLLECTOR_OFF && options.free == FREE_TRUST ? 0 : PAD_BYTES)) {
+	if (!heap_init(options.collector == COLLECTOR_OFF && options.free == FREE_TRUST
+			       ? 0
+			       : PAD_BYTES)) {
 		store_release(&alloc.phase, INIT_FAILED);
 		return false;
 	}
@@ -74,7 +80,8 @@ bool alloc_init(void)
 	return true;
 }
 
-/* No pause is needed: a free that still stores HINTED leaves a slot for the next sweep, and no slot is handed out but FREE or CACHED ones. */
+/* No pause is needed: a free that still stores HINTED leaves a slot for the next sweep, and no slot
+ * is handed out but FREE or CACHED ones. */
 static enum stats_reply alloc_obey(enum stats_request request)
 {
 	options.free = FREE_TRUST;
@@ -119,7 +126,8 @@ static struct thread_cache *cache_get(void)
 	return LIKELY(cache != THREAD_CACHE_NONE) ? cache : thread_recover_cache();
 }
 
-/* Records the caller's stack for a block just allocated (state SAMPLED is stored last, so that whoever sees it finds the id). */
+/* Records the caller's stack for a block just allocated (state SAMPLED is stored last, so that
+ * whoever sees it finds the id). */
 static void sample_block(void *block, struct thread_cache *cache)
 {
 	uint64_t next = sampler_next(&cache->random_state);
@@ -145,8 +153,8 @@ static void sample_block(void *block, struct thread_cache *cache)
 }
 
 /*
- * Of a word just refilled, keeps as many slots as may be handed out before the next sample is due; the rest is found again later. True when the very
- * next one is to be sampled (it alone is kept).
+ * Of a word just refilled, keeps as many slots as may be handed out before the next sample is due;
+ * the rest is found again later. True when the very next one is to be sampled (it alone is kept).
  */
 static bool trim_to_credit(struct thread_cache *cache, struct cache_bin *bin)
 {
@@ -192,14 +200,16 @@ static COLD void *malloc_small_uncached(unsigned class)
 }
 
 /*
- * The kernel gives no more memory. True: what the program has freed was made free, try once more. By a cycle, or where none gives a verdict
- * unproved: any other allocator would have memory here, and a malloc that fails is worse than an old hint that is trusted.
+ * The kernel gives no more memory. True: what the program has freed was made free, try once more.
+ * By a cycle, or where none gives a verdict unproved: any other allocator would have memory here,
+ * and a malloc that fails is worse than an old hint that is trusted.
  */
 static COLD bool make_room(size_t bytes)
 {
 	uint64_t hinted = pacer_hinted_bytes();
 
-	if (load_relaxed(&alloc.free_policy) != FREE_HINT || hinted == 0 || hinted < bytes || cache_get() == THREAD_CACHE_NONE)
+	if (load_relaxed(&alloc.free_policy) != FREE_HINT || hinted == 0 || hinted < bytes ||
+		cache_get() == THREAD_CACHE_NONE)
 		return false;
 	if (!cycle_collect())
 		cycle_trust_all();
@@ -223,13 +233,16 @@ NOINLINE void *alloc_small_slow(unsigned class)
 		struct span *before = bin->span;
 		uint32_t shared = bin->shared_count;
 
-		if (!thread_cache_refill(cache, class) && !(make_room(size_classes[class].slot_bytes) && thread_cache_refill(cache, class)))
+		if (!thread_cache_refill(cache, class) &&
+			!(make_room(size_classes[class].slot_bytes) &&
+				thread_cache_refill(cache, class)))
 			return 0;
 		if (bin->span != before || bin->shared_count != shared)
 			pacer_note_growth();
 		if (bin->lifo_top != bin->lifo)
 			return bin_take_lifo(bin);
-		// the pacer may have waited for a cycle with signals open, and a handler may have used the bin's word up
+		// the pacer may have waited for a cycle with signals open, and a handler may have
+		// used the bin's word up
 		if (bin->word == 0)
 			return alloc_small_slow(class);
 		if (UNLIKELY(alloc.keeps_stacks))
@@ -243,7 +256,8 @@ static void *take_cached_large(size_t size, size_t alignment)
 {
 	size_t units = (size + heap.pad + UNIT_BYTES - 1) >> UNIT_SHIFT;
 	struct thread_cache *cache = thread_cache_current;
-	struct large_bin *bin = &cache->large[units <= LARGE_UNITS_MAX ? units : 0]; // nothing has no units
+	struct large_bin *bin =
+		&cache->large[units <= LARGE_UNITS_MAX ? units : 0]; // nothing has no units
 	struct span *span;
 	void *block;
 
@@ -273,10 +287,12 @@ static bool cache_large(struct slot slot, uint8_t from)
 	struct thread_cache *cache = cache_get();
 	struct large_bin *bin;
 
-	if (units > LARGE_UNITS_MAX || cache == THREAD_CACHE_NONE || alloc.keeps_stacks || slot.span->moved || load_relaxed(&slot.span->odd))
+	if (units > LARGE_UNITS_MAX || cache == THREAD_CACHE_NONE || alloc.keeps_stacks ||
+		slot.span->moved || load_relaxed(&slot.span->odd))
 		return false;
 	bin = &cache->large[units];
-	if ((bin->count + 1) * units > LARGE_BIN_UNITS || cached_units(cache) + units > LARGE_CACHE_UNITS_MAX)
+	if ((bin->count + 1) * units > LARGE_BIN_UNITS ||
+		cached_units(cache) + units > LARGE_CACHE_UNITS_MAX)
 		return false;
 	if (!cas_seq(slot_state(slot), from, (uint8_t)SLOT_CACHED))
 		return false;
@@ -320,7 +336,8 @@ NOINLINE void *alloc_slow(size_t size)
 
 	if (!alloc_init())
 		return 0;
-	return size <= alloc.small_max ? alloc_malloc(size) : malloc_large(size, GRANULE_BYTES, &zero);
+	return size <= alloc.small_max ? alloc_malloc(size)
+				       : malloc_large(size, GRANULE_BYTES, &zero);
 }
 
 static ALWAYS_INLINE void *malloc_class(unsigned class)
@@ -346,7 +363,8 @@ void *alloc_zeroed(size_t size)
 
 	if (!alloc_init())
 		return 0;
-	block = size <= alloc.small_max ? alloc_malloc(size) : malloc_large(size, GRANULE_BYTES, &zero);
+	block = size <= alloc.small_max ? alloc_malloc(size)
+					: malloc_large(size, GRANULE_BYTES, &zero);
 	if (block && !zero)
 		memset(block, 0, size);
 	return block;
@@ -360,9 +378,11 @@ void *alloc_aligned(size_t alignment, size_t size)
 		return alloc_malloc(size);
 	if (!alloc_init())
 		return 0;
-	// spans start at multiples of 64 KiB, so a slot is aligned when the slot size is a multiple of the alignment
+	// spans start at multiples of 64 KiB, so a slot is aligned when the slot size is a multiple
+	// of the alignment
 	if (size <= alloc.small_max) {
-		size_t rounded = alignment <= SMALL_BYTES_MAX ? align_up(size + heap.pad, alignment) : SIZE_MAX;
+		size_t rounded = alignment <= SMALL_BYTES_MAX ? align_up(size + heap.pad, alignment)
+							      : SIZE_MAX;
 
 		if (rounded > SMALL_BYTES_MAX)
 			return malloc_large(size, alignment, &zero);
@@ -394,7 +414,7 @@ static void trust_small_slow(struct slot slot, uint8_t *state)
 	struct thread_cache *cache = cache_get();
 	unsigned class = slot.span->class;
 	struct cache_bin *bin = &cache->bins[class];
-	struct lifo_entry entry = { (char *)slot_address(slot), state };
+	struct lifo_entry entry = {(char *)slot_address(slot), state};
 	struct signal_guard guard;
 
 	if (cache == THREAD_CACHE_NONE || alloc.keeps_stacks) {
@@ -423,7 +443,8 @@ static void hint_slow(struct slot slot, uint8_t from)
 		return;
 	if (trust && is_large && cache_large(slot, from))
 		return;
-	// small and trusted: never HINTED, not even for a moment, for the sweep might find it so and make it FREE a second time
+	// small and trusted: never HINTED, not even for a moment, for the sweep might find it so
+	// and make it FREE a second time
 	if (!cas_seq(state, from, (uint8_t)(trust && !is_large ? SLOT_CACHED : SLOT_HINTED))) {
 		add_relaxed(&heap_stats.double_free_count, 1);
 		return;
@@ -505,8 +526,9 @@ void alloc_free(void *pointer)
 		struct lifo_entry *top = bin->lifo_top;
 
 		if (LIKELY(top < bin->lifo_end)) {
-			*top = (struct lifo_entry){ pointer, state };
-			__atomic_signal_fence(__ATOMIC_RELEASE); // a handler may jump out between the two
+			*top = (struct lifo_entry){pointer, state};
+			__atomic_signal_fence(
+				__ATOMIC_RELEASE); // a handler may jump out between the two
 			bin->lifo_top = top + 1;
 			store_release(state, SLOT_CACHED);
 			KEEP_ALIVE(pointer);
@@ -527,7 +549,8 @@ void alloc_free(void *pointer)
 
 /* ---- realloc, usable size ---- */
 
-/* The block whose first byte is at `pointer`, whatever its state; false for anything else. Notices a block on probation. */
+/* The block whose first byte is at `pointer`, whatever its state; false for anything else. Notices
+ * a block on probation. */
 static bool find_block(const void *pointer, struct slot *ret_slot)
 {
 	if (!heap_find_block((uintptr_t)pointer, ret_slot))
@@ -547,7 +570,8 @@ size_t alloc_usable_size(const void *pointer)
 	return find_block(pointer, &slot) ? slot_bytes(slot) - heap.pad : 0;
 }
 
-/* A pointer that is not ours (the loader's early allocator, another libc): its length is unknown, so what can be read is copied. */
+/* A pointer that is not ours (the loader's early allocator, another libc): its length is unknown,
+ * so what can be read is copied. */
 static void *realloc_foreign(const void *pointer, size_t size)
 {
 	char *block = alloc_malloc(size);
@@ -555,8 +579,10 @@ static void *realloc_foreign(const void *pointer, size_t size)
 	size_t done = 0;
 
 	while (block && done < size) {
-		size_t piece = min_u64(size - done, OS_PAGE_BYTES - (((uintptr_t)pointer + done) & (OS_PAGE_BYTES - 1)));
-		struct iovec local = { block + done, piece }, remote = { (char *)(uintptr_t)pointer + done, piece };
+		size_t piece = min_u64(size - done,
+			OS_PAGE_BYTES - (((uintptr_t)pointer + done) & (OS_PAGE_BYTES - 1)));
+		struct iovec local = {block + done, piece},
+			     remote = {(char *)(uintptr_t)pointer + done, piece};
 
 		if (SYSCALL(process_vm_readv, process, &local, 1, &remote, 1, 0) != (long)piece)
 			break;
@@ -587,7 +613,8 @@ static void *move_block(void *pointer, struct slot slot, size_t size)
 	bool is_live = state_is_live(load_relaxed(slot_state(slot)));
 	void *block = 0;
 
-	if (is_live && slot.span->kind == SPAN_LARGE && size > old_bytes && old_bytes >= MOVE_BYTES_MIN) {
+	if (is_live && slot.span->kind == SPAN_LARGE && size > old_bytes &&
+		old_bytes >= MOVE_BYTES_MIN) {
 		bool trust = load_relaxed(&alloc.free_policy) == FREE_TRUST;
 
 		block = large_move(slot.span, size + heap.pad, trust);
@@ -618,7 +645,8 @@ void *alloc_realloc(void *pointer, size_t size)
 		return alloc_malloc(size);
 	}
 	if (!state_is_live(load_relaxed(slot_state(slot)))) {
-		// the program reallocates what it has freed: what it would read is copied, the old block stays as it is
+		// the program reallocates what it has freed: what it would read is copied, the old
+		// block stays as it is
 		add_relaxed(&heap_stats.double_free_count, 1);
 		return move_block(pointer, slot, size);
 	}

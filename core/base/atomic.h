@@ -1,6 +1,7 @@
 /*
- * Atomic access to fields that several threads touch. Thin names over the compiler's builtins: the order is in the name, and works on
- * plain integer types, so that a field's declaration stays readable. Each use says at its field who writes it, and pairs with whom.
+ * Atomic access to fields that several threads touch. Thin names over the compiler's builtins: the
+ * order is in the name, and works on plain integer types, so that a field's declaration stays
+ * readable. Each use says at its field who writes it, and pairs with whom.
  */
 #pragma once
 
@@ -20,11 +21,11 @@
 #define sub_seq(address, value) __atomic_fetch_sub((address), (value), __ATOMIC_SEQ_CST)
 
 /* True when *address held `expected` and now holds `desired`. Sequentially consistent. */
-#define cas_seq(address, expected, desired)                                                        \
-	({                                                                                         \
-		__typeof__(*(address)) cas_expected_ = (expected);                                 \
-		__atomic_compare_exchange_n((address), &cas_expected_, (desired), false,           \
-					    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);                   \
+#define cas_seq(address, expected, desired) \
+	({ \
+		__typeof__(*(address)) cas_expected_ = (expected); \
+		__atomic_compare_exchange_n((address), &cas_expected_, (desired), false, \
+			__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
 	})
 
 static inline void cpu_relax(void)

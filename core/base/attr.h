@@ -1,5 +1,6 @@
 /*
- * Compiler attributes used across the tree. The only header in core/base that may test the compiler.
+ * Compiler attributes used across the tree. The only header in core/base that may test the
+ * compiler.
  */
 #pragma once
 
@@ -9,15 +10,19 @@
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 #define COLD __attribute__((noinline, cold))
 #define EXPORT __attribute__((visibility("default")))
-#define HIDDEN __attribute__((visibility("hidden"))) /* on variables of fast paths: no detour through the GOT */
+#define HIDDEN \
+	__attribute__(( \
+		visibility("hidden"))) /* on variables of fast paths: no detour through the GOT */
 #define UNUSED __attribute__((unused))
 #define ALIGNED(bytes) __attribute__((aligned(bytes)))
 
-/* Keeps `pointer` in a register or stack slot up to this point, so that a conservative scan of a thread stopped before it still
- * finds the address (a block must stay named until its state byte is stored). */
+/* Keeps `pointer` in a register or stack slot up to this point, so that a conservative scan of a
+ * thread stopped before it still finds the address (a block must stay named until its state byte is
+ * stored). */
 #define KEEP_ALIVE(pointer) __asm__ volatile("" : : "r"(pointer) : "memory")
 
-/* Set by -Dchecks=true: full internal checks, `scan_off` and `scribble`. Always 0 or 1, so `if (CHECKS)` compiles both ways. */
+/* Set by -Dchecks=true: full internal checks, `scan_off` and `scribble`. Always 0 or 1, so `if
+ * (CHECKS)` compiles both ways. */
 #ifndef CHECKS
 #define CHECKS 0
 #endif

@@ -13,8 +13,8 @@ struct output {
 };
 
 struct conversion {
-	bool left;	// '-' flag: pad on the right
-	bool zero;	// '0' flag: pad with zeros
+	bool left;      // '-' flag: pad on the right
+	bool zero;      // '0' flag: pad with zeros
 	unsigned width; // smallest number of characters
 	unsigned longs; // number of l modifiers; z counts as one
 };
@@ -25,7 +25,8 @@ static void put(struct output *output, char character)
 		output->buffer[output->length++] = character;
 }
 
-static void put_padded(struct output *output, const struct conversion *conversion, const char *text, size_t length)
+static void put_padded(
+	struct output *output, const struct conversion *conversion, const char *text, size_t length)
 {
 	size_t padding = conversion->width > length ? conversion->width - length : 0;
 
@@ -37,7 +38,8 @@ static void put_padded(struct output *output, const struct conversion *conversio
 		put(output, ' ');
 }
 
-static void put_number(struct output *output, const struct conversion *conversion, uint64_t value, unsigned base, bool negative)
+static void put_number(struct output *output, const struct conversion *conversion, uint64_t value,
+	unsigned base, bool negative)
 {
 	char digits[24];
 	size_t start = sizeof(digits);
@@ -53,7 +55,7 @@ static void put_number(struct output *output, const struct conversion *conversio
 
 static const char *parse_conversion(const char *format, struct conversion *conversion)
 {
-	*conversion = (struct conversion){ 0 };
+	*conversion = (struct conversion){0};
 	for (;; format++) {
 		if (*format == '-')
 			conversion->left = true;
@@ -80,7 +82,7 @@ static size_t text_length(const char *text)
 
 size_t format_text_list(char *buffer, size_t capacity, const char *format, va_list arguments)
 {
-	struct output output = { buffer, capacity, 0 };
+	struct output output = {buffer, capacity, 0};
 	va_list list;
 
 	va_copy(list, arguments);
@@ -109,12 +111,14 @@ size_t format_text_list(char *buffer, size_t capacity, const char *format, va_li
 		case 'd': {
 			int64_t value = conversion.longs ? va_arg(list, long) : va_arg(list, int);
 
-			put_number(&output, &conversion, value < 0 ? 0 - (uint64_t)value : (uint64_t)value, 10, value < 0);
+			put_number(&output, &conversion,
+				value < 0 ? 0 - (uint64_t)value : (uint64_t)value, 10, value < 0);
 			break;
 		}
 		case 'u':
 		case 'x': {
-			uint64_t value = conversion.longs ? va_arg(list, unsigned long) : va_arg(list, unsigned);
+			uint64_t value = conversion.longs ? va_arg(list, unsigned long)
+							  : va_arg(list, unsigned);
 
 			put_number(&output, &conversion, value, *format == 'x' ? 16 : 10, false);
 			break;
@@ -122,7 +126,8 @@ size_t format_text_list(char *buffer, size_t capacity, const char *format, va_li
 		case 'p':
 			put(&output, '0');
 			put(&output, 'x');
-			put_number(&output, &conversion, (uintptr_t)va_arg(list, void *), 16, false);
+			put_number(
+				&output, &conversion, (uintptr_t)va_arg(list, void *), 16, false);
 			break;
 		case 0:
 			format--;

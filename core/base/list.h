@@ -1,5 +1,6 @@
 /*
- * Intrusive doubly linked list with a head of its own. An unlinked link points to itself, so removing twice is harmless.
+ * Intrusive doubly linked list with a head of its own. An unlinked link points to itself, so
+ * removing twice is harmless.
  */
 #pragma once
 
@@ -49,4 +50,5 @@ static inline void list_remove(struct list_link *link)
 	list_init(link);
 }
 
-#define list_for_each(link, head) for (struct list_link *link = (head)->next; link != (head); link = link->next)
+#define list_for_each(link, head) \
+	for (struct list_link *link = (head)->next; link != (head); link = link->next)

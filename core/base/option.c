@@ -1,5 +1,6 @@
 /*
- * The option parser: one table made from option.def, one pass for `mode`, which sets several keys, one for the keys.
+ * The option parser: one table made from option.def, one pass for `mode`, which sets several keys,
+ * one for the keys.
  */
 #include "core/base/option.h"
 
@@ -18,9 +19,12 @@ struct option_entry {
 };
 
 static const struct option_entry table[] = {
-#define OPTION_CHOICE(name, initial, values, help) { #name, KIND_CHOICE, offsetof(struct options, name), initial, 0, 0, values },
-#define OPTION_NUMBER(name, initial, low, high, help) { #name, KIND_NUMBER, offsetof(struct options, name), initial, low, high, 0 },
-#define OPTION_TEXT(name, initial, help) { #name, KIND_TEXT, offsetof(struct options, name), 0, 0, 0, initial },
+#define OPTION_CHOICE(name, initial, values, help) \
+	{#name, KIND_CHOICE, offsetof(struct options, name), initial, 0, 0, values},
+#define OPTION_NUMBER(name, initial, low, high, help) \
+	{#name, KIND_NUMBER, offsetof(struct options, name), initial, low, high, 0},
+#define OPTION_TEXT(name, initial, help) \
+	{#name, KIND_TEXT, offsetof(struct options, name), 0, 0, 0, initial},
 #include "core/base/option.def"
 #undef OPTION_CHOICE
 #undef OPTION_NUMBER
@@ -53,7 +57,7 @@ static void store_text(const struct option_entry *entry, struct text value)
 
 static struct text text_of(const char *string)
 {
-	struct text text = { string, 0 };
+	struct text text = {string, 0};
 
 	while (string[text.length])
 		text.length++;
@@ -74,9 +78,10 @@ static bool text_equals(struct text a, struct text b)
 /* Cuts the piece up to the first of two separators off the front of *rest. */
 static struct text cut(struct text *rest, char separator, char other)
 {
-	struct text piece = { rest->start, 0 };
+	struct text piece = {rest->start, 0};
 
-	while (piece.length < rest->length && rest->start[piece.length] != separator && rest->start[piece.length] != other)
+	while (piece.length < rest->length && rest->start[piece.length] != separator &&
+		rest->start[piece.length] != other)
 		piece.length++;
 	rest->start += piece.length;
 	rest->length -= piece.length;
@@ -155,7 +160,9 @@ static void apply_mode(uint64_t mode)
 {
 	options.mode = mode;
 	options.free = mode == MODE_FAST ? FREE_TRUST : FREE_HINT;
-	options.leaks = mode == MODE_SEAL ? LEAKS_RECLAIM : mode == MODE_WATCH ? LEAKS_REPORT : LEAKS_OFF;
+	options.leaks = mode == MODE_SEAL    ? LEAKS_RECLAIM
+			: mode == MODE_WATCH ? LEAKS_REPORT
+					     : LEAKS_OFF;
 	options.collector = mode == MODE_FAST ? COLLECTOR_OFF : COLLECTOR_AUTO;
 	options.stacks = mode == MODE_FAST ? STACKS_OFF : STACKS_SAMPLED;
 }
@@ -173,17 +180,21 @@ static bool store(const struct option_entry *entry, struct text value)
 	return parse_number(entry, value, number_of(entry));
 }
 
-static void complain_about(void (*complain)(const char *), const char *what, struct text name, struct text value)
+static void complain_about(
+	void (*complain)(const char *), const char *what, struct text name, struct text value)
 {
 	char message[512];
 	char name_text[64];
 	char value_text[128];
 
-	format_text(name_text, name.length + 1 < sizeof(name_text) ? name.length + 1 : sizeof(name_text), "%s", name.start);
-	format_text(value_text, value.length + 1 < sizeof(value_text) ? value.length + 1 : sizeof(value_text), "%s",
-		    value.length ? value.start : "");
-	format_text(message, sizeof(message), "GASKET_OPTIONS: %s '%s%s%s'; using the default", what, name_text, value.length ? "=" : "",
-		    value_text);
+	format_text(name_text,
+		name.length + 1 < sizeof(name_text) ? name.length + 1 : sizeof(name_text), "%s",
+		name.start);
+	format_text(value_text,
+		value.length + 1 < sizeof(value_text) ? value.length + 1 : sizeof(value_text), "%s",
+		value.length ? value.start : "");
+	format_text(message, sizeof(message), "GASKET_OPTIONS: %s '%s%s%s'; using the default",
+		what, name_text, value.length ? "=" : "", value_text);
 	complain(message);
 }
 
@@ -201,7 +212,7 @@ void options_reset(void)
 void options_parse(const char *string, size_t length, void (*complain)(const char *message))
 {
 	for (int pass = 0; pass < 2; pass++) {
-		struct text rest = { string, length };
+		struct text rest = {string, length};
 
 		while (rest.length > 0) {
 			struct text value = cut(&rest, ':', ',');

@@ -30,7 +30,8 @@ static void sift_down(const struct array *array, size_t root, size_t count)
 
 		if (child >= count)
 			break;
-		if (child + 1 < count && array->is_less(item_at(array, child), item_at(array, child + 1)))
+		if (child + 1 < count &&
+			array->is_less(item_at(array, child), item_at(array, child + 1)))
 			child++;
 		if (!array->is_less(moving, item_at(array, child)))
 			break;
@@ -40,9 +41,10 @@ static void sift_down(const struct array *array, size_t root, size_t count)
 	copy_item(array, item_at(array, root), moving);
 }
 
-void sort_items(void *items, size_t count, size_t bytes, bool (*is_less)(const void *a, const void *b))
+void sort_items(
+	void *items, size_t count, size_t bytes, bool (*is_less)(const void *a, const void *b))
 {
-	struct array array = { items, bytes, is_less };
+	struct array array = {items, bytes, is_less};
 	char last[SORT_ITEM_BYTES_MAX] __attribute__((aligned(16)));
 
 	check(bytes <= SORT_ITEM_BYTES_MAX);

@@ -1,11 +1,13 @@
 /*
- * The collector thread: sleeps until it is wanted, runs cycles, gives free pages back, answers commands.
+ * The collector thread: sleeps until it is wanted, runs cycles, gives free pages back, answers
+ *commands.
  *
- * It has a descriptor table of its own (nothing of the program is held open by it, and what it opens is seen by nobody), blocks all signals, and is
- * started only when there is something to do. Its sleep is the futex of the public page, so `gasket set` wakes it too.
+ * It has a descriptor table of its own (nothing of the program is held open by it, and what it
+ *opens is seen by nobody), blocks all signals, and is started only when there is something to do.
+ *Its sleep is the futex of the public page, so `gasket set` wakes it too.
  *
- * Requests are bits in one word, set by anybody. `thread_state` says whether somebody will see them:
- *	ABSENT -> STARTING -> RUNS -> (cycle_stop_thread) ENDING -> ABSENT
+ * Requests are bits in one word, set by anybody. `thread_state` says whether somebody will see
+ *them: ABSENT -> STARTING -> RUNS -> (cycle_stop_thread) ENDING -> ABSENT
  */
 #include "core/gc/collector.h"
 
@@ -48,12 +50,13 @@
 enum thread_state { ABSENT, STARTING, RUNS, ENDING };
 
 enum {
-	RETRY_START_MS = 1000,	   // after the thread could not be started
-	THROTTLE_WAIT_MS = 200,	   // longest wait of a program thread for a cycle, then it counts as one without a verdict
+	RETRY_START_MS = 1000,  // after the thread could not be started
+	THROTTLE_WAIT_MS = 200, // longest wait of a program thread for a cycle, then it counts as
+				// one without a verdict
 	NO_VERDICT_CYCLES_MAX = 3, // in a row, before old hints are trusted
 	PURGE_TICK_MS = 250,
-	PURGE_KEEP_EIGHTHS = 7,	   // of the dirty limit survives a tick: 0.5 % is left after 10 s
-	BACK_OFF_MS_MIN = 10,	   // after a cycle without a verdict, doubled each time
+	PURGE_KEEP_EIGHTHS = 7, // of the dirty limit survives a tick: 0.5 % is left after 10 s
+	BACK_OFF_MS_MIN = 10,   // after a cycle without a verdict, doubled each time
 	BACK_OFF_MS_MAX = 5000,
 	TRUST_ROUNDS = 64,
 };
@@ -61,15 +64,18 @@ enum {
 bool (*cycle_start_hook)(void);
 enum stats_reply (*cycle_obey_hook)(enum stats_request request);
 
-/* Words changed by anybody (compare-and-swap or relaxed stores); the rest is the collector thread's. */
+/* Words changed by anybody (compare-and-swap or relaxed stores); the rest is the collector
+ * thread's. */
 static struct {
 	uint32_t requests;     // bit per enum cycle_reason
 	uint32_t thread_state; // enum thread_state
-	uint32_t done;	       // cycles ended, futex of those who wait
+	uint32_t done;         // cycles ended, futex of those who wait
 	uint32_t shut_down;
 	int32_t thread_id;
-	uint32_t purge_timed;  // 1: the thread sleeps no longer than until the next purge, nobody need wake it for one
-	uint64_t starved_since_ns; // begin of the first wait since the last end of a cycle that saw no end of one; 0: none
+	uint32_t purge_timed; // 1: the thread sleeps no longer than until the next purge, nobody
+			      // need wake it for one
+	uint64_t starved_since_ns; // begin of the first wait since the last end of a cycle that saw
+				   // no end of one; 0: none
 	uint64_t retry_start_ns;
 	// collector thread
 	uint64_t not_before_ns; // next cycle for hints or growth
@@ -88,15 +94,19 @@ static void start_thread(void)
 {
 	uint64_t now;
 
-	// without a cache this may be a signal handler inside our own code, or a thread that ends: not a place to make a thread
-	if (!cycle_start_hook || load_relaxed(&collector.shut_down) || thread_recover_cache() == THREAD_CACHE_NONE)
+	// without a cache this may be a signal handler inside our own code, or a thread that ends:
+	// not a place to make a thread
+	if (!cycle_start_hook || load_relaxed(&collector.shut_down) ||
+		thread_recover_cache() == THREAD_CACHE_NONE)
 		return;
 	if (thread_current->in_libc_threads > 0)
 		return;
 	now = clock_now_ns();
-	if (now < load_relaxed(&collector.retry_start_ns) || !cas_seq(&collector.thread_state, (uint32_t)ABSENT, (uint32_t)STARTING))
+	if (now < load_relaxed(&collector.retry_start_ns) ||
+		!cas_seq(&collector.thread_state, (uint32_t)ABSENT, (uint32_t)STARTING))
 		return;
-	store_relaxed(&collector.retry_start_ns, 0); // before: a thread that cannot stay says so there
+	store_relaxed(
+		&collector.retry_start_ns, 0); // before: a thread that cannot stay says so there
 	if (cycle_start_hook())
 		return;
 	store_relaxed(&collector.retry_start_ns, now + RETRY_START_MS * NS_PER_MS);
@@ -108,11 +118,13 @@ void cycle_request(enum cycle_reason reason)
 {
 	uint32_t bit = 1u << reason;
 
-	if (options.collector == COLLECTOR_OFF && (reason == CYCLE_FOR_HINTS || reason == CYCLE_FOR_GROWTH))
+	if (options.collector == COLLECTOR_OFF &&
+		(reason == CYCLE_FOR_HINTS || reason == CYCLE_FOR_GROWTH))
 		return;
 	if (load_relaxed(&collector.thread_state) == ABSENT)
 		start_thread();
-	// pairs with sleep_ns(): the page heap's lock was released between counting the pages and this load
+	// pairs with sleep_ns(): the page heap's lock was released between counting the pages and
+	// this load
 	if (reason == CYCLE_FOR_PURGE && load_seq(&collector.purge_timed))
 		return;
 	if (load_relaxed(&collector.requests) & bit)
@@ -124,8 +136,9 @@ void cycle_request(enum cycle_reason reason)
 /* ---- no verdict: hints are trusted, oldest first ---- */
 
 /*
- * The used span at or after *unit, which moves behind it; *unit moves on in any case. NULL: none within a few thousand units. Lock PAGE_HEAP held. The map is
- * asked, not the descriptors: between two calls spans come and go, and *unit may lie inside one by now.
+ * The used span at or after *unit, which moves behind it; *unit moves on in any case. NULL: none
+ * within a few thousand units. Lock PAGE_HEAP held. The map is asked, not the descriptors: between
+ * two calls spans come and go, and *unit may lie inside one by now.
  */
 static struct span *used_span_from(uint32_t *unit)
 {
@@ -135,7 +148,8 @@ static struct span *used_span_from(uint32_t *unit)
 	for (; *unit < end; (*unit)++) {
 		uint64_t entry = load_relaxed(&heap.map[*unit]);
 		unsigned class = map_entry_class(entry);
-		uint32_t first = class == SIZE_CLASS_LARGE ? map_entry_index(entry) : *unit - map_entry_offset(entry);
+		uint32_t first = class == SIZE_CLASS_LARGE ? map_entry_index(entry)
+							   : *unit - map_entry_offset(entry);
 
 		if (class != 0) {
 			*unit = first + heap.spans[first].unit_count;
@@ -158,7 +172,8 @@ static struct span *next_used_span(uint32_t *unit)
 	return found;
 }
 
-/* Gives spans with hints and no age the present age; returns the oldest age there is (UINT32_MAX: no hints). */
+/* Gives spans with hints and no age the present age; returns the oldest age there is (UINT32_MAX:
+ * no hints). */
 static uint32_t stamp_hints(uint32_t age)
 {
 	uint32_t oldest = UINT32_MAX, unit = 0;
@@ -206,12 +221,14 @@ static void trust_oldest_locked(void)
 			break;
 		bytes += trust_age(oldest, wanted - bytes);
 	}
-	// what is counted and no longer there (large tails, races of counters) must not keep everybody here
+	// what is counted and no longer there (large tails, races of counters) must not keep
+	// everybody here
 	pacer_forget_hinted(bytes > 0 ? bytes : hinted);
 	stats_add(trusted_bytes, bytes);
 	if (!stats_get(trusting)) {
 		stats_set(trusting, 1);
-		log_line("no cycle gives a verdict: freed memory is used again unproved, oldest first");
+		log_line(
+			"no cycle gives a verdict: freed memory is used again unproved, oldest first");
 	}
 }
 
@@ -235,25 +252,28 @@ void cycle_trust_all(void)
 	signals_restore(&guard);
 }
 
-/* No cycle has ended for as long as three may take. (Not three waits: many threads wait at the same time.) */
+/* No cycle has ended for as long as three may take. (Not three waits: many threads wait at the same
+ * time.) */
 static bool is_starved(void)
 {
 	uint64_t since = load_relaxed(&collector.starved_since_ns);
 
-	return since != 0 && clock_now_ns() - since >= NO_VERDICT_CYCLES_MAX * THROTTLE_WAIT_MS * NS_PER_MS;
+	return since != 0 &&
+	       clock_now_ns() - since >= NO_VERDICT_CYCLES_MAX * THROTTLE_WAIT_MS * NS_PER_MS;
 }
 
 static bool verdicts_are_missing(void)
 {
-	return options.collector == COLLECTOR_OFF || stats_get(cycles_without_verdict) >= NO_VERDICT_CYCLES_MAX ||
-	       is_starved() ||
-	       (load_relaxed(&collector.thread_state) == ABSENT && load_relaxed(&collector.retry_start_ns) > 0);
+	return options.collector == COLLECTOR_OFF ||
+	       stats_get(cycles_without_verdict) >= NO_VERDICT_CYCLES_MAX || is_starved() ||
+	       (load_relaxed(&collector.thread_state) == ABSENT &&
+		       load_relaxed(&collector.retry_start_ns) > 0);
 }
 
 /* The thread counts as stopped while it waits: it may be what the cycle waits for. */
 static void wait_for_cycle(uint32_t done, uint64_t timeout_ms)
 {
-	struct gate_frame frame = { 0 };
+	struct gate_frame frame = {0};
 	uint64_t deadline = clock_now_ns() + timeout_ms * NS_PER_MS, now;
 
 	gate_publish(&frame);
@@ -264,12 +284,13 @@ static void wait_for_cycle(uint32_t done, uint64_t timeout_ms)
 }
 
 /*
- * Whoever holds the lock runs a cycle, or makes hints free: both end in time, and until then nobody may allocate more, or the heap would grow without bound
- * while a long cycle runs. Then there may be nothing left to do.
+ * Whoever holds the lock runs a cycle, or makes hints free: both end in time, and until then nobody
+ * may allocate more, or the heap would grow without bound while a long cycle runs. Then there may
+ * be nothing left to do.
  */
 static void trust_oldest(void)
 {
-	struct gate_frame frame = { 0 };
+	struct gate_frame frame = {0};
 	struct signal_guard guard;
 	bool is_taken;
 
@@ -317,7 +338,8 @@ static void note_cycle_end(bool verdict)
 		collector.not_before_ns = now + rest;
 		stats_set(trusting, 0);
 	} else {
-		collector.back_off_ms = min_u64(max_u64(2 * collector.back_off_ms, BACK_OFF_MS_MIN), BACK_OFF_MS_MAX);
+		collector.back_off_ms = min_u64(
+			max_u64(2 * collector.back_off_ms, BACK_OFF_MS_MIN), BACK_OFF_MS_MAX);
 		collector.not_before_ns = now + collector.back_off_ms * NS_PER_MS;
 	}
 	store_relaxed(&collector.starved_since_ns, (uint64_t)0);
@@ -373,13 +395,14 @@ bool cycle_collect(void)
 /* ---- commands ---- */
 
 /*
- * A report that has no file of its own (report=PATH) goes to who asked: beside the public page, from where `gasket set` prints it. `text`
- * becomes where it is.
+ * A report that has no file of its own (report=PATH) goes to who asked: beside the public page,
+ * from where `gasket set` prints it. `text` becomes where it is.
  */
 static enum stats_reply report_now(char *text, size_t capacity)
 {
 	struct signal_guard guard;
-	bool has_path = strcmp(options.report, "off") != 0 && strcmp(options.report, "stderr") != 0, beside = false;
+	bool has_path = strcmp(options.report, "off") != 0 && strcmp(options.report, "stderr") != 0,
+	     beside = false;
 	bool verdict = run_cycle();
 	uint64_t leaks;
 	struct stat status;
@@ -393,7 +416,8 @@ static enum stats_reply report_now(char *text, size_t capacity)
 	leaks = leak_check_report(text, verdict);
 	lock_release(cycle_lock());
 	signals_restore(&guard);
-	if (beside && leaks > 0 && syscall_failed(SYSCALL(newfstatat, AT_FDCWD, text, &status, AT_SYMLINK_NOFOLLOW))) {
+	if (beside && leaks > 0 &&
+		syscall_failed(SYSCALL(newfstatat, AT_FDCWD, text, &status, AT_SYMLINK_NOFOLLOW))) {
 		format_text(text, capacity, "the report could not be written");
 		return STATS_REPLY_FAILED;
 	}
@@ -428,7 +452,8 @@ static void answer_command(void)
 
 /* ---- pages ---- */
 
-/* Free pages are kept for a while: the limit jumps to what is free and then decays, 7/8 every tick. */
+/* Free pages are kept for a while: the limit jumps to what is free and then decays, 7/8 every tick.
+ */
 static void purge_tick(uint64_t now)
 {
 	const struct page_heap_stats *pages = page_heap_stats();
@@ -439,9 +464,12 @@ static void purge_tick(uint64_t now)
 		return;
 	collector.next_purge_ns = now + PURGE_TICK_MS * NS_PER_MS;
 	signals_block(&guard);
-	lock_acquire(cycle_lock()); // fork waits for it: a run that is being purged is in no list, and a child would have a hole
+	lock_acquire(cycle_lock()); // fork waits for it: a run that is being purged is in no list,
+				    // and a child would have a hole
 	central_drain_stock();
-	collector.dirty_limit = dirty > collector.dirty_limit ? dirty : collector.dirty_limit * PURGE_KEEP_EIGHTHS / 8;
+	collector.dirty_limit = dirty > collector.dirty_limit
+					? dirty
+					: collector.dirty_limit * PURGE_KEEP_EIGHTHS / 8;
 	if (dirty > collector.dirty_limit)
 		page_heap_purge(collector.dirty_limit);
 	lock_release(cycle_lock());
@@ -453,20 +481,22 @@ static void purge_tick(uint64_t now)
 /* Leaves the program's table of descriptors for one that has nothing in it but `kept`. */
 static bool leave_descriptors(int kept)
 {
-	bool has_table = kept > 0 && !syscall_failed(SYSCALL(close_range, 0, kept - 1, CLOSE_RANGE_UNSHARE));
+	bool has_table =
+		kept > 0 && !syscall_failed(SYSCALL(close_range, 0, kept - 1, CLOSE_RANGE_UNSHARE));
 
 	if (has_table && !syscall_failed(SYSCALL(close_range, kept + 1, ~0u, 0)))
 		return true;
 	if (kept < 0 && !syscall_failed(SYSCALL(close_range, 0, ~0u, CLOSE_RANGE_UNSHARE)))
 		return true;
 	// before Linux 5.9: the new table is a copy, in which the ends of all pipes would stay open
-	return (has_table || !syscall_failed(SYSCALL(unshare, CLONE_FILES))) && descriptors_close(kept);
+	return (has_table || !syscall_failed(SYSCALL(unshare, CLONE_FILES))) &&
+	       descriptors_close(kept);
 }
 
 /* False: it would hold the program's files open. */
 static bool become_guest(void)
 {
-	struct sched_param parameter = { 0 };
+	struct sched_param parameter = {0};
 	int duplicate = -1;
 
 	// messages were asked for: keep a way to write them
@@ -502,7 +532,8 @@ static bool cycle_is_due(uint32_t requests, uint64_t now)
 		return true;
 	if (options.collector == COLLECTOR_OFF)
 		return false;
-	if ((requests & paced) && (now >= collector.not_before_ns || pacer_hinted_bytes() >= pacer_goal()->hard_bytes))
+	if ((requests & paced) && (now >= collector.not_before_ns ||
+					  pacer_hinted_bytes() >= pacer_goal()->hard_bytes))
 		return true;
 	return now >= next_timed_cycle_ns();
 }
@@ -541,7 +572,8 @@ void cycle_thread_main(void)
 		store_relaxed(&collector.retry_start_ns, UINT64_MAX);
 		stats_set(no_verdict, STATS_NO_VERDICT_NO_THREAD);
 		end_thread();
-		add_seq(&collector.done, 1); // who waits for a cycle finds that there is nobody to run it
+		add_seq(&collector.done,
+			1); // who waits for a cycle finds that there is nobody to run it
 		futex_wake(&collector.done, INT32_MAX);
 		return;
 	}
@@ -598,6 +630,6 @@ void cycle_fork_child(void)
 {
 	bool shut_down = load_relaxed(&collector.shut_down);
 
-	collector = (__typeof__(collector)){ .shut_down = shut_down };
+	collector = (__typeof__(collector)){.shut_down = shut_down};
 	proc_forget();
 }

@@ -1,18 +1,20 @@
 /*
  * One collection, stop-the-world tier. The phases in order, each a call:
  *
- *	prepare		memory for marks, mappings list, signal: nothing may be asked of the kernel's allocator later
- *	stop		every thread stands still, or there is no verdict (world.h)
+ *	prepare		memory for marks, mappings list, signal: nothing may be asked of the
+ *kernel's allocator later stop		every thread stands still, or there is no verdict (world.h)
  *	preset		marks: set for free slots, clear for all others; spans are MARKING
  *	roots, mark	all roots, then through the heap
  *	commit		the standstill held until here, or there is no verdict
  *	start		threads run again
- *	judge		what is unreached and was never freed goes on probation; PROBATION marks its slots, so the sweep leaves them
- *	sweep		spans are UNSWEPT: HINTED and unmarked becomes FREE, by refills and by this thread
- *	finish		probation takes back what is due; pacer, figures, trace
+ *	judge		what is unreached and was never freed goes on probation; PROBATION marks its
+ *slots, so the sweep leaves them sweep		spans are UNSWEPT: HINTED and unmarked becomes FREE,
+ *by refills and by this thread finish		probation takes back what is due; pacer, figures,
+ *trace
  *
- * Why HINTED and unmarked may be swept at any time later: unreachable at the pause is unreachable for ever, and a slot gets a new occupant only through
- * FREE, which the sweep alone stores, after it has set the mark.
+ * Why HINTED and unmarked may be swept at any time later: unreachable at the pause is unreachable
+ *for ever, and a slot gets a new occupant only through FREE, which the sweep alone stores, after it
+ *has set the mark.
  */
 #include "core/gc/cycle.h"
 
@@ -43,9 +45,9 @@ struct cycle_result cycle_last;
 static struct {
 	struct lock lock;
 	uint64_t mark_ns_per_mb; // of the last complete mark, for the estimate of the next pause
-	uint64_t roots_ns;	 // the same for the roots, which do not grow with the heap
+	uint64_t roots_ns;       // the same for the roots, which do not grow with the heap
 	bool requests_in_flight;
-} cycle = { .lock = LOCK_INITIAL(CYCLE) };
+} cycle = {.lock = LOCK_INITIAL(CYCLE)};
 
 struct lock *cycle_lock(void)
 {
@@ -80,8 +82,9 @@ static enum stats_no_verdict reason_of_world(void)
 }
 
 /*
- * The pause that marking this heap would take, from the CPU time of the last one (a busy machine must not lock us out); the first is guessed at 2 GB/s:
- * the smallest heap that starts a cycle by its growth must get one, or nothing would ever be measured. Each refusal lowers the estimate a
+ * The pause that marking this heap would take, from the CPU time of the last one (a busy machine
+ * must not lock us out); the first is guessed at 2 GB/s: the smallest heap that starts a cycle by
+ * its growth must get one, or nothing would ever be measured. Each refusal lowers the estimate a
  * little, so that one wrong measurement does not stand for ever: tried again after minutes.
  */
 static bool pause_is_too_long(void)
@@ -112,7 +115,7 @@ static bool prepare(struct cycle_result *result)
 /* In the pause: everything reachable is marked, or false. */
 static bool mark_all(struct cycle_result *result)
 {
-	struct root_scan scan = { .marker = &marker };
+	struct root_scan scan = {.marker = &marker};
 	uint64_t start = clock_now_ns(), after_roots, cpu = clock_thread_cpu_ns(), cpu_after_roots;
 
 	if (CHECKS)
@@ -132,14 +135,16 @@ static bool mark_all(struct cycle_result *result)
 	result->roots_ns = after_roots - start;
 	result->mark_ns = clock_now_ns() - after_roots;
 	cycle.roots_ns = cpu_after_roots - cpu;
-	cycle.mark_ns_per_mb = (clock_thread_cpu_ns() - cpu_after_roots) / ((result->heap_bytes_before >> 20) + 1);
+	cycle.mark_ns_per_mb =
+		(clock_thread_cpu_ns() - cpu_after_roots) / ((result->heap_bytes_before >> 20) + 1);
 	cycle.requests_in_flight = scan.requests_in_flight;
 	return true;
 }
 
 /*
- * Leaked blocks go on probation, and their slots are marked. Beside the program; but with free=trust in the pause: there a slot gets its next owner without a
- * sweep that marks it, so a leaked block that is freed now (its pointer was hidden) would make its next owner look leaked.
+ * Leaked blocks go on probation, and their slots are marked. Beside the program; but with
+ * free=trust in the pause: there a slot gets its next owner without a sweep that marks it, so a
+ * leaked block that is freed now (its pointer was hidden) would make its next owner look leaked.
  */
 static void judge(struct cycle_result *result)
 {
@@ -188,7 +193,8 @@ static void apply_verdict(struct cycle_result *result)
 	result->sweep_ns = clock_now_ns() - start;
 	if (result->leaks_judged)
 		probation_finish();
-	// what was hinted at the pause and is still reached stays hinted; what was hinted since stays too
+	// what was hinted at the pause and is still reached stays hinted; what was hinted since
+	// stays too
 	if (hinted_before > result->dangling_bytes)
 		pacer_forget_hinted(hinted_before - result->dangling_bytes);
 }
@@ -203,7 +209,8 @@ static void publish(const struct cycle_result *result)
 	stats_set(log_lines_dropped, log_dropped_count());
 	stats_set(double_frees, load_relaxed(&heap_stats.double_free_count));
 	stats_set(foreign_frees, load_relaxed(&heap_stats.foreign_free_count));
-	stats_set(interior_frees, load_relaxed(&heap_stats.interior_free_count) + load_relaxed(&heap_stats.unused_free_count));
+	stats_set(interior_frees, load_relaxed(&heap_stats.interior_free_count) +
+					  load_relaxed(&heap_stats.unused_free_count));
 	if (!result->has_verdict) {
 		stats_add(cycles_without_verdict, 1);
 		stats_set(no_verdict, result->no_verdict);
@@ -227,7 +234,8 @@ static bool run_locked(void)
 	struct probation_totals totals;
 
 	lock_assert_held(&cycle.lock);
-	result = (struct cycle_result){ .number = cycle_last.number + 1, .heap_bytes_before = heap_span_bytes() };
+	result = (struct cycle_result){
+		.number = cycle_last.number + 1, .heap_bytes_before = heap_span_bytes()};
 	result.has_verdict = prepare(&result) && stop_and_mark(&result);
 	if (result.has_verdict) {
 		apply_verdict(&result);

@@ -1,10 +1,13 @@
 /*
- * /proc/self/fd names what is open, /proc/self/fdinfo prints every data word of an epoll descriptor, /proc/self/timers every sigval. Whether bytes wait in
- * a pipe whose two ends are both here (FIFOs too) is asked of a duplicate of the descriptor, made by pidfd_getfd into our own table (or, where a container
- * forbids that, by opening it again) and closed at once. Unix sockets are asked about by netlink (socket_ask.h); where that is not to be had, and those
- * of another network namespace, one by one in the way of pipes, and then the other end counts as here.
+ * /proc/self/fd names what is open, /proc/self/fdinfo prints every data word of an epoll
+ * descriptor, /proc/self/timers every sigval. Whether bytes wait in a pipe whose two ends are both
+ * here (FIFOs too) is asked of a duplicate of the descriptor, made by pidfd_getfd into our own
+ * table (or, where a container forbids that, by opening it again) and closed at once. Unix sockets
+ * are asked about by netlink (socket_ask.h); where that is not to be had, and those of another
+ * network namespace, one by one in the way of pipes, and then the other end counts as here.
  *
- * /proc/self is the main thread; when that has exited its descriptors are gone from there, so the first task that still has some is asked.
+ * /proc/self is the main thread; when that has exited its descriptors are gone from there, so the
+ * first task that still has some is asked.
  */
 #include "core/gc/kernel_ask.h"
 
@@ -30,7 +33,13 @@
 #define SYS_pidfd_getfd 438
 #endif
 
-enum { BUFFER_BYTES = 16384, PATH_BYTES = 96, LINK_BYTES = 64, PIPES_MAX = 8192, SOCKETS_MAX = 8192 };
+enum {
+	BUFFER_BYTES = 16384,
+	PATH_BYTES = 96,
+	LINK_BYTES = 64,
+	PIPES_MAX = 8192,
+	SOCKETS_MAX = 8192
+};
 
 #ifndef AT_STATX_DONT_SYNC
 #define AT_STATX_DONT_SYNC 0x4000
@@ -118,7 +127,8 @@ static long open_proc(const char *name, int fd, int flags)
 }
 
 /*
- * Calls line(text, argument) for each line of a file. Lines longer than the buffer are cut. False: the file could not be read to its end.
+ * Calls line(text, argument) for each line of a file. Lines longer than the buffer are cut. False:
+ * the file could not be read to its end.
  */
 static bool for_each_line(long fd, void (*line)(const char *text, void *argument), void *argument)
 {
@@ -209,7 +219,8 @@ static long duplicate(int fd)
 	return copy;
 }
 
-/* The same for the reading end of a pipe. Its reader is here, so one more for a moment changes nothing for anybody. */
+/* The same for the reading end of a pipe. Its reader is here, so one more for a moment changes
+ * nothing for anybody. */
 static long duplicate_pipe(int fd)
 {
 	char path[PATH_BYTES];
@@ -233,7 +244,9 @@ static long unread_bytes(long fd)
 
 static enum kernel_answer ask_epoll(int fd, struct visitor *visitor)
 {
-	return for_each_line(open_proc("fdinfo", fd, O_RDONLY), epoll_line, visitor) ? KERNEL_TOLD : KERNEL_SILENT;
+	return for_each_line(open_proc("fdinfo", fd, O_RDONLY), epoll_line, visitor)
+		       ? KERNEL_TOLD
+		       : KERNEL_SILENT;
 }
 
 static enum kernel_answer note_pipe(int fd, const struct stat *status)
@@ -243,7 +256,8 @@ static enum kernel_answer note_pipe(int fd, const struct stat *status)
 
 	if (info == -ENOENT)
 		return KERNEL_TOLD; // closed meanwhile
-	if (!for_each_line(info, flags_line, &flags) || flags == FLAGS_UNKNOWN || ask.pipe_count == PIPES_MAX)
+	if (!for_each_line(info, flags_line, &flags) || flags == FLAGS_UNKNOWN ||
+		ask.pipe_count == PIPES_MAX)
 		return KERNEL_SILENT;
 	ask.pipes[ask.pipe_count++] = (struct pipe_end){
 		.device = status->st_dev,
@@ -267,7 +281,8 @@ static bool is_same_pipe(const struct pipe_end *a, const struct pipe_end *b)
 	return a->device == b->device && a->inode == b->inode;
 }
 
-/* The ends of one pipe that are here; unread bytes say something if both a reading and a writing one are. */
+/* The ends of one pipe that are here; unread bytes say something if both a reading and a writing
+ * one are. */
 static enum kernel_answer ask_pipe(const struct pipe_end *ends, unsigned count)
 {
 	const struct pipe_end *reader = 0;
@@ -292,8 +307,11 @@ static enum kernel_answer ask_pipes(void)
 	enum kernel_answer answer = KERNEL_TOLD;
 
 	sort_items(ask.pipes, ask.pipe_count, sizeof(ask.pipes[0]), is_lower_pipe);
-	for (unsigned first = 0, end; first < ask.pipe_count && answer == KERNEL_TOLD; first = end) {
-		for (end = first + 1; end < ask.pipe_count && is_same_pipe(&ask.pipes[end], &ask.pipes[first]); end++)
+	for (unsigned first = 0, end; first < ask.pipe_count && answer == KERNEL_TOLD;
+		first = end) {
+		for (end = first + 1;
+			end < ask.pipe_count && is_same_pipe(&ask.pipes[end], &ask.pipes[first]);
+			end++)
 			;
 		answer = ask_pipe(&ask.pipes[first], end - first);
 	}
@@ -311,7 +329,8 @@ static bool may_be_unix_socket(int fd)
 	return syscall_failed(length) ? length != -ENOENT : starts_with(name, "UNIX");
 }
 
-/* Without netlink nobody tells where the other end is: unread bytes are in flight. A socket that listens does not tell what waits in it. */
+/* Without netlink nobody tells where the other end is: unread bytes are in flight. A socket that
+ * listens does not tell what waits in it. */
 static enum kernel_answer ask_socket(int fd)
 {
 	int domain = 0;
@@ -323,7 +342,8 @@ static enum kernel_answer ask_socket(int fd)
 	copy = duplicate(fd);
 	if (syscall_failed(copy))
 		return copy == -EBADF ? KERNEL_TOLD : KERNEL_SILENT;
-	if (!syscall_failed(SYSCALL(getsockopt, copy, SOL_SOCKET, SO_DOMAIN, &domain, &bytes)) && domain == AF_UNIX)
+	if (!syscall_failed(SYSCALL(getsockopt, copy, SOL_SOCKET, SO_DOMAIN, &domain, &bytes)) &&
+		domain == AF_UNIX)
 		unread = unread_bytes(copy);
 	SYSCALL(close, copy);
 	return unread == 0 ? KERNEL_TOLD : unread < 0 ? KERNEL_SILENT : KERNEL_IN_FLIGHT;
@@ -353,7 +373,8 @@ static enum kernel_answer ask_sockets(void)
 	return answer;
 }
 
-/* A pipe that has a name is known by its type only. What the file system remembers of it is enough: a server that is away must not hold us up. */
+/* A pipe that has a name is known by its type only. What the file system remembers of it is enough:
+ * a server that is away must not hold us up. */
 static enum kernel_answer ask_file(int fd)
 {
 	char path[PATH_BYTES];
@@ -389,11 +410,12 @@ static enum kernel_answer ask_descriptor(int fd, struct visitor *visitor)
 	if (!starts_with(link, "socket:[") || !parse_number(link + 8, 10, &inode))
 		return ask_file(fd);
 	if (ask.socket_count < SOCKETS_MAX)
-		ask.sockets[ask.socket_count++] = (struct asked_socket){ .inode = inode, .fd = fd };
+		ask.sockets[ask.socket_count++] = (struct asked_socket){.inode = inode, .fd = fd};
 	return KERNEL_TOLD;
 }
 
-/* The first task with a descriptor table: the main thread, unless it has exited. Ours (of this thread) is not the program's. */
+/* The first task with a descriptor table: the main thread, unless it has exited. Ours (of this
+ * thread) is not the program's. */
 static long open_table(void)
 {
 	int self = (int)SYSCALL(gettid), process = (int)SYSCALL(getpid);
@@ -408,7 +430,8 @@ static long open_table(void)
 		return tasks;
 	while ((got = SYSCALL(getdents64, tasks, ask.directory, BUFFER_BYTES)) > 0) {
 		for (long offset = 0; offset < got;) {
-			const struct directory_entry *entry = (const struct directory_entry *)(ask.directory + offset);
+			const struct directory_entry *entry =
+				(const struct directory_entry *)(ask.directory + offset);
 			uint64_t task;
 
 			offset += entry->bytes;
@@ -436,7 +459,8 @@ static enum kernel_answer ask_descriptors(struct visitor *visitor)
 	ask.pipe_count = ask.socket_count = 0;
 	while ((got = SYSCALL(getdents64, table, ask.directory, BUFFER_BYTES)) > 0) {
 		for (long offset = 0; offset < got;) {
-			const struct directory_entry *entry = (const struct directory_entry *)(ask.directory + offset);
+			const struct directory_entry *entry =
+				(const struct directory_entry *)(ask.directory + offset);
 			enum kernel_answer answer = KERNEL_TOLD;
 			uint64_t fd;
 
@@ -470,13 +494,14 @@ static bool rings_exist(void)
 
 enum kernel_answer kernel_ask(void (*visit)(uintptr_t word, void *argument), void *argument)
 {
-	struct visitor visitor = { visit, argument };
+	struct visitor visitor = {visit, argument};
 	long timers;
 
 	if (!sandbox_allows(SANDBOX_ASK))
 		return KERNEL_SILENT;
 	timers = SYSCALL(openat, AT_FDCWD, "/proc/self/timers", O_RDONLY | O_CLOEXEC);
-	// kernels without CONFIG_CHECKPOINT_RESTORE have no such file; timers made through libc are in the table of scanners/
+	// kernels without CONFIG_CHECKPOINT_RESTORE have no such file; timers made through libc are
+	// in the table of scanners/
 	if (timers != -ENOENT && !for_each_line(timers, timer_line, &visitor))
 		return KERNEL_SILENT;
 	if (rings_exist())

@@ -1,6 +1,6 @@
 /*
- * The report counts what is leaked now, from the last verdict, and what was taken back before, from a table of sums kept here: by stack (by slot size
- * where there is none) and by direct or indirect.
+ * The report counts what is leaked now, from the last verdict, and what was taken back before, from
+ * a table of sums kept here: by stack (by slot size where there is none) and by direct or indirect.
  */
 #include "core/gc/leak_check.h"
 
@@ -17,7 +17,7 @@
 
 enum {
 	FIRST_CAPACITY = 1024,
-	TRIES = 5, // cycles at exit until one judges leaks ...
+	TRIES = 5,     // cycles at exit until one judges leaks ...
 	TRY_MS = 1000, // ... but none begins later than this
 };
 
@@ -33,14 +33,16 @@ static struct sums reclaimed;
 
 static size_t place_of(const struct sums *sums, const struct leak_entry *key)
 {
-	uint64_t hash = ((uint64_t)key->stack << 32 ^ key->slot_bytes << 1 ^ key->is_indirect) * 0x9e3779b97f4a7c15ull;
+	uint64_t hash = ((uint64_t)key->stack << 32 ^ key->slot_bytes << 1 ^ key->is_indirect) *
+			0x9e3779b97f4a7c15ull;
 	size_t place = (size_t)(hash >> 32) & (sums->capacity - 1);
 	const struct leak_entry *entry;
 
 	for (;; place = (place + 1) & (sums->capacity - 1)) {
 		entry = &sums->list[place];
-		if (entry->blocks == 0 || (entry->stack == key->stack && entry->slot_bytes == key->slot_bytes &&
-					   entry->is_indirect == key->is_indirect))
+		if (entry->blocks == 0 ||
+			(entry->stack == key->stack && entry->slot_bytes == key->slot_bytes &&
+				entry->is_indirect == key->is_indirect))
 			return place;
 	}
 }
@@ -49,12 +51,12 @@ static void sums_release(struct sums *sums)
 {
 	if (sums->list)
 		os_unmap(sums->list, sums->capacity * sizeof(struct leak_entry));
-	*sums = (struct sums){ 0 };
+	*sums = (struct sums){0};
 }
 
 static bool sums_grow(struct sums *sums, size_t capacity)
 {
-	struct sums larger = { os_map(capacity * sizeof(struct leak_entry)), capacity, sums->count };
+	struct sums larger = {os_map(capacity * sizeof(struct leak_entry)), capacity, sums->count};
 
 	if (!larger.list)
 		return false;
@@ -72,7 +74,8 @@ static bool sums_add(struct sums *sums, const struct leak_entry *entry)
 {
 	struct leak_entry *sum;
 
-	if (2 * sums->count >= sums->capacity && !sums_grow(sums, sums->capacity ? 2 * sums->capacity : FIRST_CAPACITY))
+	if (2 * sums->count >= sums->capacity &&
+		!sums_grow(sums, sums->capacity ? 2 * sums->capacity : FIRST_CAPACITY))
 		return false;
 	sum = &sums->list[place_of(sums, entry)];
 	if (sum->blocks == 0) {
@@ -110,7 +113,7 @@ void leak_check_note_reclaimed(const struct leaked *leaked)
 void leak_check_after_fork(void)
 {
 	for (size_t i = 0; i < reclaimed.capacity; i++)
-		reclaimed.list[i] = (struct leak_entry){ 0 };
+		reclaimed.list[i] = (struct leak_entry){0};
 	reclaimed.count = 0;
 }
 
@@ -161,7 +164,8 @@ static struct leak_notes notes_now(bool is_complete)
 {
 	return (struct leak_notes){
 		.double_frees = load_relaxed(&heap_stats.double_free_count),
-		.invalid_frees = load_relaxed(&heap_stats.interior_free_count) + load_relaxed(&heap_stats.unused_free_count),
+		.invalid_frees = load_relaxed(&heap_stats.interior_free_count) +
+				 load_relaxed(&heap_stats.unused_free_count),
 		.dangling_blocks = cycle_last.dangling_blocks,
 		.dangling_bytes = cycle_last.dangling_bytes,
 		.incomplete = !is_complete,
@@ -170,12 +174,13 @@ static struct leak_notes notes_now(bool is_complete)
 
 static bool is_off(const char *where)
 {
-	return where[0] == 0 || (where[0] == 'o' && where[1] == 'f' && where[2] == 'f' && where[3] == 0);
+	return where[0] == 0 ||
+	       (where[0] == 'o' && where[1] == 'f' && where[2] == 'f' && where[3] == 0);
 }
 
 uint64_t leak_check_report(const char *where, bool is_complete)
 {
-	struct sums sums = { 0 };
+	struct sums sums = {0};
 	struct leak_notes notes;
 	uint64_t blocks;
 
@@ -189,7 +194,8 @@ uint64_t leak_check_report(const char *where, bool is_complete)
 	return blocks;
 }
 
-/* A cycle that judges leaks. One may fail because a thread stands badly or the machine is busy; the next one mostly does not. */
+/* A cycle that judges leaks. One may fail because a thread stands badly or the machine is busy; the
+ * next one mostly does not. */
 static bool collect_with_verdict(void)
 {
 	uint64_t deadline = clock_now_ns() + TRY_MS * NS_PER_MS;

@@ -1,10 +1,13 @@
 /*
- * One open-addressing table that only grows. Keys: a stack is 2^63 + id; a class and age is 2^62 + class * 256 + age; a whole class the same with
- * age 255. Large blocks have a class for each power of two of their size.
+ * One open-addressing table that only grows. Keys: a stack is 2^63 + id; a class and age is 2^62 +
+ * class * 256 + age; a whole class the same with age 255. Large blocks have a class for each power
+ * of two of their size.
  *
- * Without stacks, blocks of one class are told apart by the age of their span, so that what the program made at its start and hides is not in
- * one group with what leaks today. Ages are few and coarse (start, then each 16 times longer than the last), or a steady leak would leave one
- * group for the next before it has grown often enough. That the class leaks *now* is asked of the class as a whole.
+ * Without stacks, blocks of one class are told apart by the age of their span, so that what the
+ * program made at its start and hides is not in one group with what leaks today. Ages are few and
+ * coarse (start, then each 16 times longer than the last), or a steady leak would leave one group
+ * for the next before it has grown often enough. That the class leaks *now* is asked of the class
+ * as a whole.
  */
 #include "core/gc/leak_groups.h"
 
@@ -51,7 +54,8 @@ static bool make_room(void)
 		uint64_t key = larger[i].key;
 
 		if (key & KEY_CLASS && (key & 0xff) != AGE_WHOLE_CLASS)
-			larger[i].parent = (uint32_t)place_of(larger, capacity, key | AGE_WHOLE_CLASS);
+			larger[i].parent =
+				(uint32_t)place_of(larger, capacity, key | AGE_WHOLE_CLASS);
 	}
 	if (groups.list)
 		os_unmap(groups.list, groups.capacity * sizeof(struct leak_group));
@@ -83,10 +87,11 @@ static uint32_t find_or_add(uint64_t key)
 		return GROUP_NONE;
 	place = place_of(groups.list, groups.capacity, key);
 	if (groups.list[place].key == 0) {
-		// the rest is for groups that come later in this cycle; leak_groups_begin() makes more room for the next
+		// the rest is for groups that come later in this cycle; leak_groups_begin() makes
+		// more room for the next
 		if (groups.count >= groups.capacity - groups.capacity / 8)
 			return GROUP_NONE;
-		groups.list[place] = (struct leak_group){ .key = key, .parent = GROUP_NONE };
+		groups.list[place] = (struct leak_group){.key = key, .parent = GROUP_NONE};
 		groups.count++;
 	}
 	return (uint32_t)place;
@@ -94,7 +99,8 @@ static uint32_t find_or_add(uint64_t key)
 
 unsigned leak_class_of(struct slot slot)
 {
-	return slot.span->kind == SPAN_LARGE ? CLASS_LARGE_BASE + highest_bit(slot_bytes(slot)) : slot.span->class;
+	return slot.span->kind == SPAN_LARGE ? CLASS_LARGE_BASE + highest_bit(slot_bytes(slot))
+					     : slot.span->class;
 }
 
 /* The observation at which the first leaked block was seen in the span's present life. */
@@ -186,7 +192,8 @@ bool leak_group_is_growing(uint32_t index)
 		return false;
 	group = &groups.list[index];
 	// what was taken back counts too, or the rest of every leak would stay
-	if (group->is_stopped || (group->blocks + group->gone_blocks < GROUP_BLOCKS_MIN && group->bytes + group->gone_bytes < GROUP_BYTES_MIN))
+	if (group->is_stopped || (group->blocks + group->gone_blocks < GROUP_BLOCKS_MIN &&
+					 group->bytes + group->gone_bytes < GROUP_BYTES_MIN))
 		return false;
 	if (group->parent == GROUP_NONE)
 		return group->growths >= GROUP_GROWTHS_MIN;

@@ -1,12 +1,16 @@
 /*
- * The list is filled in address order nearly always (verdicts walk spans upwards), so sorting is mostly one look.
+ * The list is filled in address order nearly always (verdicts walk spans upwards), so sorting is
+ * mostly one look.
  *
- * References are read in one pass over the contents, in address order and in large pieces (a system call for each small block would cost more than
- * all the rest), and kept as numbers of blocks; walks then touch no contents.
+ * References are read in one pass over the contents, in address order and in large pieces (a system
+ * call for each small block would cost more than all the rest), and kept as numbers of blocks;
+ * walks then touch no contents.
  *
- * Roots: a depth-first walk lists the blocks in the order in which they are finished. Taken from last to first, a block not yet reached is in
- * no subtree of those before it, and nothing after it reaches it but what it shares a ring with: it is a root (the "mother vertex" argument).
- * Both walks keep their stack in memory of ours; a leaked list of a million nodes is a path a million long.
+ * Roots: a depth-first walk lists the blocks in the order in which they are finished. Taken from
+ * last to first, a block not yet reached is in no subtree of those before it, and nothing after it
+ * reaches it but what it shares a ring with: it is a root (the "mother vertex" argument). Both
+ * walks keep their stack in memory of ours; a leaked list of a million nodes is a path a million
+ * long.
  */
 #include "core/gc/leak_set.h"
 
@@ -18,7 +22,7 @@ enum {
 	FIRST_CAPACITY = 4096,
 	WINDOW_BYTES = 128 * 1024,
 	SPARSE_BYTES_MIN = 1 << 20, // of larger blocks only pages that hold something are read
-	HASH_BYTES_MAX = 4096,	    // larger blocks: their first and last half of this
+	HASH_BYTES_MAX = 4096,      // larger blocks: their first and last half of this
 };
 
 /* Contents, read ahead. Guard: CYCLE. */
@@ -70,7 +74,7 @@ void leak_set_release(struct leak_set *set)
 {
 	leak_set_forget_edges(set);
 	release_array(set->list, set->capacity * sizeof(struct leaked));
-	*set = (struct leak_set){ .is_sorted = true };
+	*set = (struct leak_set){.is_sorted = true};
 }
 
 static bool grow(struct leak_set *set)
@@ -99,7 +103,8 @@ struct leaked *leak_set_add(struct leak_set *set, uintptr_t address, size_t byte
 	if (set->count > 0 && set->list[set->count - 1].address >= address)
 		set->is_sorted = false;
 	leaked = &set->list[set->count++];
-	*leaked = (struct leaked){ .address = address, .bytes_units = (uint32_t)(bytes >> GRANULE_SHIFT) };
+	*leaked = (struct leaked){
+		.address = address, .bytes_units = (uint32_t)(bytes >> GRANULE_SHIFT)};
 	set->bytes += bytes;
 	return leaked;
 }
@@ -145,8 +150,9 @@ struct edge_reader {
 };
 
 /*
- * Contents of [address, address + bytes), at most WINDOW_BYTES, through the window; NULL: unreadable. It was readable in the pause, so the program has just
- * given it up or locked it away: it refers to nothing.
+ * Contents of [address, address + bytes), at most WINDOW_BYTES, through the window; NULL:
+ * unreadable. It was readable in the pause, so the program has just given it up or locked it away:
+ * it refers to nothing.
  */
 static const uintptr_t *contents(uintptr_t address, size_t bytes)
 {
@@ -183,7 +189,8 @@ static bool add_target(struct leak_set *set, uint32_t target)
 	return true;
 }
 
-/* Notes what the words refer to; each word also without a tag in its top 17 bits, as the marker reads it. */
+/* Notes what the words refer to; each word also without a tag in its top 17 bits, as the marker
+ * reads it. */
 static bool add_words(struct edge_reader *reader, const uintptr_t *words, size_t count)
 {
 	struct leak_set *set = reader->set;
@@ -217,7 +224,7 @@ static bool add_range(uintptr_t start, uintptr_t end, void *argument)
 
 static bool add_block(struct leak_set *set, struct leaked *leaked)
 {
-	struct edge_reader reader = { set, true };
+	struct edge_reader reader = {set, true};
 	uintptr_t end = leaked->address + leaked_bytes(leaked);
 	bool done;
 
@@ -232,7 +239,8 @@ static bool add_block(struct leak_set *set, struct leaked *leaked)
 	return done;
 }
 
-/* Reads all references if that was not done. False: no memory, or the page tables could not be read. */
+/* Reads all references if that was not done. False: no memory, or the page tables could not be
+ * read. */
 static bool read_edges(struct leak_set *set)
 {
 	bool done = true;
@@ -259,7 +267,7 @@ static bool read_edges(struct leak_set *set)
 /* Room for every block once, and for one that is its own start. */
 static bool walk_begin(struct walk *walk, struct leak_set *set, bool keep_order)
 {
-	*walk = (struct walk){ .set = set };
+	*walk = (struct walk){.set = set};
 	if (set->count == 0)
 		return true;
 	walk->stack = os_map((set->count + 1) * sizeof(struct frame));
@@ -281,11 +289,13 @@ static void walk_end(struct walk *walk)
 
 static void walk_push(struct walk *walk, size_t index)
 {
-	walk->stack[walk->depth++] = (struct frame){ .index = (uint32_t)index, .edge = walk->set->first_edge[index] };
+	walk->stack[walk->depth++] =
+		(struct frame){.index = (uint32_t)index, .edge = walk->set->first_edge[index]};
 }
 
 /* The next block the top one refers to that is included and has no `flag` yet; NULL at its end. */
-static struct leaked *next_child(struct walk *walk, struct frame *frame, bool (*includes)(const struct leaked *), uint32_t flag)
+static struct leaked *next_child(struct walk *walk, struct frame *frame,
+	bool (*includes)(const struct leaked *), uint32_t flag)
 {
 	struct leak_set *set = walk->set;
 
@@ -299,7 +309,8 @@ static struct leaked *next_child(struct walk *walk, struct frame *frame, bool (*
 }
 
 /* Visits all that is reached from the block at `index`, which has the flag already. */
-static void walk_from(struct walk *walk, size_t index, bool (*includes)(const struct leaked *), uint32_t flag)
+static void walk_from(
+	struct walk *walk, size_t index, bool (*includes)(const struct leaked *), uint32_t flag)
 {
 	walk_push(walk, index);
 	while (walk->depth > 0) {
@@ -317,7 +328,8 @@ static void walk_from(struct walk *walk, size_t index, bool (*includes)(const st
 	}
 }
 
-bool leak_set_reach(struct leak_set *set, bool (*starts)(const struct leaked *leaked), uint32_t flag)
+bool leak_set_reach(
+	struct leak_set *set, bool (*starts)(const struct leaked *leaked), uint32_t flag)
 {
 	struct walk walk;
 

@@ -1,9 +1,11 @@
 /*
- * Marking. A block that is reached for the first time goes on the queue (a stack in memory mapped before the pause); blocks taken from it pass
- * through a ring of 16, prefetched on entry, so that the cache misses of several blocks overlap.
- * A full queue loses nothing: the block is marked, so a walk over all marked blocks finds what was not read.
+ * Marking. A block that is reached for the first time goes on the queue (a stack in memory mapped
+ * before the pause); blocks taken from it pass through a ring of 16, prefetched on entry, so that
+ * the cache misses of several blocks overlap. A full queue loses nothing: the block is marked, so a
+ * walk over all marked blocks finds what was not read.
  *
- * Preset makes the list of spans that this cycle judges: only they are MARKING, so they can not be released before the verdict.
+ * Preset makes the list of spans that this cycle judges: only they are MARKING, so they can not be
+ * released before the verdict.
  */
 #include "core/gc/mark.h"
 
@@ -18,12 +20,12 @@
 #include "core/os/peek.h"
 
 enum {
-	RING = 16,		       // power of two
+	RING = 16, // power of two
 	QUEUE_MIN = 1 << 12,
 	QUEUE_MAX = 1 << 27,
-	BEAT_BLOCKS = 1 << 12,	       // blocks between two signs of life
+	BEAT_BLOCKS = 1 << 12, // blocks between two signs of life
 	BEAT_SPANS = 1 << 8,
-	SPARSE_BYTES_MIN = 1 << 20,    // larger blocks are read by present pages only
+	SPARSE_BYTES_MIN = 1 << 20, // larger blocks are read by present pages only
 };
 
 /* All fields: the thread that runs the cycle. */
@@ -70,7 +72,7 @@ bool mark_prepare(struct marker *marking)
 	size_t units = heap_used_units();
 
 	mark_finish(marking);
-	mark_stats = (struct mark_stats){ 0 };
+	mark_stats = (struct mark_stats){0};
 	marking->count = 0;
 	marking->overflowed = false;
 	marking->failed = false;
@@ -91,17 +93,20 @@ static void preset_span(struct span *span)
 	uint64_t *marks = span_marks(span);
 
 	for (uint32_t group = 0; group < span_group_count(span); group++)
-		marks[group] = bytes_equal_mask(states + group * 64, SLOT_FREE) | bytes_equal_mask(states + group * 64, SLOT_CACHED);
+		marks[group] = bytes_equal_mask(states + group * 64, SLOT_FREE) |
+			       bytes_equal_mask(states + group * 64, SLOT_CACHED);
 }
 
-/* The lock is free in a pause, for its holder would run. It is needed if the pause is abandoned: then runs are split and merged, and spans swept. */
+/* The lock is free in a pause, for its holder would run. It is needed if the pause is abandoned:
+ * then runs are split and merged, and spans swept. */
 static bool preset_all(void)
 {
 	heap_for_each_span(span)
 	{
 		if (span->kind != SPAN_SMALL && span->kind != SPAN_LARGE)
 			continue;
-		if (marker.span_count == marker.span_capacity || !cas_seq(&span->sweep, (uint32_t)SPAN_SWEPT, (uint32_t)SPAN_MARKING))
+		if (marker.span_count == marker.span_capacity ||
+			!cas_seq(&span->sweep, (uint32_t)SPAN_SWEPT, (uint32_t)SPAN_MARKING))
 			return false;
 		preset_span(span);
 		marker.spans[marker.span_count++] = span;
@@ -224,9 +229,12 @@ static void read_block(struct marker *marking, uintptr_t address)
 	odd = load_relaxed(&slot.span->odd);
 	if (LIKELY(bytes < SPARSE_BYTES_MIN && !odd))
 		mark_words(marking, (const uintptr_t *)address, bytes / sizeof(uintptr_t));
-	else if (!odd && !pages_for_each(address, address + bytes, PAGES_PRESENT, read_directly, marking) && !marking->failed)
+	else if (!odd &&
+		 !pages_for_each(address, address + bytes, PAGES_PRESENT, read_directly, marking) &&
+		 !marking->failed)
 		read_directly(address, address + bytes, marking);
-	else if (odd && !pages_for_each(address, address + bytes, PAGES_PRESENT, read_carefully, marking))
+	else if (odd &&
+		 !pages_for_each(address, address + bytes, PAGES_PRESENT, read_carefully, marking))
 		marking->failed = true;
 }
 
@@ -259,11 +267,13 @@ static void repair_overflow(struct marker *marking)
 
 			for (uint32_t group = 0; group < span_group_count(span); group++) {
 				const uint8_t *states = span_states(span) + group * 64;
-				uint64_t unused = bytes_equal_mask(states, SLOT_FREE) | bytes_equal_mask(states, SLOT_CACHED);
-				uint64_t marked = span_marks(span)[group] & ~unused & span_group_mask(span, group);
+				uint64_t unused = bytes_equal_mask(states, SLOT_FREE) |
+						  bytes_equal_mask(states, SLOT_CACHED);
+				uint64_t marked = span_marks(span)[group] & ~unused &
+						  span_group_mask(span, group);
 
 				for (; marked; marked &= marked - 1) {
-					struct slot slot = { span, group * 64 + lowest_bit(marked) };
+					struct slot slot = {span, group * 64 + lowest_bit(marked)};
 
 					read_block(marking, slot_address(slot));
 					drain_queue(marking);

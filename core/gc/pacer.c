@@ -1,8 +1,10 @@
 /*
- * When a cycle is due. The count of hinted bytes is one global, added to in quanta of HINT_QUANTUM_BYTES by each thread.
+ * When a cycle is due. The count of hinted bytes is one global, added to in quanta of
+ * HINT_QUANTUM_BYTES by each thread.
  *
- * Goals: hinted bytes may grow by max(quarantine_bytes, quarantine_percent of the heap) beyond those that the last cycle found
- * still reached (they would only be found again), the heap by `growth` percent. Twice the quarantine is the hard limit.
+ * Goals: hinted bytes may grow by max(quarantine_bytes, quarantine_percent of the heap) beyond
+ * those that the last cycle found still reached (they would only be found again), the heap by
+ * `growth` percent. Twice the quarantine is the hard limit.
  */
 #include "core/gc/pacer.h"
 
@@ -15,29 +17,37 @@
 #include "core/os/log.h"
 #include "core/profile/stats_page.h"
 
-#define HEAP_BYTES_MIN (16ull << 20)  /* a smaller heap does not start a cycle by growing; a leak that filled it unseen counts as old */
+#define HEAP_BYTES_MIN \
+	(16ull << 20) /* a smaller heap does not start a cycle by growing; a leak that filled it \
+			 unseen counts as old */
 #define QUARANTINE_BYTES_MIN (4ull << 20) /* however near the memory limit is */
-#define DIRTY_BYTES_MIN (4ull << 20)  /* free pages that are worth a thread to give them back */
+#define DIRTY_BYTES_MIN (4ull << 20)      /* free pages that are worth a thread to give them back */
 
-/* `hinted_bytes` is added to by any thread (relaxed); the goal is written by the collector and read by anybody, torn reads are harmless: each
- * word is a limit of its own. */
+/* `hinted_bytes` is added to by any thread (relaxed); the goal is written by the collector and read
+ * by anybody, torn reads are harmless: each word is a limit of its own. */
 static struct {
 	uint64_t hinted_bytes;
 	struct pacer_goal goal;
-} pacer = { .goal = { UINT64_MAX, UINT64_MAX, UINT64_MAX } };
+} pacer = {.goal = {UINT64_MAX, UINT64_MAX, UINT64_MAX}};
 
 struct pacer_goal pacer_compute(const struct pacer_input *input)
 {
-	uint64_t quarantine = max_u64(input->quarantine_bytes, input->heap_bytes / 100 * input->quarantine_percent);
-	uint64_t heap_goal = max_u64(HEAP_BYTES_MIN, input->heap_bytes + input->heap_bytes / 100 * input->growth_percent);
+	uint64_t quarantine = max_u64(
+		input->quarantine_bytes, input->heap_bytes / 100 * input->quarantine_percent);
+	uint64_t heap_goal = max_u64(HEAP_BYTES_MIN,
+		input->heap_bytes + input->heap_bytes / 100 * input->growth_percent);
 
 	if (input->memory_limit > 0) {
-		uint64_t room = input->memory_limit > input->heap_bytes ? input->memory_limit - input->heap_bytes : 0;
+		uint64_t room = input->memory_limit > input->heap_bytes
+					? input->memory_limit - input->heap_bytes
+					: 0;
 
 		quarantine = min_u64(quarantine, max_u64(room / 4, QUARANTINE_BYTES_MIN));
-		heap_goal = min_u64(heap_goal, max_u64(input->memory_limit, input->heap_bytes + QUARANTINE_BYTES_MIN));
+		heap_goal = min_u64(heap_goal,
+			max_u64(input->memory_limit, input->heap_bytes + QUARANTINE_BYTES_MIN));
 	}
-	return (struct pacer_goal){ .hinted_bytes = quarantine, .hard_bytes = 2 * quarantine, .heap_bytes = heap_goal };
+	return (struct pacer_goal){
+		.hinted_bytes = quarantine, .hard_bytes = 2 * quarantine, .heap_bytes = heap_goal};
 }
 
 void pacer_set(uint64_t heap_bytes, uint64_t hinted_bytes)
@@ -51,10 +61,13 @@ void pacer_set(uint64_t heap_bytes, uint64_t hinted_bytes)
 	};
 	struct pacer_goal goal = pacer_compute(&input);
 	bool verifies = options.free == FREE_HINT;
-	bool traces = options.collector != COLLECTOR_OFF && (verifies || options.leaks != LEAKS_OFF);
+	bool traces =
+		options.collector != COLLECTOR_OFF && (verifies || options.leaks != LEAKS_OFF);
 
-	store_relaxed(&pacer.goal.hinted_bytes, verifies ? hinted_bytes + goal.hinted_bytes : UINT64_MAX);
-	store_relaxed(&pacer.goal.hard_bytes, verifies ? hinted_bytes + goal.hard_bytes : UINT64_MAX);
+	store_relaxed(
+		&pacer.goal.hinted_bytes, verifies ? hinted_bytes + goal.hinted_bytes : UINT64_MAX);
+	store_relaxed(
+		&pacer.goal.hard_bytes, verifies ? hinted_bytes + goal.hard_bytes : UINT64_MAX);
 	store_relaxed(&pacer.goal.heap_bytes, traces ? goal.heap_bytes : UINT64_MAX);
 }
 
@@ -82,7 +95,8 @@ void pacer_note_hinted(uint64_t bytes)
 	uint64_t total;
 
 	if (load_relaxed(&heap_stats.unreported_hint_bytes) > 0)
-		bytes += __atomic_exchange_n(&heap_stats.unreported_hint_bytes, 0, __ATOMIC_RELAXED);
+		bytes +=
+			__atomic_exchange_n(&heap_stats.unreported_hint_bytes, 0, __ATOMIC_RELAXED);
 	total = add_relaxed(&pacer.hinted_bytes, bytes) + bytes;
 
 	stats_set(hinted_bytes, total);
@@ -92,19 +106,22 @@ void pacer_note_hinted(uint64_t bytes)
 
 void pacer_note_free_pages(void)
 {
-	if (((uint64_t)load_relaxed(&page_heap_stats()->dirty_unit_count) << UNIT_SHIFT) >= DIRTY_BYTES_MIN)
+	if (((uint64_t)load_relaxed(&page_heap_stats()->dirty_unit_count) << UNIT_SHIFT) >=
+		DIRTY_BYTES_MIN)
 		cycle_request(CYCLE_FOR_PURGE);
 }
 
 void pacer_note_growth(void)
 {
 	const struct page_heap_stats *stats_of_pages = page_heap_stats();
-	uint64_t heap_bytes = (uint64_t)load_relaxed(&stats_of_pages->used_unit_count) << UNIT_SHIFT;
+	uint64_t heap_bytes = (uint64_t)load_relaxed(&stats_of_pages->used_unit_count)
+			      << UNIT_SHIFT;
 
 	stats_set(heap_bytes, heap_bytes);
 	if (heap_bytes >= load_relaxed(&pacer.goal.heap_bytes))
 		cycle_request(CYCLE_FOR_GROWTH);
-	if (((uint64_t)load_relaxed(&stats_of_pages->dirty_unit_count) << UNIT_SHIFT) >= DIRTY_BYTES_MIN)
+	if (((uint64_t)load_relaxed(&stats_of_pages->dirty_unit_count) << UNIT_SHIFT) >=
+		DIRTY_BYTES_MIN)
 		cycle_request(CYCLE_FOR_PURGE);
 	if (UNLIKELY(options.interval_ms > 0 && cycle_thread_id() == 0))
 		cycle_request(CYCLE_FOR_TIME);

@@ -1,19 +1,25 @@
 /*
- * The rules by which a leaked block is taken back, in the order in which they are asked. One "no" keeps the block.
+ * The rules by which a leaked block is taken back, in the order in which they are asked. One "no"
+ *keeps the block.
  *
- *	amount		only what exceeds probation_bytes of leaked memory; memory is the reason to reclaim, so memory decides
- *	age		unreached in probation_cycles cycles in a row and for probation_ms, both doubled by each piece of evidence
- *	growth		its group has 64 blocks or 1 MiB and grew in each of three observations (leak_groups.h); singletons never
- *	holders		no leaked block that stays refers to it, and none that goes only now: indirect blocks go one cycle after their holder
- *	order		largest group first, newest block first, until the excess is gone
- *	contents	unchanged since the first verdict: nobody writes it
- *	kernel		no word the kernel keeps names it, and no pointer may be on its way through the kernel (kernel_ask.h)
- *	second look	no disguised form of its address in all of memory (second_look.h)
+ *	amount		only what exceeds probation_bytes of leaked memory; memory is the reason to
+ *reclaim, so memory decides
+ *	age		unreached in probation_cycles cycles in a row and for probation_ms, both
+ *doubled by each piece of evidence
+ *	growth		its group has 64 blocks or 1 MiB and grew in each of three observations
+ *(leak_groups.h); singletons never
+ *	holders		no leaked block that stays refers to it, and none that goes only now:
+ *indirect blocks go one cycle after their holder order		largest group first, newest block
+ *first, until the excess is gone contents	unchanged since the first verdict: nobody writes it
+ *	kernel		no word the kernel keeps names it, and no pointer may be on its way through
+ *the kernel (kernel_ask.h) second look	no disguised form of its address in all of memory
+ *(second_look.h)
  *
  * What any of the last three speaks for stays with all it reaches, and its probation starts again.
  *
- * A block on probation that the program frees, reallocates or asks the size of proves that pointers are hidden. It lives on; its site, or without
- * a stack its size class, is no longer taken back; after three pieces of evidence nothing is.
+ * A block on probation that the program frees, reallocates or asks the size of proves that pointers
+ *are hidden. It lives on; its site, or without a stack its size class, is no longer taken back;
+ *after three pieces of evidence nothing is.
  *
  * With probation=off every unreached block is taken back at once (tests).
  */
@@ -44,7 +50,8 @@ enum {
 	SITE_TEXT_BYTES = 256,
 	IDLE_MIN = 2, // observations without any growth before cycles become rarer
 	IDLE_DOUBLINGS_MAX = 6,
-	LOOK_COST_FACTOR = 9, // a second look of t is followed by 9 t without one: a tenth of the time at most
+	LOOK_COST_FACTOR =
+		9, // a second look of t is followed by 9 t without one: a tenth of the time at most
 };
 
 #define PROBATION_BYTES_LEAST ((uint64_t)16 << 20)
@@ -52,12 +59,12 @@ enum {
 
 static struct {
 	/* lock CYCLE */
-	struct leak_set now;	// being filled, then judged
+	struct leak_set now;    // being filled, then judged
 	struct leak_set before; // what the last verdict left
-	uint64_t base_ns;	// zero of our clock
-	uint64_t now_ms;	// when this verdict was begun
-	uint64_t begin_cpu_ns;	// the thread's processor time then
-	uint64_t factor;	// 2^evidence
+	uint64_t base_ns;       // zero of our clock
+	uint64_t now_ms;        // when this verdict was begun
+	uint64_t begin_cpu_ns;  // the thread's processor time then
+	uint64_t factor;        // 2^evidence
 	uint32_t evidence_seen;
 	uint32_t log_lines;
 	uint32_t idle; // observations in a row without any growth
@@ -65,10 +72,10 @@ static struct {
 	struct probation_totals totals; // written here, read anywhere word by word
 
 	/* any thread */
-	uint32_t evidence_count; // pieces pushed so far; atomic
+	uint32_t evidence_count;          // pieces pushed so far; atomic
 	uint64_t evidence[EVIDENCE_RING]; // stack << 8 | class; atomic stores, the newest win
-	uint64_t wants_ns; // atomic
-} probation = { .factor = 1, .wants_ns = UINT64_MAX };
+	uint64_t wants_ns;                // atomic
+} probation = {.factor = 1, .wants_ns = UINT64_MAX};
 
 /* ---- evidence ---- */
 
@@ -76,7 +83,8 @@ void probation_evidence(struct slot slot)
 {
 	uint32_t place = add_seq(&probation.evidence_count, 1);
 
-	store_relaxed(&probation.evidence[place % EVIDENCE_RING], (uint64_t)slot_stack_id(slot) << 8 | leak_class_of(slot));
+	store_relaxed(&probation.evidence[place % EVIDENCE_RING],
+		(uint64_t)slot_stack_id(slot) << 8 | leak_class_of(slot));
 }
 
 static bool every_stack_is_kept(void)
@@ -91,7 +99,9 @@ static void log_evidence(uint32_t stack)
 	if (probation.log_lines++ >= LOG_LINES_MAX)
 		return;
 	report_name_site(stack, site, sizeof(site));
-	log_line("the program used a block that nothing refers to, allocated %s: it hides pointers; such blocks are not taken back", site);
+	log_line(
+		"the program used a block that nothing refers to, allocated %s: it hides pointers; such blocks are not taken back",
+		site);
 }
 
 static void take_evidence(void)
@@ -99,7 +109,8 @@ static void take_evidence(void)
 	uint32_t count = load_seq(&probation.evidence_count);
 
 	for (; probation.evidence_seen != count; probation.evidence_seen++) {
-		uint64_t piece = load_relaxed(&probation.evidence[probation.evidence_seen % EVIDENCE_RING]);
+		uint64_t piece =
+			load_relaxed(&probation.evidence[probation.evidence_seen % EVIDENCE_RING]);
 
 		leak_groups_stop((uint32_t)(piece >> 8), piece & 0xff, every_stack_is_kept());
 		if (probation.totals.evidence < EVIDENCE_MAX)
@@ -108,7 +119,9 @@ static void take_evidence(void)
 		log_evidence((uint32_t)(piece >> 8));
 		if (probation.totals.evidence == EVIDENCE_MAX) {
 			store_relaxed(&probation.totals.stopped, true);
-			log_line("the program used %d blocks that nothing refers to: leaks are no longer taken back in this process", EVIDENCE_MAX);
+			log_line(
+				"the program used %d blocks that nothing refers to: leaks are no longer taken back in this process",
+				EVIDENCE_MAX);
 		}
 	}
 }
@@ -132,7 +145,8 @@ void probation_begin(uint64_t cycle)
 	leak_groups_begin();
 }
 
-/* ALLOCATED or SAMPLED becomes PROBATION. An id that an earlier owner of the slot left must not be taken for this one's. */
+/* ALLOCATED or SAMPLED becomes PROBATION. An id that an earlier owner of the slot left must not be
+ * taken for this one's. */
 static bool put_on_probation(struct slot slot, uint8_t state)
 {
 	uint32_t *ids = load_acquire(&slot.span->stack_ids);
@@ -147,7 +161,8 @@ void probation_block(struct slot slot)
 	uint8_t state = load_relaxed(slot_state(slot));
 	struct leaked *leaked;
 
-	if (state_is_live(state) && options.leaks == LEAKS_RECLAIM && !put_on_probation(slot, state))
+	if (state_is_live(state) && options.leaks == LEAKS_RECLAIM &&
+		!put_on_probation(slot, state))
 		return;
 	// whoever frees it from here on leaves a marked slot, which waits for the next cycle
 	slot_test_and_set_mark(slot);
@@ -155,7 +170,8 @@ void probation_block(struct slot slot)
 	if (!leaked)
 		return;
 	leaked->stack = state == SLOT_ALLOCATED ? 0 : slot_stack_id(slot);
-	leaked->flags = state == SLOT_PROBATION || options.leaks != LEAKS_RECLAIM ? LEAKED_CONTINUES : 0;
+	leaked->flags =
+		state == SLOT_PROBATION || options.leaks != LEAKS_RECLAIM ? LEAKED_CONTINUES : 0;
 	leaked->group = leak_groups_add(leaked, slot, every_stack_is_kept());
 }
 
@@ -164,7 +180,8 @@ static void revive_slot(struct slot slot)
 	uint8_t state = slot_stack_id(slot) ? SLOT_SAMPLED : SLOT_ALLOCATED;
 
 	if (cas_seq(slot_state(slot), (uint8_t)SLOT_PROBATION, state))
-		store_relaxed(&probation.totals.revived_blocks, probation.totals.revived_blocks + 1);
+		store_relaxed(
+			&probation.totals.revived_blocks, probation.totals.revived_blocks + 1);
 }
 
 void probation_revive(struct slot slot)
@@ -196,7 +213,9 @@ static void carry_ages_over(void)
 
 		while (k < before->count && before->list[k].address < leaked->address)
 			k++;
-		old = k < before->count && before->list[k].address == leaked->address ? &before->list[k] : 0;
+		old = k < before->count && before->list[k].address == leaked->address
+			      ? &before->list[k]
+			      : 0;
 		if (!old || !(leaked->flags & LEAKED_CONTINUES)) {
 			start_probation(leaked);
 			continue;
@@ -252,7 +271,8 @@ static bool condemn(struct leak_set *set)
 		leaked->flags |= LEAKED_CONDEMNED;
 		condemned++;
 	}
-	return condemned > 0 && leak_set_reach(set, stays, LEAKED_HELD) && leak_set_find_roots(set, may_go);
+	return condemned > 0 && leak_set_reach(set, stays, LEAKED_HELD) &&
+	       leak_set_find_roots(set, may_go);
 }
 
 /* A block that may go now, with what decides the order. */
@@ -295,7 +315,8 @@ static size_t list_candidates(const struct leak_set *set, struct candidate *cand
 	return count;
 }
 
-/* Marks blocks CHOSEN, by the order of candidates, until `excess` bytes are. Returns their number. */
+/* Marks blocks CHOSEN, by the order of candidates, until `excess` bytes are. Returns their number.
+ */
 static size_t choose(struct leak_set *set, uint64_t excess)
 {
 	struct candidate *candidates = os_map(set->count * sizeof(*candidates));
@@ -331,7 +352,8 @@ static size_t keep_changed(struct leak_set *set)
 	for (size_t i = 0; i < set->count; i++) {
 		struct leaked *leaked = &set->list[i];
 
-		if (!(leaked->flags & LEAKED_CHOSEN) || (leaked->hash != 0 && leaked_hash(leaked) == leaked->hash))
+		if (!(leaked->flags & LEAKED_CHOSEN) ||
+			(leaked->hash != 0 && leaked_hash(leaked) == leaked->hash))
 			continue;
 		keep(leaked);
 		kept++;
@@ -390,7 +412,8 @@ static bool ask_all(struct leak_set *set)
 
 /* ---- taking back ---- */
 
-/* One line for each site; without stacks for each size class, with a stack of the same class if there is one. */
+/* One line for each site; without stacks for each size class, with a stack of the same class if
+ * there is one. */
 static void log_first_reclaim(const struct leaked *leaked)
 {
 	struct leak_group *group = leak_group_get(leaked->group);
@@ -398,19 +421,22 @@ static void log_first_reclaim(const struct leaked *leaked)
 
 	if (group->parent != GROUP_NONE)
 		group = leak_group_get(group->parent);
-	if (group->is_logged || probation.log_lines >= LOG_LINES_MAX || options.probation == SWITCH_OFF)
+	if (group->is_logged || probation.log_lines >= LOG_LINES_MAX ||
+		options.probation == SWITCH_OFF)
 		return;
 	group->is_logged = true;
 	probation.log_lines++;
 	report_name_site(group->sample, site, sizeof(site));
-	log_line("taking leaked memory back: %lu block(s), %lu byte(s) in slots of %lu, allocated %s", group->blocks, group->bytes,
-		 leaked_bytes(leaked), site);
+	log_line(
+		"taking leaked memory back: %lu block(s), %lu byte(s) in slots of %lu, allocated %s",
+		group->blocks, group->bytes, leaked_bytes(leaked), site);
 }
 
 static void count_reclaimed(const struct leaked *leaked)
 {
 	store_relaxed(&probation.totals.reclaimed_blocks, probation.totals.reclaimed_blocks + 1);
-	store_relaxed(&probation.totals.reclaimed_bytes, probation.totals.reclaimed_bytes + leaked_bytes(leaked));
+	store_relaxed(&probation.totals.reclaimed_bytes,
+		probation.totals.reclaimed_bytes + leaked_bytes(leaked));
 	if (leaked->group != GROUP_NONE) {
 		struct leak_group *group = leak_group_get(leaked->group);
 
@@ -436,7 +462,8 @@ static void end_span(struct span *span)
 	central_settle_span(span);
 }
 
-/* Chosen blocks, span by span; they leave the set. What the program has freed meanwhile leaves it too. */
+/* Chosen blocks, span by span; they leave the set. What the program has freed meanwhile leaves it
+ * too. */
 static void take_back(struct leak_set *set)
 {
 	struct span *span = 0;
@@ -477,13 +504,15 @@ static void free_from_holders(struct leak_set *set)
 	for (size_t i = 0; i < set->count; i++) {
 		struct leaked *leaked = &set->list[i];
 
-		if (may_go(leaked) && !(leaked->flags & (LEAKED_CHOSEN | LEAKED_ROOT | LEAKED_VISITED)))
+		if (may_go(leaked) &&
+			!(leaked->flags & (LEAKED_CHOSEN | LEAKED_ROOT | LEAKED_VISITED)))
 			leaked->flags |= LEAKED_HOLDER_GONE;
 		leaked->flags &= ~(uint32_t)LEAKED_VISITED;
 	}
 }
 
-/* Looking takes time in proportion to the memory in use: a tenth of the time at most, unless a good part of that memory may be won. */
+/* Looking takes time in proportion to the memory in use: a tenth of the time at most, unless a good
+ * part of that memory may be won. */
 static bool is_worth_a_look(uint64_t excess)
 {
 	return clock_now_ns() >= probation.next_look_ns || excess >= heap_bytes() / 4;
@@ -494,13 +523,15 @@ static void reclaim_by_rules(struct leak_set *set)
 	uint64_t tolerated = tolerated_bytes(), start = clock_thread_cpu_ns();
 	uint64_t excess = set->bytes > tolerated ? set->bytes - tolerated : 0;
 
-	if (excess == 0 || set->is_incomplete || !is_worth_a_look(excess) || !condemn(set) || choose(set, excess) == 0)
+	if (excess == 0 || set->is_incomplete || !is_worth_a_look(excess) || !condemn(set) ||
+		choose(set, excess) == 0)
 		return;
 	if (ask_all(set)) {
 		free_from_holders(set);
 		take_back(set);
 	}
-	probation.next_look_ns = clock_now_ns() + LOOK_COST_FACTOR * (clock_thread_cpu_ns() - start);
+	probation.next_look_ns =
+		clock_now_ns() + LOOK_COST_FACTOR * (clock_thread_cpu_ns() - start);
 }
 
 static bool always(const struct leaked *leaked)
@@ -511,7 +542,8 @@ static bool always(const struct leaked *leaked)
 
 static void reclaim_all(struct leak_set *set)
 {
-	// only the report wants to know which were direct; one that is asked for later calls them all so
+	// only the report wants to know which were direct; one that is asked for later calls them
+	// all so
 	bool report = options.report[0] != 'o';
 
 	if (report && !leak_set_find_roots(set, always))
@@ -528,12 +560,14 @@ static uint64_t observation_ms(void)
 	return options.probation_ms * probation.factor / OBSERVATIONS_PER_PROBATION;
 }
 
-/* Something may mature: more than is tolerated is leaked. While nothing grows, the wish comes less and less often. */
+/* Something may mature: more than is tolerated is leaked. While nothing grows, the wish comes less
+ * and less often. */
 static void plan_next_cycle(bool observed)
 {
 	uint64_t wait_ms = max_u64(observation_ms(), 1), wanted;
 
-	if (!reclaims() || options.probation == SWITCH_OFF || probation.before.bytes <= tolerated_bytes()) {
+	if (!reclaims() || options.probation == SWITCH_OFF ||
+		probation.before.bytes <= tolerated_bytes()) {
 		probation.idle = 0;
 		store_relaxed(&probation.wants_ns, UINT64_MAX);
 		return;
@@ -545,9 +579,11 @@ static void plan_next_cycle(bool observed)
 		wait_ms = max_u64(wait_ms / 2, 1);
 	if (probation.idle > IDLE_MIN)
 		wait_ms <<= min_u64(probation.idle - IDLE_MIN, IDLE_DOUBLINGS_MAX);
-	// counted from the beginning of this cycle, and at least as long as it took of the processor
+	// counted from the beginning of this cycle, and at least as long as it took of the
+	// processor
 	wanted = probation.base_ns + (probation.now_ms + wait_ms + 1) * NS_PER_MS;
-	store_relaxed(&probation.wants_ns, max_u64(wanted, clock_now_ns() + clock_thread_cpu_ns() - probation.begin_cpu_ns));
+	store_relaxed(&probation.wants_ns,
+		max_u64(wanted, clock_now_ns() + clock_thread_cpu_ns() - probation.begin_cpu_ns));
 }
 
 /* What was judged becomes what was before; scratch flags end here. */

@@ -1,6 +1,7 @@
 /*
- * The batch is sorted by heapsort (no recursion, no worst case: it runs in a pause, with tens of thousands of threads in the worst), its overlaps
- * are joined, and one pass over list and batch writes the new list into the spare array.
+ * The batch is sorted by heapsort (no recursion, no worst case: it runs in a pause, with tens of
+ * thousands of threads in the worst), its overlaps are joined, and one pass over list and batch
+ * writes the new list into the spare array.
  */
 #include "core/gc/root_ranges.h"
 
@@ -18,7 +19,7 @@ bool root_ranges_add(struct root_ranges *ranges, uintptr_t start, uintptr_t end)
 		return true;
 	if (ranges->batch_count == ranges->capacity)
 		return false;
-	ranges->batch[ranges->batch_count++] = (struct root_range){ .start = start, .end = end };
+	ranges->batch[ranges->batch_count++] = (struct root_range){.start = start, .end = end};
 	return true;
 }
 
@@ -69,13 +70,14 @@ static size_t join(struct root_range *list, size_t count)
 }
 
 /* Appends to the spare array; false: no room. */
-static bool put(struct root_ranges *ranges, size_t *count, uintptr_t start, uintptr_t end, uint32_t owner)
+static bool put(
+	struct root_ranges *ranges, size_t *count, uintptr_t start, uintptr_t end, uint32_t owner)
 {
 	if (start >= end)
 		return true;
 	if (*count == ranges->capacity)
 		return false;
-	ranges->spare[(*count)++] = (struct root_range){ start, end, owner };
+	ranges->spare[(*count)++] = (struct root_range){start, end, owner};
 	return true;
 }
 
@@ -93,7 +95,8 @@ static bool merge(struct root_ranges *ranges, uint32_t owner, size_t *ret_count)
 		for (; at < ranges->count && list[at].start < new.end; at++) {
 			uintptr_t from = new.start > taken ? new.start : taken;
 
-			if (list[at].start > from && !put(ranges, &count, from, list[at].start, owner))
+			if (list[at].start > from &&
+				!put(ranges, &count, from, list[at].start, owner))
 				return false;
 			if (!put(ranges, &count, list[at].start, list[at].end, list[at].owner))
 				return false;

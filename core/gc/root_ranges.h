@@ -1,6 +1,7 @@
 /*
- * Who reads which range of addresses: a sorted list of disjoint ranges with owners, built in batches. Whoever comes first keeps a range; later
- * batches get what is left. Memory is given by the caller, so that none is needed in a pause.
+ * Who reads which range of addresses: a sorted list of disjoint ranges with owners, built in
+ * batches. Whoever comes first keeps a range; later batches get what is left. Memory is given by
+ * the caller, so that none is needed in a pause.
  */
 #pragma once
 
@@ -22,7 +23,7 @@ struct root_ranges {
 	struct root_range *batch; // not sorted yet, one owner
 	size_t batch_count;
 	struct root_range *spare; // where list and batch are merged
-	size_t capacity;	  // of each of the three
+	size_t capacity;          // of each of the three
 };
 
 /* Empties the list. */
@@ -31,7 +32,8 @@ void root_ranges_clear(struct root_ranges *ranges);
 /* Puts [start, end) into the batch; an empty range is nothing. False: no room. */
 bool root_ranges_add(struct root_ranges *ranges, uintptr_t start, uintptr_t end);
 
-/* Merges the batch into the list as ranges of `owner`, but for what is owned already. False: no room; the list is as before. */
+/* Merges the batch into the list as ranges of `owner`, but for what is owned already. False: no
+ * room; the list is as before. */
 bool root_ranges_fold(struct root_ranges *ranges, uint32_t owner);
 
 /* Index of the first range whose end is above the address; `count` if there is none. */

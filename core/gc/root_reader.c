@@ -1,16 +1,18 @@
 /*
- * Reading. A page is read only if the page tables say that there is something: one that was never touched stays so, and 16 TiB of reserved addresses
- * cost nothing. What a mapping is decides which of its pages count:
+ * Reading. A page is read only if the page tables say that there is something: one that was never
+ *touched stays so, and 16 TiB of reserved addresses cost nothing. What a mapping is decides which
+ *of its pages count:
  *
- *	private memory	   pages that are its own; clean pages of a file hold what the file holds, and zero pages nothing
- *	shared memory	   every page in our page tables or in the page cache; all pages, if some are swapped out
- *	a shared file	   the same, if it may be written; a pointer in a file is no root otherwise, nor one that only the disk has
- *	rings (io_uring)   whole; and the kernel may hold further pointers in requests under way
- *	devices, vdso	   nothing
- *	executable memory  at every byte, unless it is a file's
+ *	private memory	   pages that are its own; clean pages of a file hold what the file holds,
+ *and zero pages nothing shared memory	   every page in our page tables or in the page cache; all
+ *pages, if some are swapped out a shared file	   the same, if it may be written; a pointer in a
+ *file is no root otherwise, nor one that only the disk has rings (io_uring)   whole; and the kernel
+ *may hold further pointers in requests under way devices, vdso	   nothing executable memory  at
+ *every byte, unless it is a file's
  *
- * Small ranges are gathered and copied by one system call; a call that fails as a whole is repeated page by page. A page that is still there and cannot be
- * read is a failure; one that went away meanwhile is not.
+ * Small ranges are gathered and copied by one system call; a call that fails as a whole is repeated
+ *page by page. A page that is still there and cannot be read is a failure; one that went away
+ *meanwhile is not.
  */
 #include "core/gc/root_reader.h"
 
@@ -26,8 +28,8 @@
 #include <sys/uio.h>
 
 enum {
-	PIECE_BYTES = 64 * 1024,	 // read at once
-	BATCH_PIECES = 256,		 // small ones that are read by one call
+	PIECE_BYTES = 64 * 1024,         // read at once
+	BATCH_PIECES = 256,              // small ones that are read by one call
 	CARRY_BYTES = sizeof(uintptr_t), // of the piece before, for words across the edge
 };
 
@@ -88,12 +90,13 @@ static void scan_piece(struct root_scan *scan, size_t bytes, unsigned flags)
 	if (flags & ROOT_READ_BYTES)
 		scan_unaligned(scan, bytes);
 	else
-		root_scan_words(scan, (const uintptr_t *)(reader.buffer + CARRY_BYTES), bytes / sizeof(uintptr_t));
+		root_scan_words(scan, (const uintptr_t *)(reader.buffer + CARRY_BYTES),
+			bytes / sizeof(uintptr_t));
 }
 
 /* The one function that reads the program's memory by plain loads: out of the sanitizers' sight. */
-__attribute__((no_sanitize_address, no_sanitize_thread))
-static void copy_words(uintptr_t *to, const volatile uintptr_t *from, size_t bytes)
+__attribute__((no_sanitize_address, no_sanitize_thread)) static void copy_words(
+	uintptr_t *to, const volatile uintptr_t *from, size_t bytes)
 {
 	for (size_t i = 0; i < bytes / sizeof(uintptr_t); i++)
 		to[i] = from[i];
@@ -169,7 +172,8 @@ bool root_reader_finish(struct root_scan *scan)
 			uintptr_t start = (uintptr_t)reader.batch.pieces[i].iov_base;
 
 			scan->scanner = reader.batch.owner[i];
-			complete = scan_by_page(scan, start, start + reader.batch.pieces[i].iov_len, reader.batch.flags[i]);
+			complete = scan_by_page(scan, start, start + reader.batch.pieces[i].iov_len,
+				reader.batch.flags[i]);
 		}
 	}
 	scan->scanner = scanner;
@@ -186,10 +190,12 @@ bool root_scan_memory(struct root_scan *scan, uintptr_t start, uintptr_t end, un
 	if (bytes > PIECE_BYTES / 2 || (flags & ROOT_READ_BYTES))
 		return root_reader_finish(scan) && scan_by_piece(scan, start, end, flags);
 	// a sink wants to know whose words it gets
-	if ((is_full || (scan->sink && last > 0 && reader.batch.owner[last - 1] != scan->scanner)) && !root_reader_finish(scan))
+	if ((is_full ||
+		    (scan->sink && last > 0 && reader.batch.owner[last - 1] != scan->scanner)) &&
+		!root_reader_finish(scan))
 		return false;
 	last = reader.batch.count++;
-	reader.batch.pieces[last] = (struct iovec){ (void *)start, bytes };
+	reader.batch.pieces[last] = (struct iovec){(void *)start, bytes};
 	reader.batch.flags[last] = (uint8_t)flags;
 	reader.batch.owner[last] = (uint8_t)scan->scanner;
 	reader.batch.bytes += bytes;
@@ -221,26 +227,30 @@ static bool read_run(uintptr_t start, uintptr_t end, void *argument)
 
 static bool read_pages(struct reading *reading, enum page_choice choice)
 {
-	uintptr_t start = align_down(reading->start, OS_PAGE_BYTES), end = align_up(reading->end, OS_PAGE_BYTES);
+	uintptr_t start = align_down(reading->start, OS_PAGE_BYTES),
+		  end = align_up(reading->end, OS_PAGE_BYTES);
 
 	reading->missing_bytes = end - start;
-	return pages_for_each(start, end, choice, read_run, reading) || root_fail(reading->scan, ROOTS_PAGES_UNREADABLE, reading->start);
+	return pages_for_each(start, end, choice, read_run, reading) ||
+	       root_fail(reading->scan, ROOTS_PAGES_UNREADABLE, reading->start);
 }
 
-bool root_read_pages(struct root_scan *scan, uintptr_t start, uintptr_t end, enum page_choice choice, unsigned flags)
+bool root_read_pages(struct root_scan *scan, uintptr_t start, uintptr_t end,
+	enum page_choice choice, unsigned flags)
 {
-	struct reading reading = { scan, start, end, flags, 0 };
+	struct reading reading = {scan, start, end, flags, 0};
 
 	return read_pages(&reading, choice);
 }
 
 /*
- * Where pages are missing they may be swapped out. Another process may bring one back while we ask, so what was read before it was known of the mapping whether
- * it has such pages is read again.
+ * Where pages are missing they may be swapped out. Another process may bring one back while we ask,
+ * so what was read before it was known of the mapping whether it has such pages is read again.
  */
-static bool read_shared(struct root_scan *scan, const struct mapping *mapping, uintptr_t start, uintptr_t end, unsigned flags)
+static bool read_shared(struct root_scan *scan, const struct mapping *mapping, uintptr_t start,
+	uintptr_t end, unsigned flags)
 {
-	struct reading reading = { scan, start, end, flags, 0 };
+	struct reading reading = {scan, start, end, flags, 0};
 	bool was_noted = scan->swap_is_noted;
 
 	if (!read_pages(&reading, PAGES_SHARED))
@@ -256,7 +266,8 @@ static bool read_shared(struct root_scan *scan, const struct mapping *mapping, u
 	return was_noted || read_pages(&reading, PAGES_SHARED);
 }
 
-static bool read_ring(struct root_scan *scan, const struct mapping *mapping, uintptr_t start, uintptr_t end)
+static bool read_ring(
+	struct root_scan *scan, const struct mapping *mapping, uintptr_t start, uintptr_t end)
 {
 	scan->requests_in_flight = true;
 	if (!(mapping->protection & PROT_READ))
@@ -264,7 +275,8 @@ static bool read_ring(struct root_scan *scan, const struct mapping *mapping, uin
 	return root_scan_memory(scan, start, end, ROOT_READ_DIRECT);
 }
 
-bool root_read_mapping(struct root_scan *scan, const struct mapping *mapping, uintptr_t start, uintptr_t end)
+bool root_read_mapping(
+	struct root_scan *scan, const struct mapping *mapping, uintptr_t start, uintptr_t end)
 {
 	unsigned flags = (mapping->protection & PROT_EXEC) ? ROOT_READ_BYTES : ROOT_READ_WORDS;
 	unsigned direct = (mapping->protection & PROT_READ) ? ROOT_READ_DIRECT : 0;
@@ -276,7 +288,8 @@ bool root_read_mapping(struct root_scan *scan, const struct mapping *mapping, ui
 	case MAPPING_FILE:
 		if (!mapping->shared)
 			return root_read_pages(scan, start, end, PAGES_OWN, ROOT_READ_WORDS);
-		return !(mapping->protection & PROT_WRITE) || read_shared(scan, mapping, start, end, ROOT_READ_TOLERANT);
+		return !(mapping->protection & PROT_WRITE) ||
+		       read_shared(scan, mapping, start, end, ROOT_READ_TOLERANT);
 	case MAPPING_SHMEM:
 		return read_shared(scan, mapping, start, end, flags);
 	case MAPPING_SECRET:
@@ -284,7 +297,8 @@ bool root_read_mapping(struct root_scan *scan, const struct mapping *mapping, ui
 	case MAPPING_RING:
 		return read_ring(scan, mapping, start, end);
 	case MAPPING_DEVICE:
-		return mapping->shared || root_read_pages(scan, start, end, PAGES_OWN, ROOT_READ_TOLERANT);
+		return mapping->shared ||
+		       root_read_pages(scan, start, end, PAGES_OWN, ROOT_READ_TOLERANT);
 	default:
 		return true;
 	}

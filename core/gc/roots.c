@@ -1,5 +1,6 @@
 /*
- * The pass over the roots: claims, then words, then memory range by range (root_reader.c). Nothing here is thread-safe: collector thread.
+ * The pass over the roots: claims, then words, then memory range by range (root_reader.c). Nothing
+ * here is thread-safe: collector thread.
  */
 #include "core/gc/roots.h"
 
@@ -54,7 +55,8 @@ void roots_exclude_image(const void *header)
 		if (segments[i].p_type != PT_LOAD || !(segments[i].p_flags & PF_W))
 			continue;
 		roots.image[roots.image_count].start = align_down(start, OS_PAGE_BYTES);
-		roots.image[roots.image_count].end = align_up(start + segments[i].p_memsz, OS_PAGE_BYTES);
+		roots.image[roots.image_count].end =
+			align_up(start + segments[i].p_memsz, OS_PAGE_BYTES);
 		roots.image_count++;
 	}
 }
@@ -115,7 +117,8 @@ bool root_fail(struct root_scan *scan, enum roots_failure failure, uintptr_t add
 	if (scan->failure == ROOTS_NOT_FAILED) {
 		scan->failure = failure;
 		scan->failure_address = address;
-		scan->failure_scanner = scan->scanner < roots.count ? roots.scanners[scan->scanner]->name : 0;
+		scan->failure_scanner =
+			scan->scanner < roots.count ? roots.scanners[scan->scanner]->name : 0;
 	}
 	return false;
 }
@@ -126,24 +129,28 @@ bool root_claim(struct root_scan *scan, uintptr_t start, uintptr_t end)
 {
 	start = align_down(start, sizeof(uintptr_t));
 	end = align_up(end, sizeof(uintptr_t));
-	return root_ranges_add(scan->claims, start, end) || root_fail(scan, ROOTS_TOO_MANY_RANGES, start);
+	return root_ranges_add(scan->claims, start, end) ||
+	       root_fail(scan, ROOTS_TOO_MANY_RANGES, start);
 }
 
 bool root_claims_done(struct root_scan *scan)
 {
-	return root_ranges_fold(scan->claims, scan->scanner) || root_fail(scan, ROOTS_TOO_MANY_RANGES, 0);
+	return root_ranges_fold(scan->claims, scan->scanner) ||
+	       root_fail(scan, ROOTS_TOO_MANY_RANGES, 0);
 }
 
 bool root_exclude(struct root_scan *scan, uintptr_t start, uintptr_t end)
 {
 	start = align_up(start, sizeof(uintptr_t));
 	end = align_down(end, sizeof(uintptr_t));
-	return root_ranges_add(scan->claims, start, end) || root_fail(scan, ROOTS_TOO_MANY_RANGES, start);
+	return root_ranges_add(scan->claims, start, end) ||
+	       root_fail(scan, ROOTS_TOO_MANY_RANGES, start);
 }
 
 static bool exclusions_done(struct root_scan *scan)
 {
-	return root_ranges_fold(scan->claims, ROOT_OWNER_NOBODY) || root_fail(scan, ROOTS_TOO_MANY_RANGES, 0);
+	return root_ranges_fold(scan->claims, ROOT_OWNER_NOBODY) ||
+	       root_fail(scan, ROOTS_TOO_MANY_RANGES, 0);
 }
 
 static void exclude_mapping(uintptr_t address, size_t bytes, void *argument)
@@ -195,9 +202,11 @@ static bool is_off(const char *name)
 }
 
 /* Part of a mapping, in the name of its owner. */
-static bool read_as(struct root_scan *scan, uint32_t owner, const struct mapping *mapping, uintptr_t start, uintptr_t end)
+static bool read_as(struct root_scan *scan, uint32_t owner, const struct mapping *mapping,
+	uintptr_t start, uintptr_t end)
 {
-	if (start >= end || owner == ROOT_OWNER_NOBODY || (owner < roots.count && is_off(roots.scanners[owner]->name)))
+	if (start >= end || owner == ROOT_OWNER_NOBODY ||
+		(owner < roots.count && is_off(roots.scanners[owner]->name)))
 		return true;
 	scan->scanner = owner;
 	return root_read_mapping(scan, mapping, start, end);
@@ -240,20 +249,25 @@ static bool read_all_mappings(struct root_scan *scan)
 /* ---- the pass ---- */
 
 /*
- * Memory of the heap whose mapping is not what we made it: the marker reads its spans with care. Executable memory holds pointers at any byte, and what the
- * program mapped over ours may hold some that the marker does not see (shared memory without page tables): it is a root like any other mapping.
+ * Memory of the heap whose mapping is not what we made it: the marker reads its spans with care.
+ * Executable memory holds pointers at any byte, and what the program mapped over ours may hold some
+ * that the marker does not see (shared memory without page tables): it is a root like any other
+ * mapping.
  */
-static bool scan_odd(struct root_scan *scan, uintptr_t start, uintptr_t end, const struct mapping *mapping)
+static bool scan_odd(
+	struct root_scan *scan, uintptr_t start, uintptr_t end, const struct mapping *mapping)
 {
 	heap_make_odd(start, end - start);
 	if (!mapping)
 		return true;
 	if (mapping->kind != MAPPING_ANONYMOUS)
 		return root_read_mapping(scan, mapping, start, end);
-	return !(mapping->protection & PROT_EXEC) || root_read_pages(scan, start, end, PAGES_OWN, ROOT_READ_BYTES);
+	return !(mapping->protection & PROT_EXEC) ||
+	       root_read_pages(scan, start, end, PAGES_OWN, ROOT_READ_BYTES);
 }
 
-/* Programs change the protection of malloced memory, or map something over it, by calls nobody tells us of: compare the heap's mappings with ours. */
+/* Programs change the protection of malloced memory, or map something over it, by calls nobody
+ * tells us of: compare the heap's mappings with ours. */
 static bool scan_odd_heap(struct root_scan *scan)
 {
 	uintptr_t at = heap.base;
@@ -268,8 +282,9 @@ static bool scan_odd_heap(struct root_scan *scan)
 		if (mapping->start > at)
 			heap_make_odd(at, mapping->start - at);
 		at = max_u64(at, mapping->start);
-		if ((mapping->kind != MAPPING_ANONYMOUS || mapping->protection != (PROT_READ | PROT_WRITE)) &&
-		    !scan_odd(scan, at, last, mapping))
+		if ((mapping->kind != MAPPING_ANONYMOUS ||
+			    mapping->protection != (PROT_READ | PROT_WRITE)) &&
+			!scan_odd(scan, at, last, mapping))
 			return false;
 		at = last;
 	}
@@ -329,7 +344,8 @@ static bool swap_is_the_same(const struct root_scan *scan)
 	return !scan->swap_is_noted || (maps_note_swapped(&roots.maps, &count) && count == 0);
 }
 
-/* End of the highest mapping that is the program's (above it there may be the vsyscall page, among the kernel's addresses). */
+/* End of the highest mapping that is the program's (above it there may be the vsyscall page, among
+ * the kernel's addresses). */
 static uintptr_t top_of(const struct maps *maps)
 {
 	size_t i = maps->count;

@@ -1,12 +1,13 @@
 /*
- * Two steps per word: a bitmap that fits the second-level cache says "perhaps", a hash table says which block. Tables are made for the condemned
- * blocks, five forms each.
+ * Two steps per word: a bitmap that fits the second-level cache says "perhaps", a hash table says
+ * which block. Tables are made for the condemned blocks, five forms each.
  *
- * What stands in the condemned blocks themselves says nothing as long as nobody is known to use them, and is not read (it may be most of the memory). If
- * one of them is found, what stands in it and in all it reaches is looked at then, and so on until nothing more is found.
+ * What stands in the condemned blocks themselves says nothing as long as nobody is known to use
+ * them, and is not read (it may be most of the memory). If one of them is found, what stands in it
+ * and in all it reaches is looked at then, and so on until nothing more is found.
  *
- * Left out: our own mappings, image and stack (they hold the very addresses), what belongs to devices and the kernel. Pages never touched hold nothing and
- * are not touched now.
+ * Left out: our own mappings, image and stack (they hold the very addresses), what belongs to
+ * devices and the kernel. Pages never touched hold nothing and are not touched now.
  */
 #include "core/gc/second_look.h"
 
@@ -26,13 +27,14 @@ enum {
 	CHUNK_BYTES = 128 * 1024,
 	BITMAP_BITS_MIN = 16,
 	BITMAP_BITS_MAX = 24,
-	SKIP_BYTES_MIN = 16384, // condemned blocks that are left out of reading, not only of finding
+	SKIP_BYTES_MIN =
+		16384, // condemned blocks that are left out of reading, not only of finding
 };
 
 #define FORM_MASK (((uint32_t)1 << FORM_BITS) - 1)
 
 struct form {
-	uint32_t key;	// low 30 bits
+	uint32_t key;   // low 30 bits
 	uint32_t index; // of the block in the set, plus 1; 0: free entry
 };
 
@@ -64,7 +66,7 @@ static void add_form(struct look *look, uint64_t form, uint32_t index)
 	look->bitmap[bit / 64] |= 1ull << (bit % 64);
 	while (look->forms[place].index != 0)
 		place = (place + 1) & (look->form_capacity - 1);
-	look->forms[place] = (struct form){ key, index + 1 };
+	look->forms[place] = (struct form){key, index + 1};
 }
 
 static void add_forms(struct look *look, uintptr_t address, uint32_t index)
@@ -97,9 +99,11 @@ static bool look_begin(struct look *look, struct leak_set *set, size_t chosen)
 {
 	unsigned bits = bits_for(chosen * FORMS * 16);
 
-	*look = (struct look){ .set = set };
+	*look = (struct look){.set = set};
 	look->form_capacity = (size_t)1 << bits_for(chosen * FORMS * 2);
-	look->bitmap_bits = bits < BITMAP_BITS_MIN ? BITMAP_BITS_MIN : bits > BITMAP_BITS_MAX ? BITMAP_BITS_MAX : bits;
+	look->bitmap_bits = bits < BITMAP_BITS_MIN   ? BITMAP_BITS_MIN
+			    : bits > BITMAP_BITS_MAX ? BITMAP_BITS_MAX
+						     : bits;
 	look->forms = os_map(look->form_capacity * sizeof(struct form));
 	look->bitmap = os_map(((size_t)1 << look->bitmap_bits) / 8);
 	look->chunk = os_map(CHUNK_BYTES);
@@ -121,10 +125,12 @@ static uintptr_t word_around(const struct look *look, size_t i)
 }
 
 /*
- * A plain pointer into the heap is what it looks like. To another block it is no disguise of this one. To this block it is known if it stands in a leaked
- * block that may go, too; anywhere else (live memory, or a leaked block that stays) somebody has put it there since references were read.
+ * A plain pointer into the heap is what it looks like. To another block it is no disguise of this
+ * one. To this block it is known if it stands in a leaked block that may go, too; anywhere else
+ * (live memory, or a leaked block that stays) somebody has put it there since references were read.
  */
-static bool is_explained(const struct look *look, const struct leaked *leaked, size_t i, uintptr_t position)
+static bool is_explained(
+	const struct look *look, const struct leaked *leaked, size_t i, uintptr_t position)
 {
 	const uintptr_t mask = ((uintptr_t)1 << 47) - 1;
 	uintptr_t word = word_around(look, i) & mask;
@@ -144,7 +150,8 @@ static bool is_free_memory(uintptr_t position)
 {
 	struct slot slot;
 
-	return heap_contains(position) && (!heap_find_slot(position, &slot) || load_relaxed(slot_state(slot)) == SLOT_FREE);
+	return heap_contains(position) &&
+	       (!heap_find_slot(position, &slot) || load_relaxed(slot_state(slot)) == SLOT_FREE);
 }
 
 /* In a block that goes as well, and of which nothing was found. */
@@ -152,7 +159,8 @@ static bool is_condemned_memory(const struct look *look, uintptr_t position)
 {
 	const struct leaked *leaked = leak_set_find(look->set, position);
 
-	return leaked && (leaked->flags & (LEAKED_CHOSEN | LEAKED_KEPT | LEAKED_VISITED)) == LEAKED_CHOSEN;
+	return leaked &&
+	       (leaked->flags & (LEAKED_CHOSEN | LEAKED_KEPT | LEAKED_VISITED)) == LEAKED_CHOSEN;
 }
 
 static void try_word(struct look *look, size_t i, uintptr_t position)
@@ -166,8 +174,9 @@ static void try_word(struct look *look, size_t i, uintptr_t position)
 		if (look->forms[place].key != key)
 			continue;
 		leaked = &look->set->list[look->forms[place].index - 1];
-		if (leaked->flags & LEAKED_KEPT || is_free_memory(position) || is_condemned_memory(look, position) ||
-		    is_explained(look, leaked, i, position))
+		if (leaked->flags & LEAKED_KEPT || is_free_memory(position) ||
+			is_condemned_memory(look, position) ||
+			is_explained(look, leaked, i, position))
 			continue;
 		leaked->flags |= LEAKED_KEPT;
 		look->kept++;
@@ -206,9 +215,11 @@ static bool is_ours(uintptr_t start, uintptr_t end)
 {
 	uintptr_t image = (uintptr_t)&__ehdr_start;
 	const Elf64_Phdr *headers;
-	struct range range = { start, end, false };
+	struct range range = {start, end, false};
 
-	__asm__("" : "+r"(image)); // the program headers lie behind the one object that the compiler knows
+	__asm__(""
+		: "+r"(image)); // the program headers lie behind the one object that the compiler
+				// knows
 	headers = (const Elf64_Phdr *)(image + __ehdr_start.e_phoff);
 	os_own_mappings(note_overlap, &range);
 	for (unsigned i = 0; i < __ehdr_start.e_phnum; i++) {
@@ -218,7 +229,8 @@ static bool is_ours(uintptr_t start, uintptr_t end)
 	return range.overlaps;
 }
 
-/* Pages that are gone by now hold nothing. Pieces that hold something of ours are cut down to pages. */
+/* Pages that are gone by now hold nothing. Pieces that hold something of ours are cut down to
+ * pages. */
 static void look_at_range(struct look *look, uintptr_t start, uintptr_t end)
 {
 	while (start < end) {
@@ -246,7 +258,8 @@ static void look_at_range(struct look *look, uintptr_t start, uintptr_t end)
 	}
 }
 
-/* The next large condemned block that ends behind `start`; addresses only grow from call to call. */
+/* The next large condemned block that ends behind `start`; addresses only grow from call to call.
+ */
 static const struct leaked *next_skipped(struct look *look, uintptr_t start)
 {
 	struct leak_set *set = look->set;
@@ -254,7 +267,8 @@ static const struct leaked *next_skipped(struct look *look, uintptr_t start)
 	for (; look->next_skip < set->count; look->next_skip++) {
 		const struct leaked *leaked = &set->list[look->next_skip];
 
-		if (leaked->flags & LEAKED_CHOSEN && leaked_bytes(leaked) >= SKIP_BYTES_MIN && leaked->address + leaked_bytes(leaked) > start)
+		if (leaked->flags & LEAKED_CHOSEN && leaked_bytes(leaked) >= SKIP_BYTES_MIN &&
+			leaked->address + leaked_bytes(leaked) > start)
 			return leaked;
 	}
 	return 0;
@@ -276,27 +290,35 @@ static bool look_at_pages(uintptr_t start, uintptr_t end, void *argument)
 }
 
 /*
- * The frames of the functions in this file, and the dead stack below them, hold the addresses. On the collector's own stack is_ours() says so of all frames; the
- * mapping may hold more than the stack, for the kernel joins it with memory of the program that lies right above and was mapped alike.
+ * The frames of the functions in this file, and the dead stack below them, hold the addresses. On
+ * the collector's own stack is_ours() says so of all frames; the mapping may hold more than the
+ * stack, for the kernel joins it with memory of the program that lies right above and was mapped
+ * alike.
  */
 static uintptr_t first_to_look_at(const struct look *look, const struct mapping *mapping)
 {
 	uintptr_t frame = (uintptr_t)look;
 
-	return mapping->start <= frame && frame < mapping->end ? align_up((uintptr_t)(look + 1), OS_PAGE_BYTES) : mapping->start;
+	return mapping->start <= frame && frame < mapping->end
+		       ? align_up((uintptr_t)(look + 1), OS_PAGE_BYTES)
+		       : mapping->start;
 }
 
 static void look_at_mapping(struct look *look, const struct mapping *mapping)
 {
 	bool is_shared = mapping->shared || mapping->kind == MAPPING_SHMEM;
-	enum page_choice choice = mapping->swapped ? PAGES_WHOLE : is_shared ? PAGES_SHARED : PAGES_OWN;
+	enum page_choice choice = mapping->swapped ? PAGES_WHOLE
+				  : is_shared      ? PAGES_SHARED
+						   : PAGES_OWN;
 	uintptr_t start = first_to_look_at(look, mapping);
 
-	if (mapping->kind == MAPPING_DEVICE || mapping->kind == MAPPING_KERNEL || mapping->kind == MAPPING_SECRET)
+	if (mapping->kind == MAPPING_DEVICE || mapping->kind == MAPPING_KERNEL ||
+		mapping->kind == MAPPING_SECRET)
 		return;
 	if (mapping->kind == MAPPING_FILE && mapping->shared && !(mapping->protection & PROT_WRITE))
 		return;
-	if (start < mapping->end && !pages_for_each(start, mapping->end, choice, look_at_pages, look))
+	if (start < mapping->end &&
+		!pages_for_each(start, mapping->end, choice, look_at_pages, look))
 		look->failed = true;
 }
 
@@ -305,7 +327,8 @@ static bool look_at_all(struct look *look)
 	static struct maps maps; // lock CYCLE
 	size_t count;
 
-	if (!maps_reserve(&maps) || !maps_read(&maps) || (maps_swap_is_used() && !maps_note_swapped(&maps, &count)))
+	if (!maps_reserve(&maps) || !maps_read(&maps) ||
+		(maps_swap_is_used() && !maps_note_swapped(&maps, &count)))
 		return false;
 	for (size_t i = 0; i < maps.count; i++)
 		look_at_mapping(look, &maps.list[i]);
@@ -330,10 +353,12 @@ static bool look_into_kept(struct look *look)
 		for (size_t i = 0; i < set->count; i++) {
 			struct leaked *leaked = &set->list[i];
 
-			if (!(leaked->flags & (LEAKED_KEPT | LEAKED_VISITED)) || leaked->flags & LEAKED_SCANNED)
+			if (!(leaked->flags & (LEAKED_KEPT | LEAKED_VISITED)) ||
+				leaked->flags & LEAKED_SCANNED)
 				continue;
 			leaked->flags |= LEAKED_SCANNED;
-			look_at_range(look, leaked->address, leaked->address + leaked_bytes(leaked));
+			look_at_range(
+				look, leaked->address, leaked->address + leaked_bytes(leaked));
 		}
 	} while (look->kept != before && !look->failed);
 	for (size_t i = 0; i < set->count; i++)
@@ -353,7 +378,8 @@ long second_look(struct leak_set *set)
 	}
 	if (chosen == 0)
 		return 0;
-	done = look_begin(&look, set, chosen) && look_at_all(&look) && (look.kept + kept == 0 || look_into_kept(&look));
+	done = look_begin(&look, set, chosen) && look_at_all(&look) &&
+	       (look.kept + kept == 0 || look_into_kept(&look));
 	look_end(&look);
 	return done ? look.kept : -1;
 }

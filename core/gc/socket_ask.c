@@ -1,5 +1,6 @@
 /*
- * One request, dumped answers: a message for each unix socket of the network namespace, with its inode, its peer's, and the length of its queue.
+ * One request, dumped answers: a message for each unix socket of the network namespace, with its
+ * inode, its peer's, and the length of its queue.
  */
 #include "core/gc/socket_ask.h"
 
@@ -40,7 +41,8 @@ static bool is_among(const struct asked_socket *sockets, size_t count, uint64_t 
 
 static void note_told(struct asked_socket *sockets, size_t count, uint64_t inode)
 {
-	for (size_t i = find_place(sockets, count, inode); i < count && sockets[i].inode == inode; i++)
+	for (size_t i = find_place(sockets, count, inode); i < count && sockets[i].inode == inode;
+		i++)
 		sockets[i].told = true;
 }
 
@@ -50,17 +52,22 @@ static bool send_request(long socket)
 		struct nlmsghdr header;
 		struct unix_diag_req request;
 	} message = {
-		.header = { .nlmsg_len = sizeof(message), .nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP },
-		.request = { .sdiag_family = AF_UNIX, .udiag_states = (uint32_t)ALL_STATES, .udiag_show = UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN },
+		.header = {.nlmsg_len = sizeof(message),
+			.nlmsg_type = SOCK_DIAG_BY_FAMILY,
+			.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
+		.request = {.sdiag_family = AF_UNIX,
+			.udiag_states = (uint32_t)ALL_STATES,
+			.udiag_show = UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN},
 	};
-	struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
+	struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
 
-	return SYSCALL(sendto, socket, &message, sizeof(message), 0, &kernel, sizeof(kernel)) == (long)sizeof(message);
+	return SYSCALL(sendto, socket, &message, sizeof(message), 0, &kernel, sizeof(kernel)) ==
+	       (long)sizeof(message);
 }
 
 /*
- * One socket: something to read that may be from here? Connections that wait to be accepted have no descriptor yet, and what was sent on them is in none of
- * the queues we are told of.
+ * One socket: something to read that may be from here? Connections that wait to be accepted have no
+ * descriptor yet, and what was sent on them is in none of the queues we are told of.
  */
 static bool is_in_flight(const struct nlmsghdr *header, struct asked_socket *sockets, size_t count)
 {
@@ -72,21 +79,27 @@ static bool is_in_flight(const struct nlmsghdr *header, struct asked_socket *soc
 		return false;
 	note_told(sockets, count, message->udiag_ino);
 	for (offset = NLMSG_ALIGN(offset); offset + sizeof(struct nlattr) <= header->nlmsg_len;) {
-		const struct nlattr *attribute = (const struct nlattr *)((const char *)header + offset);
+		const struct nlattr *attribute =
+			(const struct nlattr *)((const char *)header + offset);
 
-		if (attribute->nla_len < sizeof(*attribute) || offset + attribute->nla_len > header->nlmsg_len)
+		if (attribute->nla_len < sizeof(*attribute) ||
+			offset + attribute->nla_len > header->nlmsg_len)
 			break;
-		if (attribute->nla_type == UNIX_DIAG_PEER && attribute->nla_len >= sizeof(*attribute) + sizeof(peer))
+		if (attribute->nla_type == UNIX_DIAG_PEER &&
+			attribute->nla_len >= sizeof(*attribute) + sizeof(peer))
 			peer = *(const uint32_t *)(attribute + 1);
-		if (attribute->nla_type == UNIX_DIAG_RQLEN && attribute->nla_len >= sizeof(*attribute) + sizeof(queue))
+		if (attribute->nla_type == UNIX_DIAG_RQLEN &&
+			attribute->nla_len >= sizeof(*attribute) + sizeof(queue))
 			queue = ((const struct unix_diag_rqlen *)(attribute + 1))->udiag_rqueue;
 		offset += NLMSG_ALIGN(attribute->nla_len);
 	}
-	return queue != 0 && (message->udiag_state == STATE_LISTEN || peer == 0 || is_among(sockets, count, peer));
+	return queue != 0 && (message->udiag_state == STATE_LISTEN || peer == 0 ||
+				     is_among(sockets, count, peer));
 }
 
 /* Reads answers to the end of the dump. */
-static bool read_answers(long socket, struct asked_socket *sockets, size_t count, bool *ret_in_flight)
+static bool read_answers(
+	long socket, struct asked_socket *sockets, size_t count, bool *ret_in_flight)
 {
 	bool in_flight = false;
 
@@ -98,7 +111,9 @@ static bool read_answers(long socket, struct asked_socket *sockets, size_t count
 		for (size_t offset = 0; offset + sizeof(struct nlmsghdr) <= (size_t)got;) {
 			const struct nlmsghdr *header = (const struct nlmsghdr *)(answer + offset);
 
-			if (header->nlmsg_len < sizeof(*header) || offset + header->nlmsg_len > (size_t)got || header->nlmsg_type == NLMSG_ERROR)
+			if (header->nlmsg_len < sizeof(*header) ||
+				offset + header->nlmsg_len > (size_t)got ||
+				header->nlmsg_type == NLMSG_ERROR)
 				return false;
 			if (header->nlmsg_type == NLMSG_DONE) {
 				*ret_in_flight = in_flight;

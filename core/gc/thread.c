@@ -1,17 +1,22 @@
 /*
  * Thread records: birth, death, the places where a record may be found.
  *
- * Records are never unmapped and their list only grows, so a signal handler, a scanner in a pause or a forked child can walk it without a lock. What
- * changes under the lock THREADS (signals blocked, so a thread that is stopped or runs a handler never holds it) is who uses a record.
+ * Records are never unmapped and their list only grows, so a signal handler, a scanner in a pause
+ * or a forked child can walk it without a lock. What changes under the lock THREADS (signals
+ * blocked, so a thread that is stopped or runs a handler never holds it) is who uses a record.
  *
- * The end of a thread is seen twice. Its last key destructor calls thread_detach(): the cache goes back, the record is DYING; libc goes on to free
- * things for a while, served without a cache. When the kernel does not know the task any more, the record is reaped, by the next creation of a thread
- * or by the collector. A thread without destructor (no key was left, or it ended by a raw exit) is found the same way, later.
+ * The end of a thread is seen twice. Its last key destructor calls thread_detach(): the cache goes
+ * back, the record is DYING; libc goes on to free things for a while, served without a cache. When
+ * the kernel does not know the task any more, the record is reaped, by the next creation of a
+ * thread or by the collector. A thread without destructor (no key was left, or it ended by a raw
+ * exit) is found the same way, later.
  *
- * Dead stacks. libc keeps the stacks of finished threads for the next ones; what lies there is garbage, full of old pointers, in ordinary private
- * memory. A scanner may skip such a range if it is certain that it is still that stack: libc may have unmapped it and the program may have mapped its
- * own memory there, unseen. So each thread, in its last destructor, leaves a random word far enough below its stack pointer that libc's last steps do
- * not reach it, and near enough that they keep the page. The word is still there: nobody has used the memory since.
+ * Dead stacks. libc keeps the stacks of finished threads for the next ones; what lies there is
+ * garbage, full of old pointers, in ordinary private memory. A scanner may skip such a range if it
+ * is certain that it is still that stack: libc may have unmapped it and the program may have mapped
+ * its own memory there, unseen. So each thread, in its last destructor, leaves a random word far
+ * enough below its stack pointer that libc's last steps do not reach it, and near enough that they
+ * keep the page. The word is still there: nobody has used the memory since.
  */
 #include "core/gc/thread.h"
 
@@ -28,14 +33,17 @@
 
 enum {
 	REAP_PER_BIRTH = 4,
-	FULL_REAP_BIRTHS = 256, // births between two looks at all records, when some thread has no destructor
+	FULL_REAP_BIRTHS =
+		256, // births between two looks at all records, when some thread has no destructor
 	DEAD_STACKS_MAX = 2048,
-	NONCE_DEPTH_BYTES = 8192, // below the stack pointer of the last destructor; libc keeps 16 KiB there
+	NONCE_DEPTH_BYTES =
+		8192, // below the stack pointer of the last destructor; libc keeps 16 KiB there
 	NONCE_MARGIN_BYTES = 4096,
 	FILTER_BITS = 15,
 };
 
-/* How many records have a key of each hash. From it nearly every birth learns that no other record has its key, without a walk over all. */
+/* How many records have a key of each hash. From it nearly every birth learns that no other record
+ * has its key, without a walk over all. */
 struct filter {
 	uint16_t counts[1 << FILTER_BITS];
 };
@@ -51,23 +59,23 @@ __thread struct thread *thread_current __attribute__((tls_model("initial-exec"))
 struct thread_hooks thread_hooks;
 
 static struct {
-	struct lock lock;	     // rank THREADS; guards all below
-	struct thread *records;	     // all; pushed by compare-and-swap, read without the lock
-	struct thread *free;	     // FREE ones
-	struct thread *dying_first;  // DYING ones, oldest first
+	struct lock lock;           // rank THREADS; guards all below
+	struct thread *records;     // all; pushed by compare-and-swap, read without the lock
+	struct thread *free;        // FREE ones
+	struct thread *dying_first; // DYING ones, oldest first
 	struct thread *dying_last;
-	uint32_t count;		     // not FREE; read without the lock
-	uint32_t foreign_count;	     // made by the collector and not adopted by their thread yet
-	uint32_t is_begun;	     // thread_first_hook() was called
-	uint32_t unhooked_count;     // threads that will not call thread_detach()
+	uint32_t count;          // not FREE; read without the lock
+	uint32_t foreign_count;  // made by the collector and not adopted by their thread yet
+	uint32_t is_begun;       // thread_first_hook() was called
+	uint32_t unhooked_count; // threads that will not call thread_detach()
 	uint32_t births;
 	struct filter tids;
 	struct filter handles;
 	uint64_t nonce_seed;
-	uint32_t dead_next;	     // oldest entry of dead
+	uint32_t dead_next; // oldest entry of dead
 	uint32_t dead_used;
 	struct dead_stack dead[DEAD_STACKS_MAX];
-} threads = { .lock = LOCK_INITIAL(THREADS) };
+} threads = {.lock = LOCK_INITIAL(THREADS)};
 
 struct lock *threads_lock(void)
 {
@@ -98,7 +106,8 @@ static void unlock_threads(const struct signal_guard *guard)
 
 void threads_for_each(void (*visit)(struct thread *thread, void *argument), void *argument)
 {
-	for (struct thread *thread = load_acquire(&threads.records); thread; thread = thread->next) {
+	for (struct thread *thread = load_acquire(&threads.records); thread;
+		thread = thread->next) {
 		if (load_acquire(&thread->life) != THREAD_FREE)
 			visit(thread, argument);
 	}
@@ -106,7 +115,8 @@ void threads_for_each(void (*visit)(struct thread *thread, void *argument), void
 
 struct thread *thread_find(int tid)
 {
-	for (struct thread *thread = load_acquire(&threads.records); thread; thread = thread->next) {
+	for (struct thread *thread = load_acquire(&threads.records); thread;
+		thread = thread->next) {
 		if (load_acquire(&thread->tid) == tid && load_acquire(&thread->life) != THREAD_FREE)
 			return thread;
 	}
@@ -120,7 +130,8 @@ static uint16_t *filter_count(struct filter *filter, uint64_t key)
 	return &filter->counts[key * 0x9e3779b97f4a7c15ull >> (64 - FILTER_BITS)];
 }
 
-/* A child of raw clone may find a change half made: then a count is too high, or wraps, and costs walks. Never too low. */
+/* A child of raw clone may find a change half made: then a count is too high, or wraps, and costs
+ * walks. Never too low. */
 static void set_tid_locked(struct thread *thread, int tid)
 {
 	int former = thread->tid;
@@ -145,7 +156,8 @@ static void set_handle_locked(struct thread *thread, uintptr_t handle)
 
 /* ---- records ---- */
 
-/* A handler may look at the record while it is being made ready: everything but `next` is written before `life`. */
+/* A handler may look at the record while it is being made ready: everything but `next` is written
+ * before `life`. */
 static struct thread *record_new_locked(enum thread_life life)
 {
 	struct thread *thread = threads.free;
@@ -173,7 +185,7 @@ static void record_clear(struct thread *thread)
 	set_tid_locked(thread, 0);
 	set_handle_locked(thread, 0);
 	store_seq(&thread->gate, GATE_RUNNING);
-	*thread = (struct thread){ .next = next };
+	*thread = (struct thread){.next = next};
 }
 
 static void record_free_locked(struct thread *thread)
@@ -212,7 +224,8 @@ static struct thread *dying_pop_locked(void)
 
 /* ---- dead stacks ---- */
 
-/* The descriptor above the stack is not dead: the next thread takes over the table of dynamic TLS it refers to, a block of the heap. */
+/* The descriptor above the stack is not dead: the next thread takes over the table of dynamic TLS
+ * it refers to, a block of the heap. */
 static void dead_stack_add_locked(const struct thread *thread)
 {
 	struct dead_stack *entry = &threads.dead[threads.dead_next];
@@ -220,7 +233,8 @@ static void dead_stack_add_locked(const struct thread *thread)
 
 	if (thread->is_own_stack || thread->nonce == 0 || !is_known)
 		return;
-	*entry = (struct dead_stack){ thread->stack_low, thread->storage, thread->nonce_address, thread->nonce };
+	*entry = (struct dead_stack){
+		thread->stack_low, thread->storage, thread->nonce_address, thread->nonce};
 	threads.dead_next = (threads.dead_next + 1) % DEAD_STACKS_MAX;
 	if (threads.dead_used < DEAD_STACKS_MAX)
 		threads.dead_used++;
@@ -253,9 +267,11 @@ static void look_for_user(struct thread *thread, void *argument)
 	struct stack_users *users = argument;
 	const struct dead_stack *stack = users->stack;
 	const struct gate_frame *frame = load_acquire(&thread->frame);
-	bool is_held = thread_gate_state(thread) == GATE_HELD && frame; // none: the pause was abandoned
+	bool is_held =
+		thread_gate_state(thread) == GATE_HELD && frame; // none: the pause was abandoned
 
-	if (load_relaxed(&thread->tid) == 0) // starting (not stopped: then its task has another record), or dead
+	if (load_relaxed(&thread->tid) ==
+		0) // starting (not stopped: then its task has another record), or dead
 		return;
 	users->is_used |= thread->stack_high == 0;
 	users->is_used |= thread->stack_low < stack->high && stack->low < thread->stack_high;
@@ -265,14 +281,15 @@ static void look_for_user(struct thread *thread, void *argument)
 }
 
 void threads_dead_stacks(bool (*read_word)(uintptr_t address, uint64_t *ret_word),
-			 void (*visit)(uintptr_t low, uintptr_t high, void *argument), void *argument)
+	void (*visit)(uintptr_t low, uintptr_t high, void *argument), void *argument)
 {
 	for (uint32_t i = 0; i < threads.dead_used; i++) {
 		const struct dead_stack *stack = &threads.dead[i];
-		struct stack_users users = { .stack = stack };
+		struct stack_users users = {.stack = stack};
 		uint64_t word;
 
-		if (stack->high == 0 || !read_word(stack->nonce_address, &word) || word != stack->nonce)
+		if (stack->high == 0 || !read_word(stack->nonce_address, &word) ||
+			word != stack->nonce)
 			continue;
 		threads_for_each(look_for_user, &users);
 		if (!users.is_used)
@@ -280,7 +297,8 @@ void threads_dead_stacks(bool (*read_word)(uintptr_t address, uint64_t *ret_word
 	}
 }
 
-/* Leaves the nonce. Runs in the thread's last destructor; what is below the stack pointer is nobody's. */
+/* Leaves the nonce. Runs in the thread's last destructor; what is below the stack pointer is
+ * nobody's. */
 static NOINLINE void leave_nonce(struct thread *thread)
 {
 	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
@@ -291,7 +309,8 @@ static NOINLINE void leave_nonce(struct thread *thread)
 		return;
 	if (here - thread->stack_low < NONCE_DEPTH_BYTES + NONCE_MARGIN_BYTES)
 		return;
-	nonce = (add_relaxed(&threads.nonce_seed, 0x9e3779b97f4a7c15ull) ^ clock_now_ns()) * 0xbf58476d1ce4e5b9ull;
+	nonce = (add_relaxed(&threads.nonce_seed, 0x9e3779b97f4a7c15ull) ^ clock_now_ns()) *
+		0xbf58476d1ce4e5b9ull;
 	*(volatile uint64_t *)address = nonce | 1;
 	thread->nonce_address = address;
 	thread->nonce = nonce | 1;
@@ -314,7 +333,8 @@ static void forget_dead_locked(struct thread *thread)
 	record_free_locked(thread);
 }
 
-/* The task is gone, the record in no list. Returns the cache to destroy, if any, once the lock is open. */
+/* The task is gone, the record in no list. Returns the cache to destroy, if any, once the lock is
+ * open. */
 static struct thread_cache *bury_locked(struct thread *thread)
 {
 	struct thread_cache *cache = thread->cache;
@@ -355,11 +375,13 @@ static void reap_dying(unsigned count)
 /* Looks for LIVE records whose task ended without a word. */
 static void reap_silent(void)
 {
-	for (struct thread *thread = load_acquire(&threads.records); thread; thread = thread->next) {
+	for (struct thread *thread = load_acquire(&threads.records); thread;
+		thread = thread->next) {
 		struct thread_cache *cache = 0;
 		struct signal_guard guard;
 
-		if (load_relaxed(&thread->life) != THREAD_LIVE || !task_is_gone(load_relaxed(&thread->tid)))
+		if (load_relaxed(&thread->life) != THREAD_LIVE ||
+			!task_is_gone(load_relaxed(&thread->tid)))
 			continue;
 		lock_threads(&guard);
 		if (thread->life == THREAD_LIVE && thread->tid != 0 && task_is_gone(thread->tid))
@@ -374,7 +396,8 @@ void threads_reap(unsigned count)
 {
 	if (load_relaxed(&threads.dying_first))
 		reap_dying(count);
-	if (load_relaxed(&threads.unhooked_count) > 0 && add_relaxed(&threads.births, 1) % FULL_REAP_BIRTHS == 0)
+	if (load_relaxed(&threads.unhooked_count) > 0 &&
+		add_relaxed(&threads.births, 1) % FULL_REAP_BIRTHS == 0)
 		reap_silent();
 }
 
@@ -399,7 +422,8 @@ struct thread *thread_announce(void *(*start_routine)(void *), void *argument, b
 		thread->start_routine = start_routine;
 		thread->start_argument = argument;
 		thread->is_detached = detached;
-		thread->virtual_mask = thread_current && thread_current->virtual_mask; // masks are inherited
+		thread->virtual_mask =
+			thread_current && thread_current->virtual_mask; // masks are inherited
 	}
 	unlock_threads(&guard);
 	return thread;
@@ -425,23 +449,28 @@ static void forget_handle_locked(struct thread *thread)
 }
 
 /*
- * Records of threads that must be gone, since the calling thread has their id or their handle, lose both. One may be LIVE: its thread ended by a raw exit, and
- * what it owes nobody would ever pay. Such a one is buried; returns its cache, which is to be destroyed once the lock is open, before this is called again.
+ * Records of threads that must be gone, since the calling thread has their id or their handle, lose
+ * both. One may be LIVE: its thread ended by a raw exit, and what it owes nobody would ever pay.
+ * Such a one is buried; returns its cache, which is to be destroyed once the lock is open, before
+ * this is called again.
  */
 static struct thread_cache *forget_predecessors_locked(int tid, uintptr_t handle)
 {
 	struct thread *self = thread_current;
 
-	if (*filter_count(&threads.tids, (uint64_t)tid) == (self && self->tid == tid) && (handle == 0 || *filter_count(&threads.handles, handle) == 0))
+	if (*filter_count(&threads.tids, (uint64_t)tid) == (self && self->tid == tid) &&
+		(handle == 0 || *filter_count(&threads.handles, handle) == 0))
 		return 0;
-	for (struct thread *thread = load_relaxed(&threads.records); thread; thread = thread->next) {
+	for (struct thread *thread = load_relaxed(&threads.records); thread;
+		thread = thread->next) {
 		struct thread_cache *cache = 0;
 
 		if (thread == self)
 			continue;
 		if (handle != 0 && thread->handle == handle)
 			forget_handle_locked(thread);
-		if (thread->tid != tid || thread->is_foreign) // a foreign one is the collector's for this very thread
+		if (thread->tid != tid ||
+			thread->is_foreign) // a foreign one is the collector's for this very thread
 			continue;
 		if (thread->life == THREAD_LIVE)
 			cache = bury_locked(thread);
@@ -468,7 +497,8 @@ static void forget_predecessors(int tid, uintptr_t handle)
 /* The record the collector made for the calling thread before it had one of its own. */
 static struct thread *find_foreign_locked(int tid)
 {
-	for (struct thread *thread = load_relaxed(&threads.records); thread && threads.foreign_count > 0; thread = thread->next) {
+	for (struct thread *thread = load_relaxed(&threads.records);
+		thread && threads.foreign_count > 0; thread = thread->next) {
 		if (thread->life == THREAD_LIVE && thread->is_foreign && thread->tid == tid)
 			return thread;
 	}
@@ -488,8 +518,8 @@ static void take_record_locked(struct thread *thread, int tid)
 	thread_current = thread;
 }
 
-/* Moves what the creator wrote into the record that the thread already has: the collector found it first (and may have signalled it), or a handler of the
- * program ran in it first and allocated. */
+/* Moves what the creator wrote into the record that the thread already has: the collector found it
+ * first (and may have signalled it), or a handler of the program ran in it first and allocated. */
 static void merge_locked(struct thread *announced, struct thread *thread)
 {
 	thread->start_routine = announced->start_routine;
@@ -504,7 +534,8 @@ static void merge_locked(struct thread *announced, struct thread *thread)
 	record_free_locked(announced);
 }
 
-/* The hooks call libc, so no lock is held and signals are open; what they allocate finds the record (and the cache, if it came by a malloc). */
+/* The hooks call libc, so no lock is held and signals are open; what they allocate finds the record
+ * (and the cache, if it came by a malloc). */
 static void call_hooks(struct thread *thread)
 {
 	struct signal_guard guard;
@@ -629,8 +660,9 @@ struct thread_cache *thread_attach(void)
 }
 
 /*
- * Is the frame of the trampoline that took the cache still there? Stacks grow down: what runs inside the handler runs below its frame. When the two
- * addresses are on stacks that cannot be compared, the frame counts as alive: allocating goes on without a cache, slower and right.
+ * Is the frame of the trampoline that took the cache still there? Stacks grow down: what runs
+ * inside the handler runs below its frame. When the two addresses are on stacks that cannot be
+ * compared, the frame counts as alive: allocating goes on without a cache, slower and right.
  */
 static NOINLINE bool handler_frame_is_live(const struct thread *thread)
 {
@@ -642,7 +674,8 @@ static NOINLINE bool handler_frame_is_live(const struct thread *thread)
 
 	if (range_contains(alt_low, alt_high, frame))
 		return range_contains(alt_low, alt_high, here) ? here < frame : !here_on_stack;
-	if (here_on_stack && range_contains(thread->stack_low, thread->stack_high, frame) && !range_contains(alt_low, alt_high, here))
+	if (here_on_stack && range_contains(thread->stack_low, thread->stack_high, frame) &&
+		!range_contains(alt_low, alt_high, here))
 		return here < frame;
 	return true;
 }
@@ -661,18 +694,19 @@ struct thread_cache *thread_recover_cache(void)
 }
 
 /*
- * When an outer handler already runs without the cache nothing is to be done, unless its frame is dead (and nobody has asked for the cache since).
+ * When an outer handler already runs without the cache nothing is to be done, unless its frame is
+ * dead (and nobody has asked for the cache since).
  */
 void thread_cache_take_away(struct thread_cache_loan *loan, uintptr_t frame)
 {
 	struct thread *thread = thread_current;
 
-	*loan = (struct thread_cache_loan){ .is_taken = false };
+	*loan = (struct thread_cache_loan){.is_taken = false};
 	if (!thread || !thread->cache)
 		return;
 	if (thread->handler_frame != 0 && handler_frame_is_live(thread))
 		return;
-	*loan = (struct thread_cache_loan){ thread_cache_current, thread->handler_frame, true };
+	*loan = (struct thread_cache_loan){thread_cache_current, thread->handler_frame, true};
 	thread->handler_frame = frame;
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	thread_cache_current = THREAD_CACHE_NONE;
@@ -726,7 +760,8 @@ void thread_finish(void *result)
 
 static struct thread *find_handle_locked(uintptr_t handle)
 {
-	for (struct thread *thread = load_relaxed(&threads.records); thread; thread = thread->next) {
+	for (struct thread *thread = load_relaxed(&threads.records); thread;
+		thread = thread->next) {
 		if (thread->life != THREAD_FREE && thread->handle == handle && handle != 0)
 			return thread;
 	}

@@ -8,10 +8,11 @@
 #include "core/profile/stats_page.h"
 
 #define STATS_ENTRY(name, words) words,
-static const char *const reasons[] = { STATS_NO_VERDICT_REASONS(STATS_ENTRY) };
+static const char *const reasons[] = {STATS_NO_VERDICT_REASONS(STATS_ENTRY)};
 #undef STATS_ENTRY
 
-/* The three kinds of line. Formats are arrays, so the compiler still compares them with what is printed. */
+/* The three kinds of line. Formats are arrays, so the compiler still compares them with what is
+ * printed. */
 #define LEFT_OUT(text, help)
 #define TAKEN(text, help) text
 
@@ -39,9 +40,10 @@ static const char root_line[] =
 
 /* The numbers of TRACE_HEAD. */
 #define MILLISECONDS(ns) (ns) / NS_PER_MS, (ns) / 1000 % 1000
-#define HEAD(result, age)                                                                              \
-	(result)->number, (age) / NS_PER_S, (age) / NS_PER_MS % 1000, MILLISECONDS((result)->stop_ns), \
-		MILLISECONDS((result)->roots_ns), MILLISECONDS((result)->mark_ns), MILLISECONDS((result)->pause_ns)
+#define HEAD(result, age) \
+	(result)->number, (age) / NS_PER_S, (age) / NS_PER_MS % 1000, \
+		MILLISECONDS((result)->stop_ns), MILLISECONDS((result)->roots_ns), \
+		MILLISECONDS((result)->mark_ns), MILLISECONDS((result)->pause_ns)
 
 void trace_cycle(const struct cycle_result *result)
 {
@@ -51,12 +53,13 @@ void trace_cycle(const struct cycle_result *result)
 	start_ns = start_ns ? start_ns : now;
 	age = now - start_ns;
 	if (result->has_verdict)
-		log_line(verdict_line, HEAD(result, age), result->heap_bytes_before >> 20, result->heap_bytes_after >> 20,
-			 result->live_bytes >> 20, result->live_blocks, result->reused_bytes >> 10, result->dangling_blocks,
-			 result->leaked_blocks, result->threads);
+		log_line(verdict_line, HEAD(result, age), result->heap_bytes_before >> 20,
+			result->heap_bytes_after >> 20, result->live_bytes >> 20,
+			result->live_blocks, result->reused_bytes >> 10, result->dangling_blocks,
+			result->leaked_blocks, result->threads);
 	else if (result->root_failure)
-		log_line(root_line, HEAD(result, age), reasons[result->no_verdict], result->root_failure, result->root_scanner,
-			 result->root_address);
+		log_line(root_line, HEAD(result, age), reasons[result->no_verdict],
+			result->root_failure, result->root_scanner, result->root_address);
 	else
 		log_line(no_verdict_line, HEAD(result, age), reasons[result->no_verdict]);
 }

@@ -1,8 +1,10 @@
 /*
- * Verdicts. Per group of 64 slots a few masks decide; single slots are visited only where something unusual was found.
+ * Verdicts. Per group of 64 slots a few masks decide; single slots are visited only where something
+ *unusual was found.
  *
- *	reached		HINTED: dangling, kept		ALLOCATED: live		PROBATION: live again
- *	not reached	HINTED: freed by the sweep	ALLOCATED: leaked	PROBATION: still leaked
+ *	reached		HINTED: dangling, kept		ALLOCATED: live		PROBATION: live
+ *again not reached	HINTED: freed by the sweep	ALLOCATED: leaked	PROBATION: still
+ *leaked
  */
 #include "core/gc/verdict.h"
 
@@ -18,10 +20,11 @@ struct judgement {
 	bool judge_leaks;
 };
 
-static void for_each_slot(struct span *span, uint32_t group, uint64_t mask, void (*visit)(struct slot slot))
+static void for_each_slot(
+	struct span *span, uint32_t group, uint64_t mask, void (*visit)(struct slot slot))
 {
 	for (; mask; mask &= mask - 1)
-		visit((struct slot){ span, group * 64 + lowest_bit(mask) });
+		visit((struct slot){span, group * 64 + lowest_bit(mask)});
 }
 
 static void judge_group(struct span *span, uint32_t group, const struct judgement *judgement)
@@ -31,7 +34,8 @@ static void judge_group(struct span *span, uint32_t group, const struct judgemen
 	uint64_t marks = span_marks(span)[group];
 	uint64_t hinted = bytes_equal_mask(states, SLOT_HINTED);
 	uint64_t probation = bytes_equal_mask(states, SLOT_PROBATION);
-	uint64_t live = bytes_equal_mask(states, SLOT_ALLOCATED) | bytes_equal_mask(states, SLOT_SAMPLED);
+	uint64_t live =
+		bytes_equal_mask(states, SLOT_ALLOCATED) | bytes_equal_mask(states, SLOT_SAMPLED);
 	uint64_t leaked = (live | probation) & ~marks;
 	size_t bytes = span_slot_bytes(span);
 
@@ -41,7 +45,8 @@ static void judge_group(struct span *span, uint32_t group, const struct judgemen
 	result->dangling_bytes += count_bits(hinted & marks) * bytes;
 	result->leaked_blocks += count_bits(leaked);
 	result->leaked_bytes += count_bits(leaked) * bytes;
-	// reached is reached, also where unreached proves nothing: probation is for what is unreached in every cycle
+	// reached is reached, also where unreached proves nothing: probation is for what is
+	// unreached in every cycle
 	for_each_slot(span, group, probation & marks, probation_revive);
 	if (judgement->judge_leaks)
 		for_each_slot(span, group, leaked, probation_block);
@@ -55,7 +60,7 @@ static void judge_span(struct span *span, void *argument)
 
 void verdict_judge(struct cycle_result *result, bool judge_leaks)
 {
-	struct judgement judgement = { result, judge_leaks };
+	struct judgement judgement = {result, judge_leaks};
 
 	mark_for_each_span(judge_span, &judgement);
 }

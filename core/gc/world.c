@@ -1,41 +1,51 @@
 /*
  * Stopping the world: the protocol.
  *
- * One word says what is going on: `world.word` = phase | number of the stop << PHASE_BITS. A stop is *in force* while the phase is STOPPING, PAUSED or
- * DONE. One word per thread says where the thread stands: `gate` = state | number << GATE_STATE_BITS, the number only with HELD and PARKED: it names
- * the stop for which the thread stands still. All accesses are sequentially consistent.
+ * One word says what is going on: `world.word` = phase | number of the stop << PHASE_BITS. A stop
+ *is *in force* while the phase is STOPPING, PAUSED or DONE. One word per thread says where the
+ *thread stands: `gate` = state | number << GATE_STATE_BITS, the number only with HELD and PARKED:
+ *it names the stop for which the thread stands still. All accesses are sequentially consistent.
  *
- *	thread      enter    publish the frame; RUNNING -> BLOCKED; if a stop is in force wait until it is not           (1)
- *	            leave    BLOCKED -> RUNNING; or HELD,n -> RUNNING if stop n is not in force, else wait               (2)
- *	            handler  if a stop n is in force: RUNNING -> PARKED,n; wait until n is not in force; PARKED,n -> RUNNING
- *	                     (BLOCKED or HELD: nothing to do, the thread comes to (1) or (2) by itself)
- *	collector   stop     word = STOPPING,n; each task: BLOCKED -> HELD,n, or else one signal and wait for PARKED,n
- *	                     all tasks that /proc lists are HELD,n or PARKED,n: STOPPING,n -> PAUSED,n
- *	            commit   PAUSED,n -> DONE,n
- *	            start    word = RUNS,n; wake everybody: each thread lets itself go
- *	anybody     abandon  the heartbeat stood still for WORLD_LOOKS_MAX looks: STOPPING/PAUSED/DONE,n -> ABANDONED,n; wake everybody
+ *	thread      enter    publish the frame; RUNNING -> BLOCKED; if a stop is in force wait until
+ *it is not           (1) leave    BLOCKED -> RUNNING; or HELD,n -> RUNNING if stop n is not in
+ *force, else wait               (2) handler  if a stop n is in force: RUNNING -> PARKED,n; wait
+ *until n is not in force; PARKED,n -> RUNNING (BLOCKED or HELD: nothing to do, the thread comes to
+ *(1) or (2) by itself) collector   stop     word = STOPPING,n; each task: BLOCKED -> HELD,n, or
+ *else one signal and wait for PARKED,n all tasks that /proc lists are HELD,n or PARKED,n:
+ *STOPPING,n -> PAUSED,n commit   PAUSED,n -> DONE,n start    word = RUNS,n; wake everybody: each
+ *thread lets itself go anybody     abandon  the heartbeat stood still for WORLD_LOOKS_MAX looks:
+ *STOPPING/PAUSED/DONE,n -> ABANDONED,n; wake everybody
  *
- * Why (1) is enough (Dekker): the collector writes the word, then reads the gate; the thread writes the gate, then reads the word. Either the collector
- * sees BLOCKED and no signal is sent, or the thread sees the stop and waits *outside* the system call, where a signal can interrupt nothing. So no call
- * is interrupted by us, but for a signal that was delayed by a raw signal mask; the wrapper repeats such a call.
+ * Why (1) is enough (Dekker): the collector writes the word, then reads the gate; the thread writes
+ *the gate, then reads the word. Either the collector sees BLOCKED and no signal is sent, or the
+ *thread sees the stop and waits *outside* the system call, where a signal can interrupt nothing. So
+ *no call is interrupted by us, but for a signal that was delayed by a raw signal mask; the wrapper
+ *repeats such a call.
  *
- * Why the numbers: a thread that was told "stop 7 is over" may be preempted before it acts on it. Its compare-and-swap on the gate names stop 7; if stop
- * 8 holds it meanwhile, the swap fails. The same for an abandonment decided in stop 7 and executed in stop 8.
+ * Why the numbers: a thread that was told "stop 7 is over" may be preempted before it acts on it.
+ *Its compare-and-swap on the gate names stop 7; if stop 8 holds it meanwhile, the swap fails. The
+ *same for an abandonment decided in stop 7 and executed in stop 8.
  *
- * Why a commit: all that was read counts only if nobody went on meanwhile. Threads go on only after the word left PAUSED,n, and the collector's
- * compare-and-swap PAUSED,n -> DONE,n proves that it had not.
+ * Why a commit: all that was read counts only if nobody went on meanwhile. Threads go on only after
+ *the word left PAUSED,n, and the collector's compare-and-swap PAUSED,n -> DONE,n proves that it had
+ *not.
  *
- * Gates count only if every handler in the kernel's table is known to be ours (or libc's own for cancellation and setuid): another one was installed
- * behind our back and may run on a thread that we take for stopped. Then BLOCKED threads are signalled like the others.
+ * Gates count only if every handler in the kernel's table is known to be ours (or libc's own for
+ *cancellation and setuid): another one was installed behind our back and may run on a thread that
+ *we take for stopped. Then BLOCKED threads are signalled like the others.
  *
- * A task is accounted for when it is stopped, or has no user state: io_uring's and vhost's workers, zombies, tasks that are exiting. The list of tasks
- * is read until one reading contains no task that is not accounted for and is as long as the kernel's own count of tasks: all listed ones stand still,
- * so one that was not listed would be counted. Those without user state may end meanwhile (and the walk may end early at one that does): they must still
- * be there after the count, or the list is read again.
+ * A task is accounted for when it is stopped, or has no user state: io_uring's and vhost's workers,
+ *zombies, tasks that are exiting. The list of tasks is read until one reading contains no task that
+ *is not accounted for and is as long as the kernel's own count of tasks: all listed ones stand
+ *still, so one that was not listed would be counted. Those without user state may end meanwhile
+ *(and the walk may end early at one that does): they must still be there after the count, or the
+ *list is read again.
  *
- * Time is counted in wake-ups of the collector that brought nothing: when the whole process is frozen or throttled, no time passes.
+ * Time is counted in wake-ups of the collector that brought nothing: when the whole process is
+ *frozen or throttled, no time passes.
  *
- * Locks: none while stopping, but THREADS for moments. The handler takes none, calls no libc and touches no thread-local storage but thread_current.
+ * Locks: none while stopping, but THREADS for moments. The handler takes none, calls no libc and
+ *touches no thread-local storage but thread_current.
  */
 #include "core/gc/world.h"
 
@@ -61,7 +71,8 @@ enum {
 	PHASE_MASK = (1 << PHASE_BITS) - 1,
 	NUMBER_MASK = (1 << 29) - 1,
 	SIGNAL_COUNT = 64,
-	SIGNAL_HIGH = 62, // 64 is valgrind's, SIGRTMAX - n are agreed between programs; 32 and 33 are libc's
+	SIGNAL_HIGH = 62, // 64 is valgrind's, SIGRTMAX - n are agreed between programs; 32 and 33
+			  // are libc's
 	SIGNAL_LOW = 36,
 	SIGNAL_CANCEL = 32,
 	SIGNAL_SETXID = 33,
@@ -87,20 +98,20 @@ struct world_stats world_stats;
 struct world_hooks world_hooks;
 
 static struct {
-	uint32_t word;		// phase | number << PHASE_BITS
-	uint32_t answers;	// threads that parked, ever; the collector sleeps on it
+	uint32_t word;           // phase | number << PHASE_BITS
+	uint32_t answers;        // threads that parked, ever; the collector sleeps on it
 	uint32_t answers_wanted; // the collector sleeps until `answers` is this
-	int32_t signal;		// stop signal, 0: not chosen, -1: none is free
-	uint32_t gates_count;	// 0: a handler of unknown origin was seen
-	uint32_t foreign_task;	// world_note_foreign_task()
+	int32_t signal;          // stop signal, 0: not chosen, -1: none is free
+	uint32_t gates_count;    // 0: a handler of unknown origin was seen
+	uint32_t foreign_task;   // world_note_foreign_task()
 	enum world_failure failure;
-} world = { .gates_count = 1 };
+} world = {.gates_count = 1};
 
 /* The collector's memory for one stop. */
 static struct {
-	struct thread **index; // open addressing by task id; NULL: free
+	struct thread **index;   // open addressing by task id; NULL: free
 	struct thread **pending; // asked, not stopped yet
-	size_t capacity;	 // of each, a power of two
+	size_t capacity;         // of each, a power of two
 	size_t pending_count;
 	size_t index_count;
 	uint32_t number;
@@ -171,7 +182,7 @@ static bool heart_stands_still(struct watch *watch, uint32_t word)
 	uint64_t now = clock_now_ns();
 
 	if (watch->time_ns == 0 || watch->word != word || watch->beat != beat) {
-		*watch = (struct watch){ word, beat, now, 0 };
+		*watch = (struct watch){word, beat, now, 0};
 		return false;
 	}
 	if (now - watch->time_ns < WORLD_LOOK_MS * NS_PER_MS)
@@ -198,7 +209,7 @@ static void wait_for_change(struct watch *watch, uint32_t word)
 /* RUNNING -> BLOCKED, and (1) of the head. */
 static void gate_block(struct thread *thread)
 {
-	struct watch watch = { .time_ns = 0 };
+	struct watch watch = {.time_ns = 0};
 	uint32_t word;
 
 	store_seq(&thread->gate, GATE_BLOCKED); // from RUNNING, which only the thread itself leaves
@@ -209,7 +220,7 @@ static void gate_block(struct thread *thread)
 /* BLOCKED or HELD -> RUNNING: (2) of the head. */
 static void gate_unblock(struct thread *thread)
 {
-	struct watch watch = { .time_ns = 0 };
+	struct watch watch = {.time_ns = 0};
 
 	for (;;) {
 		uint32_t gate = load_seq(&thread->gate);
@@ -225,8 +236,9 @@ static void gate_unblock(struct thread *thread)
 }
 
 /*
- * Is the record in thread_current this task's? A vfork child and a task made by raw clone run on somebody else's. A frame on the record's own stack
- * proves it; any other (fibre, alternate stack, unknown bounds) costs a system call.
+ * Is the record in thread_current this task's? A vfork child and a task made by raw clone run on
+ * somebody else's. A frame on the record's own stack proves it; any other (fibre, alternate stack,
+ * unknown bounds) costs a system call.
  */
 static bool record_is_mine(struct thread *thread, const void *frame)
 {
@@ -278,7 +290,8 @@ bool gate_suspend(struct gate_frame **ret_frame)
 {
 	struct thread *thread = thread_current;
 
-	if (!thread || gate_state(load_relaxed(&thread->gate)) == GATE_RUNNING || !record_is_mine(thread, __builtin_frame_address(0)))
+	if (!thread || gate_state(load_relaxed(&thread->gate)) == GATE_RUNNING ||
+		!record_is_mine(thread, __builtin_frame_address(0)))
 		return false;
 	*ret_frame = thread->frame;
 	gate_unblock(thread);
@@ -301,7 +314,7 @@ void gate_forbid_signals(void)
 
 	if (!thread || thread->tid != thread_id_now())
 		return;
-	store_seq(&thread->exempt, 1);	 // the collector looks at it again after it has set `owes`
+	store_seq(&thread->exempt, 1); // the collector looks at it again after it has set `owes`
 	if (load_seq(&thread->owes) == 0)
 		return;
 	SYSCALL(rt_sigprocmask, SIG_UNBLOCK, &number, &former, sizeof(former));
@@ -343,10 +356,11 @@ static void answer(void)
 static void stand_still(struct thread *thread, uint32_t former, uint32_t number)
 {
 	uint32_t parked = make_gate(GATE_PARKED, number);
-	struct watch watch = { .time_ns = 0 };
+	struct watch watch = {.time_ns = 0};
 	uint32_t word;
 
-	store_seq(&thread->gate, parked); // from RUNNING; or from BLOCKED while gates do not count, so nobody else changes it
+	store_seq(&thread->gate, parked); // from RUNNING; or from BLOCKED while gates do not count,
+					  // so nobody else changes it
 	answer();
 	while (gate_is_in_force(parked, word = load_seq(&world.word)))
 		wait_for_change(&watch, word);
@@ -385,10 +399,12 @@ static struct thread *own_record(void)
 
 static bool read_action(int number, struct kernel_action *ret_action)
 {
-	return !syscall_failed(SYSCALL(rt_sigaction, number, 0, ret_action, sizeof(ret_action->mask)));
+	return !syscall_failed(
+		SYSCALL(rt_sigaction, number, 0, ret_action, sizeof(ret_action->mask)));
 }
 
-/* Does the interrupted code see EINTR when it goes on? A call that the kernel makes again has its number in that register, or the program counter on it. */
+/* Does the interrupted code see EINTR when it goes on? A call that the kernel makes again has its
+ * number in that register, or the program counter on it. */
 static bool call_was_interrupted(const ucontext_t *context)
 {
 #if defined(__x86_64__)
@@ -398,13 +414,15 @@ static bool call_was_interrupted(const ucontext_t *context)
 #endif
 }
 
-/* Is the interrupted code about to make a call (again) that waits, and that any program expects to fail with EINTR? */
+/* Is the interrupted code about to make a call (again) that waits, and that any program expects to
+ * fail with EINTR? */
 static bool call_is_made_again(const ucontext_t *context)
 {
 #if defined(__x86_64__)
-	static const uint16_t slow[] = { SYS_read, SYS_readv, SYS_write, SYS_writev, SYS_recvfrom, SYS_recvmsg, SYS_sendto, SYS_sendmsg, SYS_accept,
-					 SYS_accept4, SYS_connect, SYS_wait4, SYS_waitid, SYS_flock, SYS_fcntl, SYS_open, SYS_openat,
-					 SYS_mq_timedreceive, SYS_mq_timedsend };
+	static const uint16_t slow[] = {SYS_read, SYS_readv, SYS_write, SYS_writev, SYS_recvfrom,
+		SYS_recvmsg, SYS_sendto, SYS_sendmsg, SYS_accept, SYS_accept4, SYS_connect,
+		SYS_wait4, SYS_waitid, SYS_flock, SYS_fcntl, SYS_open, SYS_openat,
+		SYS_mq_timedreceive, SYS_mq_timedsend};
 	const uint8_t *code = (const uint8_t *)context->uc_mcontext.gregs[REG_RIP];
 
 	for (size_t i = 0; i < sizeof(slow) / sizeof(slow[0]); i++) {
@@ -426,8 +444,9 @@ static void interrupt_call(ucontext_t *context)
 }
 
 /*
- * Did a signal of the program come while this handler kept it waiting? It is delivered next. (One that the kernel keeps without effect is none.) True also
- * in *ret_restarts if all handlers that wait want calls to be made again.
+ * Did a signal of the program come while this handler kept it waiting? It is delivered next. (One
+ * that the kernel keeps without effect is none.) True also in *ret_restarts if all handlers that
+ * wait want calls to be made again.
  */
 static bool program_signal_waits(const ucontext_t *context, bool *ret_restarts)
 {
@@ -440,7 +459,8 @@ static bool program_signal_waits(const ucontext_t *context, bool *ret_restarts)
 	for (pending &= ~blocked; pending != 0; pending &= pending - 1) {
 		struct kernel_action action;
 
-		if (!read_action(__builtin_ctzll(pending) + 1, &action) || action.handler == (void *)SIG_DFL || action.handler == (void *)SIG_IGN)
+		if (!read_action(__builtin_ctzll(pending) + 1, &action) ||
+			action.handler == (void *)SIG_DFL || action.handler == (void *)SIG_IGN)
 			continue;
 		waits = true;
 		*ret_restarts &= (action.flags & SA_RESTART) != 0;
@@ -449,8 +469,9 @@ static bool program_signal_waits(const ucontext_t *context, bool *ret_restarts)
 }
 
 /*
- * Whose is the interruption of a call? Ours alone: it is counted, and the wrapper makes the call again. If the program's signal came while the thread stood
- * still, the call ends as it would have without us: with EINTR, also where the kernel was told to make it again.
+ * Whose is the interruption of a call? Ours alone: it is counted, and the wrapper makes the call
+ * again. If the program's signal came while the thread stood still, the call ends as it would have
+ * without us: with EINTR, also where the kernel was told to make it again.
  */
 static void settle_interruption(struct thread *thread, ucontext_t *context)
 {
@@ -475,13 +496,15 @@ static void handle_stop_signal(int number, siginfo_t *info, void *context)
 	if (thread && from_here && cas_seq(&thread->owes, 1, 0)) {
 		park(thread, context);
 		settle_interruption(thread, context);
-	} else if (world_hooks.foreign_signal && world_hooks.foreign_signal(number, info, context) && thread) {
+	} else if (world_hooks.foreign_signal &&
+		   world_hooks.foreign_signal(number, info, context) && thread) {
 		settle_interruption(thread, context);
 	}
 }
 
 #if defined(__x86_64__)
-/* Where the handler returns to. Byte for byte what unwinders and debuggers know as a signal frame's return. */
+/* Where the handler returns to. Byte for byte what unwinders and debuggers know as a signal frame's
+ * return. */
 void world_signal_return(void) __attribute__((visibility("hidden")));
 __asm__(".text\n\t"
 	".p2align 4\n\t"
@@ -495,7 +518,8 @@ __asm__(".text\n\t"
 	".size world_signal_return, . - world_signal_return\n");
 #endif
 
-/* While it runs every signal is blocked but libc's for setuid, which waits for all threads; synchronous faults kill as they should. */
+/* While it runs every signal is blocked but libc's for setuid, which waits for all threads;
+ * synchronous faults kill as they should. */
 static bool install_handler(int number)
 {
 	struct kernel_action action = {
@@ -527,7 +551,8 @@ static int find_free_signal(int except)
 {
 	int wished = (int)options.stop_signal;
 
-	if (wished != 0 && wished != except && wished != SIGKILL && wished != SIGSTOP && signal_is_free(wished))
+	if (wished != 0 && wished != except && wished != SIGKILL && wished != SIGSTOP &&
+		signal_is_free(wished))
 		return wished;
 	for (int number = SIGNAL_HIGH; number >= SIGNAL_LOW; number--) {
 		if (number != except && signal_is_free(number))
@@ -585,11 +610,12 @@ bool world_move_signal(int number)
 	return other != 0 && install_handler(other) && cas_seq(&world.signal, number, other);
 }
 
-/* The collector reads world.signal after it has set STOPPING: once the word is seen at rest, later stops use the new number. */
+/* The collector reads world.signal after it has set STOPPING: once the word is seen at rest, later
+ * stops use the new number. */
 bool world_yield_signal(int number)
 {
 	enum { ATTEMPTS = 200 };
-	struct kernel_action former = { .handler = 0 };
+	struct kernel_action former = {.handler = 0};
 
 	if (load_seq(&world.signal) != number)
 		return true;
@@ -601,7 +627,8 @@ bool world_yield_signal(int number)
 
 		threads_for_each(note_debt, &somebody_owes);
 		if (!word_is_in_force(load_seq(&world.word)) && !somebody_owes)
-			return !syscall_failed(SYSCALL(rt_sigaction, number, &former, 0, sizeof(former.mask)));
+			return !syscall_failed(
+				SYSCALL(rt_sigaction, number, &former, 0, sizeof(former.mask)));
 		futex_wait(&never, 0, TICK_NS);
 	}
 	return false;
@@ -621,21 +648,25 @@ void world_note_foreign_task(void)
 
 static bool handler_is_known(const struct kernel_action *action)
 {
-	if (action->handler == (void *)SIG_DFL || action->handler == (void *)SIG_IGN || action->handler == handle_stop_signal)
+	if (action->handler == (void *)SIG_DFL || action->handler == (void *)SIG_IGN ||
+		action->handler == handle_stop_signal)
 		return true;
-	return world_hooks.handler_is_known && world_hooks.handler_is_known((uintptr_t)action->handler);
+	return world_hooks.handler_is_known &&
+	       world_hooks.handler_is_known((uintptr_t)action->handler);
 }
 
 /*
- * May BLOCKED threads be taken for stopped? Once not, never again: a thread may have left a call by a long jump and stand there BLOCKED. Asked before anybody
- * is stopped, and again when all stand still: a handler that was set in between may be running on a thread that is HELD.
+ * May BLOCKED threads be taken for stopped? Once not, never again: a thread may have left a call by
+ * a long jump and stand there BLOCKED. Asked before anybody is stopped, and again when all stand
+ * still: a handler that was set in between may be running on a thread that is HELD.
  */
 static void read_back_handlers(void)
 {
 	for (int number = 1; number <= SIGNAL_COUNT && load_seq(&world.gates_count); number++) {
 		struct kernel_action action;
 
-		if (number == SIGKILL || number == SIGSTOP || number == SIGNAL_CANCEL || number == SIGNAL_SETXID)
+		if (number == SIGKILL || number == SIGSTOP || number == SIGNAL_CANCEL ||
+			number == SIGNAL_SETXID)
 			continue;
 		if (read_action(number, &action) && !handler_is_known(&action))
 			store_seq(&world.gates_count, 0);
@@ -666,7 +697,8 @@ static void index_add(struct thread *thread, void *argument)
 
 static struct thread *index_find(int tid)
 {
-	for (size_t slot = index_slot(tid); stop.index[slot]; slot = (slot + 1) & (stop.capacity - 1)) {
+	for (size_t slot = index_slot(tid); stop.index[slot];
+		slot = (slot + 1) & (stop.capacity - 1)) {
 		if (load_acquire(&stop.index[slot]->tid) == tid)
 			return stop.index[slot];
 	}
@@ -702,7 +734,8 @@ enum answer { ANSWER_STOPPED, ANSWER_PENDING, ANSWER_GONE };
 
 static bool altstack_is_too_small(const struct thread *thread)
 {
-	size_t frame = world_hooks.signal_frame_bytes ? world_hooks.signal_frame_bytes : SIGNAL_FRAME_BYTES;
+	size_t frame = world_hooks.signal_frame_bytes ? world_hooks.signal_frame_bytes
+						      : SIGNAL_FRAME_BYTES;
 	size_t bytes = load_relaxed(&thread->altstack_bytes);
 
 	return bytes != 0 && bytes < frame + HANDLER_STACK_BYTES;
@@ -751,7 +784,8 @@ static enum answer ask(struct thread *thread)
 	return send_signal(thread, tid);
 }
 
-/* No user state: an io_uring or vhost worker, a zombie, a task on its way out of the kernel's list. */
+/* No user state: an io_uring or vhost worker, a zombie, a task on its way out of the kernel's list.
+ */
 static bool task_has_no_user_state(int tid)
 {
 	char state;
@@ -759,7 +793,8 @@ static bool task_has_no_user_state(int tid)
 
 	if (!task_read_state(tid, &state, &flags))
 		return false; // gone, or unreadable: the next listing tells
-	return (flags & (TASK_IO_WORKER | TASK_USER_WORKER | TASK_EXITING)) != 0 || state == 'Z' || state == 'X';
+	return (flags & (TASK_IO_WORKER | TASK_USER_WORKER | TASK_EXITING)) != 0 || state == 'Z' ||
+	       state == 'X';
 }
 
 static bool pending_add(struct thread *thread)
@@ -790,7 +825,8 @@ static void ask_pending(bool look_at_state)
 		if (result == ANSWER_PENDING && look_at_state) {
 			int tid = load_relaxed(&thread->tid);
 
-			if (syscall_failed(SYSCALL(tgkill, stop.process, tid, 0)) || task_has_no_user_state(tid))
+			if (syscall_failed(SYSCALL(tgkill, stop.process, tid, 0)) ||
+				task_has_no_user_state(tid))
 				continue;
 		}
 		if (result == ANSWER_PENDING)
@@ -898,7 +934,9 @@ static enum listing list_tasks(void)
 	}
 	if (stop.walk.failed || !task_count(&counted))
 		return LISTING_FAILED;
-	return result == LISTING_COMPLETE && (listed != counted || !passed_are_there()) ? LISTING_GREW : result;
+	return result == LISTING_COMPLETE && (listed != counted || !passed_are_there())
+		       ? LISTING_GREW
+		       : result;
 }
 
 static bool stop_everybody(uint64_t ticks)
@@ -959,12 +997,15 @@ static bool stop_and_pause(uint64_t timeout_ns)
 	bool gates_count = load_seq(&world.gates_count);
 
 	world.failure = WORLD_NO_ANSWER;
-	if (!stop_everybody(max_u64(timeout_ns / TICK_NS, 1)) || !gates_counted_to_the_end(gates_count)) {
+	if (!stop_everybody(max_u64(timeout_ns / TICK_NS, 1)) ||
+		!gates_counted_to_the_end(gates_count)) {
 		if (load_seq(&world.word) != stopping)
 			return stop_fails(WORLD_WAS_ABANDONED);
 		if (stop.pending_count > 0)
 			world_stats.last_silent_tid = stop.pending[0]->tid;
-		return stop_fails(world.failure == WORLD_NO_ANSWER && stop.not_sent ? WORLD_NOT_SENT : world.failure);
+		return stop_fails(world.failure == WORLD_NO_ANSWER && stop.not_sent
+					  ? WORLD_NOT_SENT
+					  : world.failure);
 	}
 	if (!cas_seq(&world.word, stopping, make_word(WORLD_PAUSED, stop.number)))
 		return stop_fails(WORLD_WAS_ABANDONED);
@@ -991,7 +1032,8 @@ bool world_stop(uint64_t timeout_ns)
 		store_seq(&world.word, make_word(WORLD_STOPPING, stop.number));
 		read_back_handlers();
 		world_stats.foreign_handlers += !load_seq(&world.gates_count);
-		is_stopped = world_prepare() ? stop_and_pause(timeout_ns) : stop_fails(WORLD_NO_SIGNAL);
+		is_stopped =
+			world_prepare() ? stop_and_pause(timeout_ns) : stop_fails(WORLD_NO_SIGNAL);
 		if (!is_stopped)
 			world_start();
 	}
@@ -1015,7 +1057,8 @@ void world_wait_out_abandonment(void)
 
 bool world_commit(void)
 {
-	bool is_mine = cas_seq(&world.word, make_word(WORLD_PAUSED, stop.number), make_word(WORLD_DONE, stop.number));
+	bool is_mine = cas_seq(&world.word, make_word(WORLD_PAUSED, stop.number),
+		make_word(WORLD_DONE, stop.number));
 
 	world_beat();
 	if (!is_mine)

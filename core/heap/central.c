@@ -1,10 +1,12 @@
 /*
- * Central lists, one per size class: every span of the class, those with free slots, and in free=trust a stock of freed slots that threads pass
- * to each other without touching spans.
+ * Central lists, one per size class: every span of the class, those with free slots, and in
+ * free=trust a stock of freed slots that threads pass to each other without touching spans.
  *
- * A span is SPAN_CURRENT (a thread takes slots from it; only that thread may make its slots ALLOCATED), SPAN_PARTIAL (in the list) or SPAN_LOOSE. free_hint
- * of a span that is not current is never below its true number of FREE slots, so "might be empty" is noticed; "is empty" is proved from the
- * bytes. After a verdict the collector sweeps all spans; refills sweep those of their own class first, from `cursor` on.
+ * A span is SPAN_CURRENT (a thread takes slots from it; only that thread may make its slots
+ * ALLOCATED), SPAN_PARTIAL (in the list) or SPAN_LOOSE. free_hint of a span that is not current is
+ * never below its true number of FREE slots, so "might be empty" is noticed; "is empty" is proved
+ * from the bytes. After a verdict the collector sweeps all spans; refills sweep those of their own
+ * class first, from `cursor` on.
  */
 #include "core/heap/central.h"
 
@@ -71,8 +73,8 @@ static void release_empty(struct central *central, struct span *span)
 }
 
 /*
- * Places a span that is nobody's current according to what its bytes say. `busy`: the caller holds BUSY, which ends here. Returns true when it went
- * back to the page heap.
+ * Places a span that is nobody's current according to what its bytes say. `busy`: the caller holds
+ * BUSY, which ends here. Returns true when it went back to the page heap.
  */
 static bool settle(struct central *central, struct span *span, bool busy)
 {
@@ -91,7 +93,8 @@ static bool settle(struct central *central, struct span *span, bool busy)
 }
 
 /* Holder of the class lock. */
-static uint32_t sweep_small(struct central *central, struct span *span, bool trust, bool *ret_released)
+static uint32_t sweep_small(
+	struct central *central, struct span *span, bool trust, bool *ret_released)
 {
 	uint32_t freed = span_sweep(span, trust);
 
@@ -139,8 +142,8 @@ static size_t sweep_large(struct span *span, bool trust, bool *ret_released)
 }
 
 /*
- * Locks the class of a small span; NULL: it is none. Its units may change hands while we look, so class and kind count only under the lock: a small span
- * leaves its class under the class's lock.
+ * Locks the class of a small span; NULL: it is none. Its units may change hands while we look, so
+ * class and kind count only under the lock: a small span leaves its class under the class's lock.
  */
 static struct central *lock_class_of(struct span *span)
 {
@@ -150,7 +153,8 @@ static struct central *lock_class_of(struct span *span)
 	if (class < 1 || class > SIZE_CLASS_COUNT)
 		return 0;
 	lock_acquire(&central->lock);
-	if (load_relaxed(&span->kind) == SPAN_SMALL && load_relaxed(&span->class) == class && !list_is_empty(&span->class_link))
+	if (load_relaxed(&span->kind) == SPAN_SMALL && load_relaxed(&span->class) == class &&
+		!list_is_empty(&span->class_link))
 		return central;
 	lock_release(&central->lock);
 	return 0;
@@ -229,14 +233,17 @@ void central_offer_sweep(void)
 /* Sweeps spans of the class until one is in the partial list. */
 static void sweep_some(struct central *central)
 {
-	for (int tries = 0; tries < SWEEP_TRIES && central->cursor != &central->all && list_is_empty(&central->partial); tries++) {
+	for (int tries = 0; tries < SWEEP_TRIES && central->cursor != &central->all &&
+			    list_is_empty(&central->partial);
+		tries++) {
 		struct span *span = list_entry(central->cursor, struct span, class_link);
 		size_t bytes = span_slot_bytes(span);
 		bool released;
 
 		central->cursor = central->cursor->next;
 		if (span_try_busy(span, SPAN_UNSWEPT))
-			count_freed(span, sweep_small(central, span, false, &released), bytes, false);
+			count_freed(
+				span, sweep_small(central, span, false, &released), bytes, false);
 	}
 }
 
@@ -285,7 +292,8 @@ void central_return_span(struct span *span)
 	lock_release(&central->lock);
 }
 
-/* So many slots of the span (NULL: none) have become FREE outside a sweep; an empty span goes back while the class has others with free slots. */
+/* So many slots of the span (NULL: none) have become FREE outside a sweep; an empty span goes back
+ * while the class has others with free slots. */
 static void note_free_locked(struct central *central, struct span *span, uint32_t count)
 {
 	if (!span || span->place == SPAN_CURRENT)
@@ -293,7 +301,8 @@ static void note_free_locked(struct central *central, struct span *span, uint32_
 	span->free_hint += count;
 	if (span->place == SPAN_LOOSE)
 		loose_to_partial(central, span);
-	if (span->free_hint >= span->slot_count && central->partial.next != central->partial.previous)
+	if (span->free_hint >= span->slot_count &&
+		central->partial.next != central->partial.previous)
 		settle(central, span, false);
 }
 
@@ -308,8 +317,10 @@ static struct span *span_of_small(const char *address)
 	return &heap.spans[((word - heap.base) >> UNIT_SHIFT) - map_entry_offset(entry)];
 }
 
-/* Neighbours in the list are mostly neighbours in memory: a span is looked at once for all of them. */
-static void free_slots_locked(struct central *central, const struct lifo_entry *entries, size_t count)
+/* Neighbours in the list are mostly neighbours in memory: a span is looked at once for all of them.
+ */
+static void free_slots_locked(
+	struct central *central, const struct lifo_entry *entries, size_t count)
 {
 	struct span *span = 0;
 	uintptr_t start = 0;
@@ -377,12 +388,14 @@ static size_t take_slots(struct span *span, struct lifo_entry *entries, size_t c
 	size_t taken = 0;
 
 	for (uint32_t group = 0; taken < count && group < span_group_count(span); group++) {
-		uint64_t mask = bytes_equal_mask(span_states(span) + group * 64, SLOT_FREE) & span_group_mask(span, group);
+		uint64_t mask = bytes_equal_mask(span_states(span) + group * 64, SLOT_FREE) &
+				span_group_mask(span, group);
 
 		for (; mask && taken < count; mask &= mask - 1) {
-			struct slot slot = { span, group * 64 + lowest_bit(mask) };
+			struct slot slot = {span, group * 64 + lowest_bit(mask)};
 
-			entries[taken++] = (struct lifo_entry){ (char *)slot_address(slot), slot_state(slot) };
+			entries[taken++] =
+				(struct lifo_entry){(char *)slot_address(slot), slot_state(slot)};
 			store_relaxed(slot_state(slot), SLOT_CACHED);
 		}
 	}
@@ -436,10 +449,11 @@ void *central_alloc_slot(unsigned class, enum slot_state state)
 	lock_acquire(&central->lock);
 	span = take_span_locked(central, class);
 	for (uint32_t group = 0; span && group < span_group_count(span); group++) {
-		uint64_t mask = bytes_equal_mask(span_states(span) + group * 64, SLOT_FREE) & span_group_mask(span, group);
+		uint64_t mask = bytes_equal_mask(span_states(span) + group * 64, SLOT_FREE) &
+				span_group_mask(span, group);
 
 		if (mask) {
-			struct slot slot = { span, group * 64 + lowest_bit(mask) };
+			struct slot slot = {span, group * 64 + lowest_bit(mask)};
 
 			address = (void *)slot_address(slot);
 			store_relaxed(slot_state(slot), state);

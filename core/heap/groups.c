@@ -1,19 +1,25 @@
 /*
- * State groups. Runs come from the end of two regions that grow together; freed runs wait in one list per length, linked through their own first
- * word of marks (index of the next run's first group; 0 ends the list, so group 0 is never handed out). Not through state bytes: a misuse free that
- * looked a span up before its release may still look at them, and must find FREE.
+ * State groups. Runs come from the end of two regions that grow together; freed runs wait in one
+ * list per length, linked through their own first word of marks (index of the next run's first
+ * group; 0 ends the list, so group 0 is never handed out). Not through state bytes: a misuse free
+ * that looked a span up before its release may still look at them, and must find FREE.
  */
 #include "core/heap/groups.h"
 
 #include "core/heap/heap.h"
 #include "core/os/memory.h"
 
-enum { GROUPS_MAX = (SPAN_SLOTS_MAX + 63) / 64, GROUP_SLOTS = 64, STATES_STEP = 256 * 1024, MARKS_STEP = 64 * 1024 };
+enum {
+	GROUPS_MAX = (SPAN_SLOTS_MAX + 63) / 64,
+	GROUP_SLOTS = 64,
+	STATES_STEP = 256 * 1024,
+	MARKS_STEP = 64 * 1024
+};
 
 static struct {
 	struct region states;
 	struct region marks;
-	uint32_t used;			   // groups handed out so far, from the start
+	uint32_t used;                      // groups handed out so far, from the start
 	uint32_t free_runs[GROUPS_MAX + 1]; // by length: first group of the first run
 } groups;
 
@@ -52,7 +58,7 @@ bool groups_alloc(uint32_t count, uint32_t *ret_first)
 	} else {
 		first = groups.used;
 		if (!region_grow(&groups.states, (size_t)(first + count) * GROUP_SLOTS) ||
-		    !region_grow(&groups.marks, (size_t)(first + count) * sizeof(uint64_t)))
+			!region_grow(&groups.marks, (size_t)(first + count) * sizeof(uint64_t)))
 			return false;
 		groups.used += count;
 	}

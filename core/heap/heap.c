@@ -1,6 +1,7 @@
 /*
- * The window: how much address space, where. Without a limit on addresses 1 TiB is reserved (it costs no memory), halved until the kernel
- * agrees. Under RLIMIT_AS the same layout is only chosen and filled piece by piece (core/os/memory.h).
+ * The window: how much address space, where. Without a limit on addresses 1 TiB is reserved (it
+ * costs no memory), halved until the kernel agrees. Under RLIMIT_AS the same layout is only chosen
+ * and filled piece by piece (core/os/memory.h).
  */
 #include "core/heap/heap.h"
 
@@ -22,7 +23,8 @@ struct heap_stats heap_stats;
 
 static bool init_window(size_t window, bool reserve)
 {
-	return page_heap_init(window, reserve) && groups_init(window, reserve) && meta_init(window / META_SHARE);
+	return page_heap_init(window, reserve) && groups_init(window, reserve) &&
+	       meta_init(window / META_SHARE);
 }
 
 bool heap_init(size_t pad)
@@ -33,7 +35,8 @@ bool heap_init(size_t pad)
 
 	heap.pad = pad;
 	if (!reserve)
-		window = max_u64(min_u64((size_t)4 << highest_bit(limit | 1), WINDOW_MAX), WINDOW_MIN);
+		window = max_u64(
+			min_u64((size_t)4 << highest_bit(limit | 1), WINDOW_MAX), WINDOW_MIN);
 	for (; window >= WINDOW_MIN; window /= 2) {
 		if (!init_window(window, reserve))
 			continue;
@@ -66,7 +69,8 @@ uint32_t *span_make_stack_ids(struct span *span)
 
 void heap_make_odd(uintptr_t address, size_t bytes)
 {
-	for (uintptr_t word = align_down(address, UNIT_BYTES); word < address + bytes; word += UNIT_BYTES) {
+	for (uintptr_t word = align_down(address, UNIT_BYTES); word < address + bytes;
+		word += UNIT_BYTES) {
 		struct slot slot;
 
 		if (heap_find_slot(word, &slot))
@@ -104,9 +108,11 @@ void heap_check(void)
 		for (uint32_t i = 0; i < span->unit_count; i++) {
 			uint64_t entry = heap.map[unit + i];
 
-			check((map_entry_class(entry) == 0) == (span->kind == SPAN_FREE_RUN || span->kind == SPAN_LOST));
+			check((map_entry_class(entry) == 0) ==
+				(span->kind == SPAN_FREE_RUN || span->kind == SPAN_LOST));
 			if (span->kind == SPAN_SMALL)
-				check(map_entry_offset(entry) == i && map_entry_index(entry) == span->group);
+				check(map_entry_offset(entry) == i &&
+					map_entry_index(entry) == span->group);
 			if (span->kind == SPAN_LARGE)
 				check(map_entry_index(entry) == unit);
 		}

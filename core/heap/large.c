@@ -1,8 +1,10 @@
 /*
- * Large blocks. A span each, its one slot's state in a group of its own. Growing prefers the units behind the block, then moving pages by mremap
- * (which writes nothing and keeps contents out of the caches), then a copy (the caller's).
+ * Large blocks. A span each, its one slot's state in a group of its own. Growing prefers the units
+ * behind the block, then moving pages by mremap (which writes nothing and keeps contents out of the
+ * caches), then a copy (the caller's).
  *
- * Each entry finds out first whether this is a child that ran no fork handlers: the repair must not come between two locks.
+ * Each entry finds out first whether this is a child that ran no fork handlers: the repair must not
+ * come between two locks.
  */
 #include "core/heap/large.h"
 
@@ -15,7 +17,8 @@
 #include "core/os/memory.h"
 #include "core/os/process.h"
 
-/* Each moved span costs up to two kernel mappings until its units are mapped afresh; max_map_count is 65530. */
+/* Each moved span costs up to two kernel mappings until its units are mapped afresh; max_map_count
+ * is 65530. */
 enum { MOVED_SPANS_MAX = 16384 };
 
 static size_t units_of(size_t bytes)
@@ -23,7 +26,8 @@ static size_t units_of(size_t bytes)
 	return (bytes + UNIT_BYTES - 1) >> UNIT_SHIFT;
 }
 
-/* `old_bytes` of them the program has already, and will have twice only for as long as a move takes. */
+/* `old_bytes` of them the program has already, and will have twice only for as long as a move
+ * takes. */
 static struct span *span_alloc(size_t bytes, size_t alignment, size_t old_bytes)
 {
 	size_t alignment_units = alignment > UNIT_BYTES ? alignment >> UNIT_SHIFT : 1;
@@ -65,7 +69,8 @@ void large_free_hinted(struct span *span)
 	signals_block(&guard);
 	if (span_try_busy(span, SPAN_SWEPT) || span_try_busy(span, SPAN_UNSWEPT)) {
 		// the sweep may have been quicker, and the units somebody else's by now
-		if (span->kind == SPAN_LARGE && cas_seq(span_states(span), (uint8_t)SLOT_HINTED, (uint8_t)SLOT_FREE)) {
+		if (span->kind == SPAN_LARGE &&
+			cas_seq(span_states(span), (uint8_t)SLOT_HINTED, (uint8_t)SLOT_FREE)) {
 			sub_relaxed(&heap_stats.large_bytes, span_bytes(span));
 			page_heap_free(span);
 		} else {
@@ -95,7 +100,8 @@ bool large_resize(struct span *span, size_t bytes, bool trust)
 	if (units < old_units) {
 		done = shrink(span, units, trust);
 	} else if (units > old_units) {
-		done = os_would_commit((units - old_units) << UNIT_SHIFT) && page_heap_grow_in_place(span, units);
+		done = os_would_commit((units - old_units) << UNIT_SHIFT) &&
+		       page_heap_grow_in_place(span, units);
 		if (done)
 			add_relaxed(&heap_stats.large_bytes, (units - old_units) << UNIT_SHIFT);
 	}
@@ -125,7 +131,8 @@ void *large_move(struct span *span, size_t bytes, bool trust)
 	struct span *target;
 	void *address = 0;
 
-	if (load_relaxed(&page_heap_stats()->moved_span_count) >= MOVED_SPANS_MAX || load_relaxed(&span->odd))
+	if (load_relaxed(&page_heap_stats()->moved_span_count) >= MOVED_SPANS_MAX ||
+		load_relaxed(&span->odd))
 		return 0;
 	process_check();
 	signals_block(&guard);

@@ -1,6 +1,6 @@
 /*
- * Metadata memory: one region, bump allocation, a free list per size. Freed pieces are linked through their first word; pieces of a page and more
- * lose their pages first.
+ * Metadata memory: one region, bump allocation, a free list per size. Freed pieces are linked
+ * through their first word; pieces of a page and more lose their pages first.
  */
 #include "core/heap/meta.h"
 
@@ -23,11 +23,12 @@ static struct {
 	size_t used;
 	size_t live_bytes;
 	void *free_lists[LIST_COUNT];
-} meta = { .lock = LOCK_INITIAL(META) };
+} meta = {.lock = LOCK_INITIAL(META)};
 
 bool meta_init(size_t capacity_bytes)
 {
-	return region_init(&meta.region, capacity_bytes, OS_PAGE_BYTES, STEP, os_address_space_limit() == SIZE_MAX);
+	return region_init(&meta.region, capacity_bytes, OS_PAGE_BYTES, STEP,
+		os_address_space_limit() == SIZE_MAX);
 }
 
 void meta_unreserve(void)
@@ -46,7 +47,9 @@ static size_t round_size(size_t bytes)
 
 static unsigned list_of(size_t rounded)
 {
-	return rounded <= SMALL_MAX ? (unsigned)(rounded / LINE) : SMALL_LISTS + highest_bit(rounded) - highest_bit(SMALL_MAX) - 1;
+	return rounded <= SMALL_MAX
+		       ? (unsigned)(rounded / LINE)
+		       : SMALL_LISTS + highest_bit(rounded) - highest_bit(SMALL_MAX) - 1;
 }
 
 void *meta_alloc(size_t bytes)
@@ -84,10 +87,12 @@ void meta_free(void *address, size_t bytes)
 
 	if (!address)
 		return;
-	// pieces of a page and more are zero while free, but for the link; they may straddle pages, so clear what discarding can not
+	// pieces of a page and more are zero while free, but for the link; they may straddle pages,
+	// so clear what discarding can not
 	if (rounded >= OS_PAGE_BYTES) {
 		uintptr_t start = (uintptr_t)address, end = start + rounded;
-		uintptr_t low = align_up(start, OS_PAGE_BYTES), high = align_down(end, OS_PAGE_BYTES);
+		uintptr_t low = align_up(start, OS_PAGE_BYTES),
+			  high = align_down(end, OS_PAGE_BYTES);
 
 		if (low < high && os_discard((void *)low, high - low)) {
 			__builtin_memset(address, 0, low - start);

@@ -1,10 +1,13 @@
 /*
- * Page heap. A free run is described at its first and last unit (boundary tags), so freed spans find their neighbours in O(1). Runs are kept in
- * three sets of bins: runs that may hold pages, runs of which the kernel took all but locked pages, and runs known to be clean; within a set one bin per length up to 63 units, then eight
- * per power of two. Of its dirty units a run knows how many there are and within which bounds, so nothing done under the lock takes time in
- * proportion to a long run. A clean unit reads as zero: its map entry is 0, a dirty free unit has MAP_DIRTY.
+ * Page heap. A free run is described at its first and last unit (boundary tags), so freed spans
+ * find their neighbours in O(1). Runs are kept in three sets of bins: runs that may hold pages,
+ * runs of which the kernel took all but locked pages, and runs known to be clean; within a set one
+ * bin per length up to 63 units, then eight per power of two. Of its dirty units a run knows how
+ * many there are and within which bounds, so nothing done under the lock takes time in proportion
+ * to a long run. A clean unit reads as zero: its map entry is 0, a dirty free unit has MAP_DIRTY.
  *
- * Purging takes a run out of the bins, drops the lock for the system call, and puts it back, so nobody waits for madvise.
+ * Purging takes a run out of the bins, drops the lock for the system call, and puts it back, so
+ * nobody waits for madvise.
  */
 #include "core/heap/page_heap.h"
 
@@ -31,7 +34,8 @@ enum {
 	MAP_STEP = 16 * 1024,
 	PURGE_UNITS_MAX = 64,
 	FIND_TRIES = 64, // runs of the first bin a search looks at before it takes a longer one
-	EDGE_UNITS = 1, // at either end of the window, mapped and never used: some programs read a few bytes before or behind a block
+	EDGE_UNITS = 1,  // at either end of the window, mapped and never used: some programs read a
+			 // few bytes before or behind a block
 };
 
 static struct {
@@ -42,16 +46,19 @@ static struct {
 	struct list_link bins[SET_COUNT][BIN_COUNT];
 	uint64_t occupied[SET_COUNT][BIN_WORDS]; // bit per bin that is not empty
 	struct page_heap_stats stats;
-	bool has_lost_runs; // page_heap_repair(): a neighbour that calls itself free may not be merged with
-} page_heap = { .lock = LOCK_INITIAL(PAGE_HEAP) };
+	bool has_lost_runs; // page_heap_repair(): a neighbour that calls itself free may not be
+			    // merged with
+} page_heap = {.lock = LOCK_INITIAL(PAGE_HEAP)};
 
 bool page_heap_init(size_t window_bytes, bool reserve)
 {
 	size_t units = window_bytes >> UNIT_SHIFT;
 
 	if (!region_init(&page_heap.window, window_bytes, UNIT_BYTES, WINDOW_STEP, reserve) ||
-	    !region_init(&page_heap.map, units * sizeof(uint64_t), OS_PAGE_BYTES, MAP_STEP, reserve) ||
-	    !region_init(&page_heap.spans, units * sizeof(struct span), OS_PAGE_BYTES, SPANS_STEP, reserve))
+		!region_init(&page_heap.map, units * sizeof(uint64_t), OS_PAGE_BYTES, MAP_STEP,
+			reserve) ||
+		!region_init(&page_heap.spans, units * sizeof(struct span), OS_PAGE_BYTES,
+			SPANS_STEP, reserve))
 		return false;
 	heap.base = page_heap.window.base + EDGE_UNITS * UNIT_BYTES;
 	heap.map = (uint64_t *)page_heap.map.base;
@@ -91,10 +98,13 @@ static unsigned set_of(const struct span *run)
 static void count_free_units(const struct span *run, int sign)
 {
 	struct page_heap_stats *stats = &page_heap.stats;
-	size_t dirty = run->dirty_unit_count, clean = run->unit_count - dirty - run->stuck_unit_count;
+	size_t dirty = run->dirty_unit_count,
+	       clean = run->unit_count - dirty - run->stuck_unit_count;
 
-	store_relaxed(&stats->dirty_unit_count, sign > 0 ? stats->dirty_unit_count + dirty : stats->dirty_unit_count - dirty);
-	store_relaxed(&stats->clean_unit_count, sign > 0 ? stats->clean_unit_count + clean : stats->clean_unit_count - clean);
+	store_relaxed(&stats->dirty_unit_count,
+		sign > 0 ? stats->dirty_unit_count + dirty : stats->dirty_unit_count - dirty);
+	store_relaxed(&stats->clean_unit_count,
+		sign > 0 ? stats->clean_unit_count + clean : stats->clean_unit_count - clean);
 }
 
 /* What the free units of a range hold: dirty ones, how many and in which bounds; and stuck ones. */
@@ -105,7 +115,8 @@ struct dirt {
 
 static struct dirt dirt_of(const struct span *run)
 {
-	return (struct dirt){ run->dirty_unit_count, run->dirty_low, run->dirty_high, run->stuck_unit_count };
+	return (struct dirt){
+		run->dirty_unit_count, run->dirty_low, run->dirty_high, run->stuck_unit_count};
 }
 
 static struct dirt dirt_sum(struct dirt a, struct dirt b)
@@ -113,7 +124,8 @@ static struct dirt dirt_sum(struct dirt a, struct dirt b)
 	struct dirt sum = a.count > 0 ? a : b;
 
 	if (a.count > 0 && b.count > 0)
-		sum = (struct dirt){ a.count + b.count, (uint32_t)min_u64(a.low, b.low), (uint32_t)max_u64(a.high, b.high), 0 };
+		sum = (struct dirt){a.count + b.count, (uint32_t)min_u64(a.low, b.low),
+			(uint32_t)max_u64(a.high, b.high), 0};
 	sum.stuck = a.stuck + b.stuck;
 	return sum;
 }
@@ -160,16 +172,19 @@ static uint32_t count_entries(uint64_t entry, uint32_t first, uint32_t end)
 }
 
 /*
- * Cuts what lies in [first, end), the low end of a run, off *dirt. Nobody looks at single units where the dirty ones lie side by side; what is left over
- * follows by subtraction, for it may be long.
+ * Cuts what lies in [first, end), the low end of a run, off *dirt. Nobody looks at single units
+ * where the dirty ones lie side by side; what is left over follows by subtraction, for it may be
+ * long.
  */
 static struct dirt dirt_cut(struct dirt *dirt, uint32_t first, uint32_t end)
 {
-	struct dirt part = { 0 };
+	struct dirt part = {0};
 
 	if (dirt->count > 0 && dirt->low < end) {
-		part = (struct dirt){ 0, dirt->low, (uint32_t)min_u64(end, dirt->high), 0 };
-		part.count = dirt->count == dirt->high - dirt->low ? part.high - part.low : count_entries(MAP_DIRTY, part.low, part.high);
+		part = (struct dirt){0, dirt->low, (uint32_t)min_u64(end, dirt->high), 0};
+		part.count = dirt->count == dirt->high - dirt->low
+				     ? part.high - part.low
+				     : count_entries(MAP_DIRTY, part.low, part.high);
 		dirt->count -= part.count;
 		dirt->low = part.high;
 	}
@@ -192,7 +207,8 @@ static void run_insert_merged(uint32_t first, uint32_t count, struct dirt dirt)
 		run_remove(before);
 		first = span_first_unit(before);
 	}
-	if (!page_heap.has_lost_runs && end < heap_used_units() && heap.spans[end].kind == SPAN_FREE_RUN) {
+	if (!page_heap.has_lost_runs && end < heap_used_units() &&
+		heap.spans[end].kind == SPAN_FREE_RUN) {
 		struct span *after = &heap.spans[end];
 
 		dirt = dirt_sum(dirt, dirt_of(after));
@@ -244,7 +260,8 @@ static struct span *find_run(size_t units, uint32_t tries)
 	return run;
 }
 
-/* Opens fresh units at the end of the window so that a run of `units` exists; false when the kernel or the window refuses. */
+/* Opens fresh units at the end of the window so that a run of `units` exists; false when the kernel
+ * or the window refuses. */
 static bool window_grow(size_t units)
 {
 	uint32_t used = heap_used_units();
@@ -253,27 +270,33 @@ static bool window_grow(size_t units)
 	if (!page_heap.has_lost_runs && used > 0 && heap.spans[used - 1].kind == SPAN_FREE_RUN)
 		missing -= min_u64(missing, heap.spans[used - 1].unit_count);
 	end = used + missing;
-	if (end + 2 * EDGE_UNITS > page_heap.window.capacity >> UNIT_SHIFT || !region_grow(&page_heap.map, end * sizeof(uint64_t)) ||
-	    !region_grow(&page_heap.spans, end * sizeof(struct span)) ||
-	    !region_grow(&page_heap.window, (end + 2 * EDGE_UNITS) << UNIT_SHIFT))
+	if (end + 2 * EDGE_UNITS > page_heap.window.capacity >> UNIT_SHIFT ||
+		!region_grow(&page_heap.map, end * sizeof(uint64_t)) ||
+		!region_grow(&page_heap.spans, end * sizeof(struct span)) ||
+		!region_grow(&page_heap.window, (end + 2 * EDGE_UNITS) << UNIT_SHIFT))
 		return false;
 	// all of a step becomes usable at once
 	end = min_u64((page_heap.window.committed >> UNIT_SHIFT) - 2 * EDGE_UNITS,
-		      min_u64(page_heap.map.committed / sizeof(uint64_t), page_heap.spans.committed / sizeof(struct span)));
+		min_u64(page_heap.map.committed / sizeof(uint64_t),
+			page_heap.spans.committed / sizeof(struct span)));
 	// descriptors stay untouched until a span needs one: a huge calloc must cost no memory
 	store_release(&heap.used, end << UNIT_SHIFT);
-	run_insert_merged(used, (uint32_t)end - used, (struct dirt){ 0 });
+	run_insert_merged(used, (uint32_t)end - used, (struct dirt){0});
 	return true;
 }
 
-/* Takes exactly `units` units, the first at an address that is a multiple of `alignment` units, out of a run that is long enough; the rest goes back. */
+/* Takes exactly `units` units, the first at an address that is a multiple of `alignment` units, out
+ * of a run that is long enough; the rest goes back. */
 static struct span *run_carve(struct span *run, size_t units, size_t alignment, bool *ret_fresh)
 {
 	uint32_t first = span_first_unit(run), end = first + run->unit_count;
-	size_t base_unit = heap.base >> UNIT_SHIFT; // addresses count, and the base is a multiple of one unit only
+	size_t base_unit =
+		heap.base >>
+		UNIT_SHIFT; // addresses count, and the base is a multiple of one unit only
 	uint32_t start = (uint32_t)(align_up(base_unit + first, alignment) - base_unit);
 	uint32_t stop = start + (uint32_t)units;
-	struct dirt rest = dirt_of(run), before = dirt_cut(&rest, first, start), taken = dirt_cut(&rest, start, stop);
+	struct dirt rest = dirt_of(run), before = dirt_cut(&rest, first, start),
+		    taken = dirt_cut(&rest, start, stop);
 
 	run_remove(run);
 	if (start > first)
@@ -289,7 +312,9 @@ static void enter_map(struct span *span)
 	uint32_t first = span_first_unit(span);
 
 	for (uint32_t i = 0; i < span->unit_count; i++) {
-		uint64_t entry = span->class == SIZE_CLASS_LARGE ? MAP_ENTRY(span->class, 0, first) : MAP_ENTRY(span->class, i, span->group);
+		uint64_t entry = span->class == SIZE_CLASS_LARGE
+					 ? MAP_ENTRY(span->class, 0, first)
+					 : MAP_ENTRY(span->class, i, span->group);
 
 		store_release(&heap.map[first + i], entry);
 	}
@@ -308,7 +333,8 @@ static void span_init(struct span *span, unsigned class, uint32_t units, uint32_
 	span->unit_count = units;
 	span->group = group;
 	span->slot_count = size_classes[class].slot_count;
-	store_relaxed(&span->class, (uint8_t)class); // pairs with the loads of sweep_from, which may look at a former life
+	store_relaxed(&span->class, (uint8_t) class); // pairs with the loads of sweep_from, which
+						      // may look at a former life
 	span->place = SPAN_CURRENT;
 	span->odd = 0;
 	span->moved = 0;
@@ -345,7 +371,8 @@ struct span *page_heap_alloc(unsigned class, size_t unit_count, size_t alignment
 	}
 	span = run_carve(span, unit_count, alignment_units, &fresh);
 	span_init(span, class, (uint32_t)unit_count, group, fresh);
-	store_relaxed(&page_heap.stats.used_unit_count, page_heap.stats.used_unit_count + unit_count);
+	store_relaxed(
+		&page_heap.stats.used_unit_count, page_heap.stats.used_unit_count + unit_count);
 unlock:
 	lock_release(&page_heap.lock);
 	return span;
@@ -365,7 +392,8 @@ void page_heap_note_moved(struct span *span)
 	add_relaxed(&page_heap.stats.moved_span_count, 1);
 }
 
-/* The program may have changed protection or mapping, and mremap leaves separate mappings: fresh pages heal both. */
+/* The program may have changed protection or mapping, and mremap leaves separate mappings: fresh
+ * pages heal both. */
 static bool heal(struct span *span)
 {
 	if (!os_remap_fresh((void *)span_address(span), span_bytes(span)))
@@ -388,7 +416,8 @@ void page_heap_free(struct span *span)
 		store_relaxed(&span->kind, SPAN_LOST); // perhaps nobody can write there
 	} else {
 		store_relaxed(&span->kind, SPAN_UNUSED);
-		run_insert_merged(first, count, (struct dirt){ is_clean ? 0 : count, first, first + count, 0 });
+		run_insert_merged(
+			first, count, (struct dirt){is_clean ? 0 : count, first, first + count, 0});
 	}
 	store_relaxed(&page_heap.stats.used_unit_count, page_heap.stats.used_unit_count - count);
 	lock_release(&page_heap.lock);
@@ -402,13 +431,15 @@ bool page_heap_grow_in_place(struct span *span, size_t unit_count)
 	bool done = false, fresh;
 
 	lock_acquire(&page_heap.lock);
-	if (!page_heap.has_lost_runs && end < heap_used_units() && after->kind == SPAN_FREE_RUN && after->unit_count >= missing) {
+	if (!page_heap.has_lost_runs && end < heap_used_units() && after->kind == SPAN_FREE_RUN &&
+		after->unit_count >= missing) {
 		run_carve(after, missing, 1, &fresh);
 		span->fresh = span->fresh && fresh;
 		span->unit_count = (uint32_t)unit_count;
 		store_relaxed(&heap.spans[end + missing - 1].kind, SPAN_UNUSED);
 		enter_map(span);
-		store_relaxed(&page_heap.stats.used_unit_count, page_heap.stats.used_unit_count + missing);
+		store_relaxed(&page_heap.stats.used_unit_count,
+			page_heap.stats.used_unit_count + missing);
 		done = true;
 	}
 	lock_release(&page_heap.lock);
@@ -437,13 +468,13 @@ struct span *page_heap_split(struct span *span, size_t unit_count, enum slot_sta
 }
 
 /*
- * Cuts the piece that ends at the last dirty unit, at most PURGE_UNITS_MAX long and without stuck units, out of a dirty run. The clean end stays behind, or
- * it would be taken for ever.
+ * Cuts the piece that ends at the last dirty unit, at most PURGE_UNITS_MAX long and without stuck
+ * units, out of a dirty run. The clean end stays behind, or it would be taken for ever.
  */
 static struct span *cut_dirty_piece(struct span *run)
 {
 	uint32_t first = span_first_unit(run), end = first + run->unit_count, start, stop;
-	struct dirt below = dirt_of(run), above = { 0 };
+	struct dirt below = dirt_of(run), above = {0};
 
 	for (stop = below.high; heap.map[stop - 1] != MAP_DIRTY; stop--)
 		page_heap.stats.examined_count++;
@@ -456,7 +487,9 @@ static struct span *cut_dirty_piece(struct span *run)
 		above.stuck = count_entries(MAP_STUCK, stop, end);
 		below.stuck -= above.stuck;
 	}
-	below.count -= below.count == below.high - below.low ? stop - start : count_entries(MAP_DIRTY, start, stop);
+	below.count -= below.count == below.high - below.low
+			       ? stop - start
+			       : count_entries(MAP_DIRTY, start, stop);
 	below.high = start;
 	run_remove(run);
 	if (start > first)
@@ -482,10 +515,12 @@ static struct span *take_dirty_piece_locked(void)
 
 static bool discard_units(uint32_t first, uint32_t count)
 {
-	return os_discard((void *)(heap.base + ((uintptr_t)first << UNIT_SHIFT)), (size_t)count << UNIT_SHIFT);
+	return os_discard((void *)(heap.base + ((uintptr_t)first << UNIT_SHIFT)),
+		(size_t)count << UNIT_SHIFT);
 }
 
-/* The kernel did not take all of a piece: unit by unit. What it does not take then is stuck: not zero, and never tried again before it was used. */
+/* The kernel did not take all of a piece: unit by unit. What it does not take then is stuck: not
+ * zero, and never tried again before it was used. */
 static uint32_t discard_one_by_one(uint32_t first, uint32_t count)
 {
 	uint32_t stuck = 0;
@@ -499,7 +534,8 @@ static uint32_t discard_one_by_one(uint32_t first, uint32_t count)
 	return stuck;
 }
 
-/* Returns the pages of one piece; false when nothing is left to do. The map entries of a piece out of the bins are nobody else's. */
+/* Returns the pages of one piece; false when nothing is left to do. The map entries of a piece out
+ * of the bins are nobody else's. */
 static bool purge_piece(size_t dirty_limit, size_t *ret_units)
 {
 	struct span *piece = 0;
@@ -522,7 +558,7 @@ static bool purge_piece(size_t dirty_limit, size_t *ret_units)
 			store_relaxed(&heap.map[unit], 0);
 	}
 	lock_acquire(&page_heap.lock);
-	run_insert_merged(first, count, (struct dirt){ .stuck = stuck });
+	run_insert_merged(first, count, (struct dirt){.stuck = stuck});
 	page_heap.stats.purged_unit_count += dirty - stuck;
 	lock_release(&page_heap.lock);
 	*ret_units += dirty - stuck;

@@ -1,5 +1,6 @@
 /*
- * Size classes: the sizes of slots. The table is generated (scripts/gen_size_classes), which proves the division trick by trying every offset.
+ * Size classes: the sizes of slots. The table is generated (scripts/gen_size_classes), which proves
+ * the division trick by trying every offset.
  */
 #pragma once
 
@@ -9,19 +10,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define UNIT_BYTES 65536u	/* a span is a whole number of units */
+#define UNIT_BYTES 65536u /* a span is a whole number of units */
 #define UNIT_SHIFT 16
-#define GRANULE_BYTES 16u	/* smallest slot and smallest step */
+#define GRANULE_BYTES 16u /* smallest slot and smallest step */
 #define GRANULE_SHIFT 4
-#define DIVISION_SHIFT 3	/* offsets are divided by slot sizes in units of 8 bytes */
+#define DIVISION_SHIFT 3 /* offsets are divided by slot sizes in units of 8 bytes */
 #define SIZE_CLASS_LARGE (SIZE_CLASS_COUNT + 1) /* one block that fills its span */
 
 /* What is constant about a class. 16 bytes: four to a cache line. */
 struct size_class {
 	uint32_t slot_bytes;
-	uint32_t magic;	     // ceil(2^32 / (slot_bytes / 8)): slot = (offset / 8 * magic) >> 32
-	uint16_t slot_count; // slots of a span
-	uint16_t unit_count; // units of a span
+	uint32_t magic;       // ceil(2^32 / (slot_bytes / 8)): slot = (offset / 8 * magic) >> 32
+	uint16_t slot_count;  // slots of a span
+	uint16_t unit_count;  // units of a span
 	uint32_t group_count; // groups of 64 slots
 };
 

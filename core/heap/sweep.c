@@ -1,5 +1,6 @@
 /*
- * Sweep of one span. State bytes are read 64 at a time and written one by one, so that a neighbour's store is never undone.
+ * Sweep of one span. State bytes are read 64 at a time and written one by one, so that a
+ * neighbour's store is never undone.
  */
 #include "core/heap/sweep.h"
 
@@ -15,7 +16,8 @@ uint32_t span_count_free(const struct span *span)
 	uint32_t count = 0;
 
 	for (uint32_t group = 0; group < span_group_count(span); group++)
-		count += count_bits(bytes_equal_mask(states + group * 64, SLOT_FREE) & span_group_mask(span, group));
+		count += count_bits(bytes_equal_mask(states + group * 64, SLOT_FREE) &
+				    span_group_mask(span, group));
 	return count;
 }
 
@@ -59,7 +61,7 @@ uint32_t span_sweep(struct span *span, bool trust)
 		for (; garbage; garbage &= garbage - 1) {
 			uint32_t index = group * 64 + lowest_bit(garbage);
 
-			clear_slot((struct slot){ span, index });
+			clear_slot((struct slot){span, index});
 			store_release(&states[index], SLOT_FREE);
 		}
 	}

@@ -1,8 +1,10 @@
 /*
- * Thread caches: refill and spill. Everything here but the sweep of a next group runs with signals blocked.
+ * Thread caches: refill and spill. Everything here but the sweep of a next group runs with signals
+ * blocked.
  *
- * The owner of a current span is the only one who makes its slots ALLOCATED, so a FREE byte seen in a group may be taken into the word without any
- * atomic operation; slots that others make FREE later are found when the span comes round again.
+ * The owner of a current span is the only one who makes its slots ALLOCATED, so a FREE byte seen in
+ * a group may be taken into the word without any atomic operation; slots that others make FREE
+ * later are found when the span comes round again.
  */
 #include "core/heap/thread_cache.h"
 
@@ -19,12 +21,13 @@
 enum { LIFO_MAX = 1024, LIFO_MIN = 32, LIFO_BYTES = 64 * 1024 };
 
 struct thread_cache thread_cache_none;
-__thread struct thread_cache *thread_cache_current __attribute__((tls_model("initial-exec"))) = THREAD_CACHE_NONE;
+__thread struct thread_cache *thread_cache_current __attribute__((tls_model("initial-exec"))) =
+	THREAD_CACHE_NONE;
 
 static struct {
-	struct lock lock; // guards the list
+	struct lock lock;               // guards the list
 	struct thread_cache *free_list; // linked through random_state
-} recycled = { .lock = LOCK_INITIAL(CACHES) };
+} recycled = {.lock = LOCK_INITIAL(CACHES)};
 
 /* Slots a LIFO of this class holds at most. */
 static size_t lifo_size(unsigned class)
@@ -72,7 +75,8 @@ struct thread_cache *thread_cache_create(void)
 	return cache;
 }
 
-/* The span is forgotten before it is given back: a child forked in between loses it, but never has it twice. */
+/* The span is forgotten before it is given back: a child forked in between loses it, but never has
+ * it twice. */
 static void return_span(struct cache_bin *bin)
 {
 	struct span *span = bin->span;
@@ -120,7 +124,8 @@ void thread_cache_flush(struct thread_cache *cache)
 		flush_bin(cache, class);
 	thread_cache_drop_large(cache);
 	// frees this thread has not told the pacer of
-	add_relaxed(&heap_stats.unreported_hint_bytes, (uint64_t)(HINT_QUANTUM_BYTES - cache->hint_credit));
+	add_relaxed(&heap_stats.unreported_hint_bytes,
+		(uint64_t)(HINT_QUANTUM_BYTES - cache->hint_credit));
 	cache->hint_credit = HINT_QUANTUM_BYTES;
 	signals_restore(&guard);
 }
@@ -159,13 +164,15 @@ static bool next_group(struct cache_bin *bin)
 
 	while (bin->next_group < span_group_count(span)) {
 		uint32_t group = bin->next_group++;
-		uint64_t mask = bytes_equal_mask(states + group * 64, SLOT_FREE) & span_group_mask(span, group);
+		uint64_t mask = bytes_equal_mask(states + group * 64, SLOT_FREE) &
+				span_group_mask(span, group);
 
 		if (mask == 0)
 			continue;
 		bin->base = (char *)span_address(span) + (size_t)group * 64 * bin->slot_bytes;
 		bin->states = states + group * 64;
-		__atomic_signal_fence(__ATOMIC_RELEASE); // a handler that jumps out here must not leave the word with another group's base
+		__atomic_signal_fence(__ATOMIC_RELEASE); // a handler that jumps out here must not
+							 // leave the word with another group's base
 		bin->word = mask;
 		return true;
 	}
@@ -189,10 +196,12 @@ static void open_lifo(struct thread_cache *cache, unsigned class)
 {
 	struct cache_bin *bin = &cache->bins[class];
 
-	bin->lifo_end = bin->lifo + (has_first_lifo(cache, class) ? FIRST_LIFO_SIZE : lifo_size(class));
+	bin->lifo_end =
+		bin->lifo + (has_first_lifo(cache, class) ? FIRST_LIFO_SIZE : lifo_size(class));
 }
 
-/* free=trust: slots for an empty LIFO. A span of its own costs a thread a page at least, so the first few slots come from a shared one. */
+/* free=trust: slots for an empty LIFO. A span of its own costs a thread a page at least, so the
+ * first few slots come from a shared one. */
 static bool fill_lifo(struct thread_cache *cache, unsigned class)
 {
 	struct cache_bin *bin = &cache->bins[class];
@@ -219,7 +228,8 @@ bool thread_cache_refill(struct thread_cache *cache, unsigned class)
 	struct cache_bin *bin = &cache->bins[class];
 
 	process_check();
-	if (options.free == FREE_TRUST && options.stacks == STACKS_OFF && bin->lifo_top == bin->lifo && fill_lifo(cache, class))
+	if (options.free == FREE_TRUST && options.stacks == STACKS_OFF &&
+		bin->lifo_top == bin->lifo && fill_lifo(cache, class))
 		return true;
 	while (!bin->span || !next_group(bin)) {
 		if (!next_span(bin, class))
@@ -245,7 +255,8 @@ static bool enlarge_lifo(struct cache_bin *bin, unsigned class)
 
 static void give_older_half_back(struct cache_bin *bin, unsigned class)
 {
-	size_t count = (size_t)(bin->lifo_top - bin->lifo) / 2, left = (size_t)(bin->lifo_top - bin->lifo) - count;
+	size_t count = (size_t)(bin->lifo_top - bin->lifo) / 2,
+	       left = (size_t)(bin->lifo_top - bin->lifo) - count;
 
 	central_store_slots(class, bin->lifo, count);
 	__builtin_memmove(bin->lifo, bin->lifo + count, left * sizeof(*bin->lifo));
@@ -259,7 +270,8 @@ void thread_cache_spill(struct thread_cache *cache, unsigned class)
 
 	process_check();
 	signals_block(&guard);
-	if (bin->lifo_end == bin->lifo) // not used since the cache was made, or taken from the recycled ones
+	if (bin->lifo_end ==
+		bin->lifo) // not used since the cache was made, or taken from the recycled ones
 		open_lifo(cache, class);
 	else if (!has_first_lifo(cache, class) || !enlarge_lifo(bin, class))
 		give_older_half_back(bin, class);

@@ -1,6 +1,7 @@
 /*
- * Thread cache: per size class, the free slots of one group of 64 (a word of bits), and in free=trust a small LIFO of slots just freed.
- * The thread's malloc takes a bit, stores the state byte, done: no lock, no atomic read-modify-write.
+ * Thread cache: per size class, the free slots of one group of 64 (a word of bits), and in
+ * free=trust a small LIFO of slots just freed. The thread's malloc takes a bit, stores the state
+ * byte, done: no lock, no atomic read-modify-write.
  */
 #pragma once
 
@@ -8,8 +9,8 @@
 
 enum {
 	HINT_QUANTUM_BYTES = 128 * 1024, // a thread reports its frees in pieces of this size
-	FIRST_LIFO_SIZE = 8,		 // slots of a LIFO until it is full for the first time
-	SHARED_SLOTS = 32,		 // a thread that needs more of a class takes a span of its own
+	FIRST_LIFO_SIZE = 8,             // slots of a LIFO until it is full for the first time
+	SHARED_SLOTS = 32, // a thread that needs more of a class takes a span of its own
 };
 
 /* A freed slot and its state byte. */
@@ -18,23 +19,24 @@ struct lifo_entry {
 	uint8_t *state;
 };
 
-/* One class of a thread cache. Touched by its thread only; by the collector never (nothing here is a root, or a root's bound). */
+/* One class of a thread cache. Touched by its thread only; by the collector never (nothing here is
+ * a root, or a root's bound). */
 struct cache_bin {
-	uint64_t word;		 // free slots of the group that are ours to hand out
-	char *base;		 // address of the group's slot 0
-	uint8_t *states;	 // state byte of the group's slot 0
+	uint64_t word;   // free slots of the group that are ours to hand out
+	char *base;      // address of the group's slot 0
+	uint8_t *states; // state byte of the group's slot 0
 	uint32_t slot_bytes;
-	uint16_t next_group;	 // next group of `span` to look at
-	uint16_t shared_count;	 // slots had from spans that threads share
-	struct lifo_entry *lifo_top;	// behind the newest
-	struct lifo_entry *lifo_end;	// == lifo unless free=trust and stacks=off
+	uint16_t next_group;         // next group of `span` to look at
+	uint16_t shared_count;       // slots had from spans that threads share
+	struct lifo_entry *lifo_top; // behind the newest
+	struct lifo_entry *lifo_end; // == lifo unless free=trust and stacks=off
 	struct lifo_entry *lifo;
-	struct span *span;	 // current span, or NULL
+	struct span *span; // current span, or NULL
 } ALIGNED(64);
 
 enum {
-	LARGE_UNITS_MAX = 8,	    // longest large block kept in a cache
-	LARGE_BIN_UNITS = 8,	    // so many units of one length, in blocks
+	LARGE_UNITS_MAX = 8,        // longest large block kept in a cache
+	LARGE_BIN_UNITS = 8,        // so many units of one length, in blocks
 	LARGE_CACHE_UNITS_MAX = 16, // and of all lengths: what an idle thread keeps from the kernel
 };
 
@@ -46,45 +48,55 @@ struct large_bin {
 
 /* A thread's cache. Every field is the thread's own. */
 struct thread_cache {
-	int64_t hint_credit;	 // bytes this thread may free before it tells the pacer
-	int64_t sample_credit;	 // bytes until the next sampled block
+	int64_t hint_credit;   // bytes this thread may free before it tells the pacer
+	int64_t sample_credit; // bytes until the next sampled block
 	uint64_t random_state;
 	uint64_t refilled_bytes; // since the last report to the pacer
 	struct cache_bin bins[SIZE_CLASS_COUNT + 1];
 	struct large_bin large[LARGE_UNITS_MAX + 1]; // by length in units
-	struct lifo_entry first_lifos[SIZE_CLASS_COUNT][FIRST_LIFO_SIZE]; // side by side: a thread that frees little touches few pages
+	struct lifo_entry first_lifos[SIZE_CLASS_COUNT]
+				     [FIRST_LIFO_SIZE]; // side by side: a thread that frees little
+							// touches few pages
 };
 
-/* The cache of a thread that has none: every bin is empty, so every malloc takes the slow path. Never written but for its credits. */
+/* The cache of a thread that has none: every bin is empty, so every malloc takes the slow path.
+ * Never written but for its credits. */
 extern struct thread_cache thread_cache_none HIDDEN;
 #define THREAD_CACHE_NONE (&thread_cache_none)
 
 /* The calling thread's cache; never NULL. */
-extern __thread struct thread_cache *thread_cache_current HIDDEN __attribute__((tls_model("initial-exec")));
+extern __thread struct thread_cache *thread_cache_current HIDDEN
+	__attribute__((tls_model("initial-exec")));
 
 /* A new empty cache, or NULL without memory. Any thread; blocks signals inside. */
 struct thread_cache *thread_cache_create(void);
 
-/* Gives all slots and spans of a cache back to the central lists. The cache is empty afterwards. By its thread, or when its thread is dead. */
+/* Gives all slots and spans of a cache back to the central lists. The cache is empty afterwards. By
+ * its thread, or when its thread is dead. */
 void thread_cache_flush(struct thread_cache *cache);
 
 /* Frees the large blocks in the cache. True: there were some. By its thread. */
 bool thread_cache_drop_large(struct thread_cache *cache);
 
-/* Flushes and recycles. The caller has made sure that no thread uses it (thread_cache_current is something else). */
+/* Flushes and recycles. The caller has made sure that no thread uses it (thread_cache_current is
+ * something else). */
 void thread_cache_destroy(struct thread_cache *cache);
 
-/* In a fork child: the cache of a thread that stayed behind. It may have been changing it: spans go back, slots of its LIFOs are lost. */
+/* In a fork child: the cache of a thread that stayed behind. It may have been changing it: spans go
+ * back, slots of its LIFOs are lost. */
 void thread_cache_inherit(struct thread_cache *cache);
 
 /*
- * Finds free slots for `class`: fills bins[class].word. False: out of memory. Blocks signals where it holds locks.
- * Slots are those with state FREE in the current span's next groups, then a span from the central list, swept if need be, then a fresh one. In free=trust
- * the LIFO is filled first, from the class's stock, and a thread that has had few slots of the class gets single ones from a span it shares.
+ * Finds free slots for `class`: fills bins[class].word. False: out of memory. Blocks signals where
+ * it holds locks. Slots are those with state FREE in the current span's next groups, then a span
+ * from the central list, swept if need be, then a fresh one. In free=trust the LIFO is filled
+ * first, from the class's stock, and a thread that has had few slots of the class gets single ones
+ * from a span it shares.
  */
 bool thread_cache_refill(struct thread_cache *cache, unsigned class);
 
-/* free=trust, LIFO full (or not yet in use): makes room in it. The first LIFO becomes one of full size, one of full size gives its older half back. */
+/* free=trust, LIFO full (or not yet in use): makes room in it. The first LIFO becomes one of full
+ * size, one of full size gives its older half back. */
 void thread_cache_spill(struct thread_cache *cache, unsigned class);
 
 /* For fork. */

@@ -1,5 +1,6 @@
 /*
- * The few things that depend on the CPU and are worth an intrinsic. Scalar code is the reference; a test compares both.
+ * The few things that depend on the CPU and are worth an intrinsic. Scalar code is the reference; a
+ * test compares both.
  */
 #pragma once
 
@@ -14,7 +15,8 @@
 #include <emmintrin.h>
 #endif
 
-/* Bit i is set when bytes[i] == value, for 64 bytes. The bytes may change meanwhile: each bit is right for some moment. Address 64-aligned. */
+/* Bit i is set when bytes[i] == value, for 64 bytes. The bytes may change meanwhile: each bit is
+ * right for some moment. Address 64-aligned. */
 static inline uint64_t bytes_equal_mask(const uint8_t *bytes, uint8_t value)
 {
 	uint64_t mask = 0;
@@ -24,18 +26,21 @@ static inline uint64_t bytes_equal_mask(const uint8_t *bytes, uint8_t value)
 	for (int i = 0; i < 4; i++) {
 		__m128i chunk = _mm_load_si128((const __m128i *)bytes + i);
 
-		mask |= (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(chunk, wanted)) << (16 * i);
+		mask |= (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(chunk, wanted))
+			<< (16 * i);
 	}
 #else
 	for (int i = 0; i < 64; i++)
-		mask |= (uint64_t)(load_acquire(&bytes[i]) == value) << i; // pairs with the sweep's release of FREE
+		mask |= (uint64_t)(load_acquire(&bytes[i]) == value)
+			<< i; // pairs with the sweep's release of FREE
 #endif
 	return mask;
 }
 
 /*
- * Memory behind protection keys (x86-64, where kernel and CPU have them): what this thread may do with each key is in a register of its own, which it may change
- * without the kernel. Opens all keys; returns what to put back, or PROTECTION_KEYS_NONE.
+ * Memory behind protection keys (x86-64, where kernel and CPU have them): what this thread may do
+ * with each key is in a register of its own, which it may change without the kernel. Opens all
+ * keys; returns what to put back, or PROTECTION_KEYS_NONE.
  */
 #define PROTECTION_KEYS_NONE UINT64_MAX
 
@@ -46,7 +51,7 @@ static inline uint64_t protection_keys_open(void)
 
 	if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (c & 1u << 4) == 0) // OSPKE
 		return PROTECTION_KEYS_NONE;
-	__asm__ volatile(".byte 0x0f, 0x01, 0xee" : "=a"(former), "=d"(d) : "c"(0)); // rdpkru
+	__asm__ volatile(".byte 0x0f, 0x01, 0xee" : "=a"(former), "=d"(d) : "c"(0));      // rdpkru
 	__asm__ volatile(".byte 0x0f, 0x01, 0xef" : : "a"(0), "c"(0), "d"(0) : "memory"); // wrpkru
 	return former;
 #else
@@ -58,7 +63,10 @@ static inline void protection_keys_restore(uint64_t former)
 {
 #if defined(__x86_64__)
 	if (former != PROTECTION_KEYS_NONE)
-		__asm__ volatile(".byte 0x0f, 0x01, 0xef" : : "a"((unsigned)former), "c"(0), "d"(0) : "memory");
+		__asm__ volatile(".byte 0x0f, 0x01, 0xef"
+				 :
+				 : "a"((unsigned)former), "c"(0), "d"(0)
+				 : "memory");
 #else
 	(void)former;
 #endif

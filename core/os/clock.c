@@ -9,7 +9,7 @@
 
 static uint64_t read_clock(clockid_t id)
 {
-	struct timespec now = { 0, 0 };
+	struct timespec now = {0, 0};
 
 	SYSCALL(clock_gettime, id, &now);
 	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;

@@ -11,9 +11,10 @@
 
 static void wait_on(const uint32_t *word, int operation, uint32_t value, uint64_t timeout_ns)
 {
-	struct timespec timeout = { (time_t)(timeout_ns / NS_PER_S), (long)(timeout_ns % NS_PER_S) };
+	struct timespec timeout = {(time_t)(timeout_ns / NS_PER_S), (long)(timeout_ns % NS_PER_S)};
 
-	SYSCALL(futex, word, operation, value, timeout_ns == FUTEX_NO_TIMEOUT ? (struct timespec *)0 : &timeout);
+	SYSCALL(futex, word, operation, value,
+		timeout_ns == FUTEX_NO_TIMEOUT ? (struct timespec *)0 : &timeout);
 }
 
 void futex_wait(const uint32_t *word, uint32_t value, uint64_t timeout_ns)

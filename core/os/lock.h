@@ -1,6 +1,7 @@
 /*
- * Locks of the core. A lock is only ever held with all signals of the holder blocked: a thread that was stopped for a collection, or that
- * runs a signal handler of the program, therefore never holds one, and a siglongjmp can not leave one locked. The order is lock.def.
+ * Locks of the core. A lock is only ever held with all signals of the holder blocked: a thread that
+ *was stopped for a collection, or that runs a signal handler of the program, therefore never holds
+ *one, and a siglongjmp can not leave one locked. The order is lock.def.
  *
  *	struct signal_guard guard;
  *	signals_block(&guard);
@@ -25,19 +26,23 @@ enum lock_rank {
 
 /* A futex mutex. Zero bytes (and the right rank) are an open lock. */
 struct lock {
-	uint32_t word;	// 0 open, 1 held, 2 held and somebody waits; changed by atomics only
-	uint32_t rank;	// enum lock_rank, constant
+	uint32_t word;  // 0 open, 1 held, 2 held and somebody waits; changed by atomics only
+	uint32_t rank;  // enum lock_rank, constant
 	int32_t holder; // thread id of the holder, checking builds only
 };
 
-#define LOCK_INITIAL(rank_name) { .rank = LOCK_RANK_##rank_name }
+#define LOCK_INITIAL(rank_name) \
+	{ \
+		.rank = LOCK_RANK_##rank_name \
+	}
 
 /* The kernel's signal mask of the calling thread while signals were blocked. */
 struct signal_guard {
 	uint64_t mask;
 };
 
-/* Blocks every signal of the calling thread (but none of the kernel's unblockable ones). Nests. errno is left alone. */
+/* Blocks every signal of the calling thread (but none of the kernel's unblockable ones). Nests.
+ * errno is left alone. */
 void signals_block(struct signal_guard *guard);
 
 /* Puts back the mask that signals_block() saved. */
@@ -52,12 +57,15 @@ bool lock_acquire_timeout(struct lock *lock, uint64_t timeout_ns);
 
 void lock_release(struct lock *lock);
 
-/* True when somebody waits for it: long work under a lock looks now and then, and puts itself off. A hint. */
+/* True when somebody waits for it: long work under a lock looks now and then, and puts itself off.
+ * A hint. */
 bool lock_is_contended(const struct lock *lock);
 
 /*
- * Fork: the calling thread holds all locks while libc forks, and handlers that others registered may allocate meanwhile in this thread. Between these two
- * calls it passes every lock as its holder. lock_fork_end() comes in the parent and in the child, before any lock is released or reset.
+ * Fork: the calling thread holds all locks while libc forks, and handlers that others registered
+ * may allocate meanwhile in this thread. Between these two calls it passes every lock as its
+ * holder. lock_fork_end() comes in the parent and in the child, before any lock is released or
+ * reset.
  */
 void lock_fork_begin(void);
 void lock_fork_end(void);

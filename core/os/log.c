@@ -1,5 +1,6 @@
 /*
- * Messages. One write(2) per line, so that lines of several processes on one pipe do not mix. Identity of fd 2 is device and inode.
+ * Messages. One write(2) per line, so that lines of several processes on one pipe do not mix.
+ * Identity of fd 2 is device and inode.
  */
 #include "core/os/log.h"
 
@@ -18,17 +19,17 @@ enum pending_state { PENDING_NONE, PENDING_WAITS, PENDING_BUSY };
 
 /* Written at start and by the collector thread when it begins; read anywhere. */
 static struct {
-	bool known;	     // fd 2 was open at start
+	bool known; // fd 2 was open at start
 	dev_t device;
 	ino_t inode;
-	const char *path;    // log=PATH
-	int thread_id;	     // thread with a table of its own
-	int thread_fd;	     // its duplicate of fd 2, or -1
+	const char *path; // log=PATH
+	int thread_id;    // thread with a table of its own
+	int thread_fd;    // its duplicate of fd 2, or -1
 	uint64_t dropped;
 	uint32_t pending_state; // enum pending_state: who may touch `pending`
 	size_t pending_bytes;
 	char pending[PENDING_BYTES];
-} sink = { .thread_fd = -1 };
+} sink = {.thread_fd = -1};
 
 static bool identify(int fd, struct stat *ret_status)
 {
@@ -90,7 +91,8 @@ static bool keep_pending(const char *text, size_t bytes)
 
 void log_flush_pending(void)
 {
-	if (load_relaxed(&sink.pending_state) != PENDING_WAITS || !cas_seq(&sink.pending_state, (uint32_t)PENDING_WAITS, (uint32_t)PENDING_BUSY))
+	if (load_relaxed(&sink.pending_state) != PENDING_WAITS ||
+		!cas_seq(&sink.pending_state, (uint32_t)PENDING_WAITS, (uint32_t)PENDING_BUSY))
 		return;
 	log_write(sink.pending, sink.pending_bytes);
 	sink.pending_bytes = 0;
@@ -99,7 +101,8 @@ void log_flush_pending(void)
 
 static bool is_without_descriptor(void)
 {
-	return sink.thread_id != 0 && sink.thread_fd < 0 && (int)SYSCALL_0(SYS_gettid) == load_acquire(&sink.thread_id);
+	return sink.thread_id != 0 && sink.thread_fd < 0 &&
+	       (int)SYSCALL_0(SYS_gettid) == load_acquire(&sink.thread_id);
 }
 
 static bool write_all(int fd, const char *text, size_t bytes)
@@ -120,7 +123,8 @@ bool log_write(const char *text, size_t bytes)
 	bool done = false;
 
 	if (sink.path) {
-		long fd = SYSCALL(openat, AT_FDCWD, sink.path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		long fd = SYSCALL(openat, AT_FDCWD, sink.path,
+			O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
 		if (!syscall_failed(fd)) {
 			done = write_all((int)fd, text, bytes);
@@ -159,7 +163,7 @@ void fatal(const char *message)
 		unsigned long flags;
 		void (*restorer)(void);
 		uint64_t mask;
-	} action = { 0 };
+	} action = {0};
 	long process, thread;
 
 	log_line("fatal: %s", message);

@@ -1,6 +1,7 @@
 /*
- * Reads /proc/thread-self/maps (and smaps) line by line through a buffer of our own. What stands behind a mapping is told from its last column; names that
- * start with a slash are the kernel's names of files, so a program can at most make us read more than we need.
+ * Reads /proc/thread-self/maps (and smaps) line by line through a buffer of our own. What stands
+ * behind a mapping is told from its last column; names that start with a slash are the kernel's
+ * names of files, so a program can at most make us read more than we need.
  */
 #include "core/os/maps.h"
 
@@ -19,7 +20,7 @@ enum { BUFFER_BYTES = 128 * 1024, MARGIN = 1024 };
 
 /* The collector thread's. */
 static struct {
-	char *buffer; // BUFFER_BYTES, mapped at the first reserve
+	char *buffer;    // BUFFER_BYTES, mapped at the first reserve
 	int swap_source; // tests: plus one; 0: none
 } reader;
 
@@ -63,7 +64,7 @@ static bool starts_with(const struct line *line, const char *text)
 
 static bool ends_with(const struct line *line, const char *text)
 {
-	struct line tail = { line->end, line->end };
+	struct line tail = {line->end, line->end};
 	size_t length = 0;
 
 	while (text[length])
@@ -80,25 +81,25 @@ static const struct {
 	uint8_t private_kind;
 	uint8_t shared_kind;
 } names[] = {
-	{ "[stack]", MAPPING_STACK, MAPPING_STACK },
-	{ "[vdso]", MAPPING_KERNEL, MAPPING_KERNEL },
-	{ "[vvar", MAPPING_KERNEL, MAPPING_KERNEL },
-	{ "[vsyscall]", MAPPING_KERNEL, MAPPING_KERNEL },
-	{ "[uprobes]", MAPPING_KERNEL, MAPPING_KERNEL },
-	{ "[", MAPPING_ANONYMOUS, MAPPING_SHMEM }, // [heap], [anon:NAME], [anon_shmem:NAME]
-	{ "anon_inode:[io_uring]", MAPPING_RING, MAPPING_RING },
-	{ "/[aio]", MAPPING_RING, MAPPING_RING },
-	{ "/secretmem", MAPPING_SECRET, MAPPING_SECRET },
-	{ "/memfd:", MAPPING_SHMEM, MAPPING_SHMEM },
-	{ "/SYSV", MAPPING_SHMEM, MAPPING_SHMEM },
-	{ "/anon_hugepage", MAPPING_ANONYMOUS, MAPPING_SHMEM },
-	{ "/dev/zero", MAPPING_ANONYMOUS, MAPPING_SHMEM },
-	{ "/dev/shm/", MAPPING_SHMEM, MAPPING_SHMEM },
-	{ "/dev/hugepages/", MAPPING_SHMEM, MAPPING_SHMEM },
-	{ "/dev/", MAPPING_DEVICE, MAPPING_DEVICE },
-	{ "/drm mm object", MAPPING_DEVICE, MAPPING_DEVICE },
-	{ "/dmabuf", MAPPING_DEVICE, MAPPING_DEVICE },
-	{ "/", MAPPING_FILE, MAPPING_FILE },
+	{"[stack]", MAPPING_STACK, MAPPING_STACK},
+	{"[vdso]", MAPPING_KERNEL, MAPPING_KERNEL},
+	{"[vvar", MAPPING_KERNEL, MAPPING_KERNEL},
+	{"[vsyscall]", MAPPING_KERNEL, MAPPING_KERNEL},
+	{"[uprobes]", MAPPING_KERNEL, MAPPING_KERNEL},
+	{"[", MAPPING_ANONYMOUS, MAPPING_SHMEM}, // [heap], [anon:NAME], [anon_shmem:NAME]
+	{"anon_inode:[io_uring]", MAPPING_RING, MAPPING_RING},
+	{"/[aio]", MAPPING_RING, MAPPING_RING},
+	{"/secretmem", MAPPING_SECRET, MAPPING_SECRET},
+	{"/memfd:", MAPPING_SHMEM, MAPPING_SHMEM},
+	{"/SYSV", MAPPING_SHMEM, MAPPING_SHMEM},
+	{"/anon_hugepage", MAPPING_ANONYMOUS, MAPPING_SHMEM},
+	{"/dev/zero", MAPPING_ANONYMOUS, MAPPING_SHMEM},
+	{"/dev/shm/", MAPPING_SHMEM, MAPPING_SHMEM},
+	{"/dev/hugepages/", MAPPING_SHMEM, MAPPING_SHMEM},
+	{"/dev/", MAPPING_DEVICE, MAPPING_DEVICE},
+	{"/drm mm object", MAPPING_DEVICE, MAPPING_DEVICE},
+	{"/dmabuf", MAPPING_DEVICE, MAPPING_DEVICE},
+	{"/", MAPPING_FILE, MAPPING_FILE},
 };
 
 static uint8_t kind_of(const struct line *name, const struct mapping *mapping)
@@ -112,7 +113,9 @@ static uint8_t kind_of(const struct line *name, const struct mapping *mapping)
 			continue;
 		kind = mapping->shared ? names[i].shared_kind : names[i].private_kind;
 		// nobody else can find a file that has no name any more: it serves as memory
-		return kind == MAPPING_FILE && mapping->shared && ends_with(name, " (deleted)") ? MAPPING_SHMEM : kind;
+		return kind == MAPPING_FILE && mapping->shared && ends_with(name, " (deleted)")
+			       ? MAPPING_SHMEM
+			       : kind;
 	}
 	return MAPPING_DEVICE; // socket:[...], anon_inode:[perf_event] and their like
 }
@@ -120,13 +123,14 @@ static uint8_t kind_of(const struct line *name, const struct mapping *mapping)
 /* START-END rwxp OFFSET MAJOR:MINOR INODE      NAME */
 static bool parse_line(struct line *line, struct mapping *ret_mapping)
 {
-	struct mapping mapping = { .start = take_number(line, 16) };
+	struct mapping mapping = {.start = take_number(line, 16)};
 
 	line->at++;
 	mapping.end = take_number(line, 16);
 	if (line->end - line->at < 6 || mapping.end <= mapping.start)
 		return false;
-	mapping.protection = (line->at[1] == 'r' ? PROT_READ : 0) | (line->at[2] == 'w' ? PROT_WRITE : 0) |
+	mapping.protection = (line->at[1] == 'r' ? PROT_READ : 0) |
+			     (line->at[2] == 'w' ? PROT_WRITE : 0) |
 			     (line->at[3] == 'x' ? PROT_EXEC : 0);
 	mapping.shared = line->at[4] == 's';
 	line->at += 6;
@@ -143,13 +147,15 @@ static bool parse_line(struct line *line, struct mapping *ret_mapping)
 	return true;
 }
 
-/* Calls take() for each complete line in buffer[0, bytes); returns how many bytes they were, or -1. */
-static long take_lines(size_t bytes, bool (*take)(struct line *line, void *argument), void *argument)
+/* Calls take() for each complete line in buffer[0, bytes); returns how many bytes they were, or -1.
+ */
+static long take_lines(
+	size_t bytes, bool (*take)(struct line *line, void *argument), void *argument)
 {
 	size_t taken = 0;
 
 	for (size_t i = 0; i < bytes; i++) {
-		struct line line = { reader.buffer + taken, reader.buffer + i };
+		struct line line = {reader.buffer + taken, reader.buffer + i};
 
 		if (reader.buffer[i] != '\n')
 			continue;
@@ -161,7 +167,8 @@ static long take_lines(size_t bytes, bool (*take)(struct line *line, void *argum
 }
 
 /* False: unreadable, or take() has refused a line. */
-static bool read_lines(int descriptor, bool (*take)(struct line *line, void *argument), void *argument)
+static bool read_lines(
+	int descriptor, bool (*take)(struct line *line, void *argument), void *argument)
 {
 	size_t kept = 0;
 
@@ -261,7 +268,8 @@ struct swap_reading {
 	size_t count;
 };
 
-/* A mapping's line as in maps, then "Swap:                 4 kB" among others, which all begin with a capital letter. */
+/* A mapping's line as in maps, then "Swap:                 4 kB" among others, which all begin with
+ * a capital letter. */
 static bool take_swap(struct line *line, void *argument)
 {
 	struct swap_reading *reading = argument;
@@ -276,7 +284,9 @@ static bool take_swap(struct line *line, void *argument)
 		return true;
 	line->at += 5;
 	skip(line, ' ');
-	reading->mapping->swapped = take_number(line, 10) > 0 && (reading->mapping->shared || reading->mapping->kind == MAPPING_SHMEM);
+	reading->mapping->swapped =
+		take_number(line, 10) > 0 &&
+		(reading->mapping->shared || reading->mapping->kind == MAPPING_SHMEM);
 	reading->count += reading->mapping->swapped;
 	return true;
 }
@@ -292,9 +302,10 @@ bool maps_swap_is_used(void)
 
 bool maps_note_swapped(struct maps *maps, size_t *ret_count)
 {
-	struct swap_reading reading = { .maps = maps };
+	struct swap_reading reading = {.maps = maps};
 
-	if (!read_lines(reader.swap_source ? reader.swap_source - 1 : proc_descriptor(PROC_SMAPS), take_swap, &reading))
+	if (!read_lines(reader.swap_source ? reader.swap_source - 1 : proc_descriptor(PROC_SMAPS),
+		    take_swap, &reading))
 		return false;
 	*ret_count = reading.count;
 	return true;
@@ -309,5 +320,5 @@ void maps_release(struct maps *maps)
 {
 	if (maps->list)
 		os_unmap(maps->list, maps->capacity * sizeof(*maps->list));
-	*maps = (struct maps){ 0 };
+	*maps = (struct maps){0};
 }

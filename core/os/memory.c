@@ -1,9 +1,11 @@
 /*
- * Memory from the kernel. Regions grow by mprotect inside a reservation or by MAP_FIXED_NOREPLACE at chosen addresses; nothing is ever
- * unmapped from a region, so no holes appear and the count of kernel mappings stays small (max_map_count is 65530).
+ * Memory from the kernel. Regions grow by mprotect inside a reservation or by MAP_FIXED_NOREPLACE
+ * at chosen addresses; nothing is ever unmapped from a region, so no holes appear and the count of
+ * kernel mappings stays small (max_map_count is 65530).
  *
- * The table of own mappings is a fixed array, entries claimed by compare-and-swap of `address` and published by the store of `bytes`; it is
- * read without a lock. Its size bounds the number of separate mappings of ours, thread records and side tables come from large pieces.
+ * The table of own mappings is a fixed array, entries claimed by compare-and-swap of `address` and
+ * published by the store of `bytes`; it is read without a lock. Its size bounds the number of
+ * separate mappings of ours, thread records and side tables come from large pieces.
  */
 #include "core/os/memory.h"
 
@@ -38,8 +40,8 @@ enum {
 
 static struct {
 	uintptr_t address[OWN_MAPPINGS_MAX]; // 0: free entry
-	size_t bytes[OWN_MAPPINGS_MAX];	     // 0: being filled
-	uint32_t used;			     // entries below this index may be in use
+	size_t bytes[OWN_MAPPINGS_MAX];      // 0: being filled
+	uint32_t used;                       // entries below this index may be in use
 } own;
 
 bool os_own_add(uintptr_t address, size_t bytes)
@@ -88,7 +90,8 @@ void os_own_mappings(void (*visit)(uintptr_t address, size_t bytes, void *argume
 
 static long map_at(uintptr_t address, size_t bytes, int protection, int flags)
 {
-	return SYSCALL(mmap, address, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+	return SYSCALL(
+		mmap, address, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
 }
 
 static uint64_t random_bits(void)
@@ -102,13 +105,14 @@ static uint64_t random_bits(void)
 
 size_t os_address_space_limit(void)
 {
-	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
+	struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
 
 	SYSCALL(prlimit64, 0, RLIMIT_AS, 0, &limit);
 	return limit.rlim_cur == RLIM_INFINITY ? SIZE_MAX : (size_t)limit.rlim_cur;
 }
 
-/* A random aligned address between 16 GiB and 2^46, so that neither small integers nor text look like it. */
+/* A random aligned address between 16 GiB and 2^46, so that neither small integers nor text look
+ * like it. */
 static uintptr_t choose_address(size_t capacity, size_t alignment)
 {
 	const uintptr_t low = (uintptr_t)1 << 34;
@@ -118,7 +122,8 @@ static uintptr_t choose_address(size_t capacity, size_t alignment)
 	return align_up(low + random_bits() % room, alignment);
 }
 
-/* Asks for the range by a mapping that costs nothing; kernels before 4.17 treat the flag as a hint and may answer elsewhere. */
+/* Asks for the range by a mapping that costs nothing; kernels before 4.17 treat the flag as a hint
+ * and may answer elsewhere. */
 static bool reserve_at(uintptr_t address, size_t capacity)
 {
 	long result = map_at(address, capacity, PROT_NONE, MAP_NORESERVE | MAP_FIXED_NOREPLACE);
@@ -142,7 +147,8 @@ static bool is_vacant(uintptr_t address, size_t bytes)
 	return (uintptr_t)result == address;
 }
 
-/* Where the kernel likes it (something has taken the addresses below 2^46: a sanitizer). The part that alignment does not need goes back. 0: refused. */
+/* Where the kernel likes it (something has taken the addresses below 2^46: a sanitizer). The part
+ * that alignment does not need goes back. 0: refused. */
 static uintptr_t reserve_anywhere(size_t capacity, size_t alignment)
 {
 	long result = map_at(0, capacity + alignment, PROT_NONE, MAP_NORESERVE);
@@ -157,7 +163,8 @@ static uintptr_t reserve_anywhere(size_t capacity, size_t alignment)
 	return address;
 }
 
-bool region_init(struct region *region, size_t capacity, size_t alignment, size_t step, bool reserve)
+bool region_init(
+	struct region *region, size_t capacity, size_t alignment, size_t step, bool reserve)
 {
 	uintptr_t address;
 
@@ -170,7 +177,8 @@ bool region_init(struct region *region, size_t capacity, size_t alignment, size_
 	if (address == 0)
 		return false;
 found:
-	*region = (struct region){ .base = address, .capacity = capacity, .step = step, .reserved = reserve };
+	*region = (struct region){
+		.base = address, .capacity = capacity, .step = step, .reserved = reserve};
 	// what was only chosen may hold somebody else's mapping: ours is what we map there
 	os_own_add(address, reserve ? capacity : 0);
 	return true;
@@ -182,7 +190,8 @@ static bool commit(const struct region *region, uintptr_t address, size_t bytes)
 
 	if (region->reserved)
 		return !syscall_failed(SYSCALL(mprotect, address, bytes, PROT_READ | PROT_WRITE));
-	result = map_at(address, bytes, PROT_READ | PROT_WRITE, MAP_NORESERVE | MAP_FIXED_NOREPLACE);
+	result =
+		map_at(address, bytes, PROT_READ | PROT_WRITE, MAP_NORESERVE | MAP_FIXED_NOREPLACE);
 	if (!syscall_failed(result) && (uintptr_t)result != address)
 		SYSCALL(munmap, result, bytes);
 	return (uintptr_t)result == address;
@@ -218,7 +227,8 @@ void region_unreserve(struct region *region)
 
 void *os_map(size_t bytes)
 {
-	long result = map_at(0, align_up(bytes, OS_PAGE_BYTES), PROT_READ | PROT_WRITE, MAP_NORESERVE);
+	long result =
+		map_at(0, align_up(bytes, OS_PAGE_BYTES), PROT_READ | PROT_WRITE, MAP_NORESERVE);
 
 	if (syscall_failed(result))
 		return 0;
@@ -236,9 +246,11 @@ void os_unmap(void *address, size_t bytes)
 }
 
 /*
- * The kernel's rule (mm/util.c, __vm_enough_memory): with overcommit_memory 0 one request must not exceed memory and swap; with 1 all is granted; with 2
- * MAP_NORESERVE means nothing and the charge is made when a region grows. Only the first is left for us, and which one it is a mapping tells that is undone
- * at once. Accounted mappings for the whole heap would do as well, but what was freed would stay accounted, and fork be refused for it.
+ * The kernel's rule (mm/util.c, __vm_enough_memory): with overcommit_memory 0 one request must not
+ * exceed memory and swap; with 1 all is granted; with 2 MAP_NORESERVE means nothing and the charge
+ * is made when a region grows. Only the first is left for us, and which one it is a mapping tells
+ * that is undone at once. Accounted mappings for the whole heap would do as well, but what was
+ * freed would stay accounted, and fork be refused for it.
  */
 bool os_would_commit(size_t bytes)
 {
@@ -247,7 +259,8 @@ bool os_would_commit(size_t bytes)
 
 	if (bytes < DOUBTFUL_BYTES)
 		return true;
-	if (syscall_failed(SYSCALL(sysinfo, &info)) || bytes / info.mem_unit <= info.totalram + info.totalswap)
+	if (syscall_failed(SYSCALL(sysinfo, &info)) ||
+		bytes / info.mem_unit <= info.totalram + info.totalswap)
 		return true;
 	result = map_at(0, bytes, PROT_READ | PROT_WRITE, 0);
 	if (syscall_failed(result))
@@ -265,12 +278,14 @@ bool os_discard(void *address, size_t bytes)
 
 bool os_remap_fresh(void *address, size_t bytes)
 {
-	return !syscall_failed(map_at((uintptr_t)address, bytes, PROT_READ | PROT_WRITE, MAP_NORESERVE | MAP_FIXED));
+	return !syscall_failed(map_at(
+		(uintptr_t)address, bytes, PROT_READ | PROT_WRITE, MAP_NORESERVE | MAP_FIXED));
 }
 
 bool os_move_pages(void *from, void *to, size_t bytes)
 {
-	long result = SYSCALL(mremap, from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
+	long result = SYSCALL(
+		mremap, from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
 
 	return !syscall_failed(result);
 }

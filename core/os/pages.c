@@ -1,15 +1,20 @@
 /*
- * Page tables by PAGEMAP_SCAN (Linux 6.7), which skips holes whole and answers in runs, or by /proc/PID/pagemap, 8 bytes a page. Both tell
- * present and swapped pages; both say of device memory that nothing is there.
+ * Page tables by PAGEMAP_SCAN (Linux 6.7), which skips holes whole and answers in runs, or by
+ * /proc/PID/pagemap, 8 bytes a page. Both tell present and swapped pages; both say of device memory
+ * that nothing is there.
  *
- * - A page that is swapped out or just being moved is SWAPPED, not PRESENT, and holds its contents all the same.
+ * - A page that is swapped out or just being moved is SWAPPED, not PRESENT, and holds its contents
+ * all the same.
  * - PAGEMAP_SCAN is always given an output vector: without one it fills holes with page tables.
- * - Pages of shared memory may have contents without an entry in our page tables (written through another mapping): mincore knows the page cache. It
- *   answers a page a byte, so the size that is asked for is bounded.
- * - Pages of shared memory that are swapped out are in neither; that there are some in a mapping is told by smaps (maps.h). Then all of it is handed on;
- *   reading a page that was never touched gives it memory, so their number is bounded, too.
- * - A process that has dropped root may not open its own pagemap any more. Then mincore tells of all memory: more than is our own of a file, but nothing of
- *   what is swapped out, so the kernel's sum of that must be zero.
+ * - Pages of shared memory may have contents without an entry in our page tables (written through
+ * another mapping): mincore knows the page cache. It answers a page a byte, so the size that is
+ * asked for is bounded.
+ * - Pages of shared memory that are swapped out are in neither; that there are some in a mapping is
+ * told by smaps (maps.h). Then all of it is handed on; reading a page that was never touched gives
+ * it memory, so their number is bounded, too.
+ * - A process that has dropped root may not open its own pagemap any more. Then mincore tells of
+ * all memory: more than is our own of a file, but nothing of what is swapped out, so the kernel's
+ * sum of that must be zero.
  * - A guard page made by madvise looks swapped; PAGE_IS_GUARD (Linux 6.15) tells it apart.
  */
 #include "core/os/pages.h"
@@ -58,8 +63,8 @@ struct scan_argument {
 
 enum {
 	REGIONS = 2048,
-	ENTRIES = 4096,	       // of pagemap per read
-	MINCORE_PAGES = 4096,  // per call
+	ENTRIES = 4096,       // of pagemap per read
+	MINCORE_PAGES = 4096, // per call
 };
 
 /* Entries of /proc/PID/pagemap. */
@@ -68,10 +73,12 @@ enum {
 #define ENTRY_FILE (1ull << 61)
 #define ENTRY_GUARD (1ull << 58)
 
-/* Bytes of shared memory outside our page tables that mincore is asked about in one walk; it takes about 17 ms per GiB. */
+/* Bytes of shared memory outside our page tables that mincore is asked about in one walk; it takes
+ * about 17 ms per GiB. */
 #define MINCORE_BYTES_MAX (64ull << 30)
 
-/* Bytes of shared memory in neither page tables nor page cache that PAGES_WHOLE hands on in one walk. */
+/* Bytes of shared memory in neither page tables nor page cache that PAGES_WHOLE hands on in one
+ * walk. */
 #define MISSING_BYTES_MAX (256ull << 20)
 
 /* The collector thread's; the arrays keep its stack small. */
@@ -85,7 +92,8 @@ static struct {
 	struct {
 		uintptr_t start, end; // what the regions below tell of
 		size_t count;
-		size_t next; // no region before this one concerns the next range, if ranges come in order
+		size_t next; // no region before this one concerns the next range, if ranges come in
+			     // order
 	} answer;
 	struct scan_region regions[REGIONS];
 	uint64_t entries[ENTRIES];
@@ -98,7 +106,7 @@ struct walk {
 	void *argument;
 	uintptr_t run_start;
 	uintptr_t run_end;
-	uintptr_t done_end;	 // shared memory: everything below was handed on or asked for
+	uintptr_t done_end;      // shared memory: everything below was handed on or asked for
 	uint64_t mincore_budget; // bytes
 	uint64_t missing_budget; // bytes
 	bool shared;
@@ -259,7 +267,8 @@ static bool add_answer(struct walk *walk, uintptr_t start, uintptr_t end, enum p
 		const struct scan_region *region = &pages.regions[i];
 
 		if (region_is_wanted(region, choice) &&
-		    !add_present(walk, max_u64(region->start, start), min_u64(region->end, end)))
+			!add_present(
+				walk, max_u64(region->start, start), min_u64(region->end, end)))
 			return false;
 	}
 	return true;
@@ -300,8 +309,8 @@ static bool walk_slow(struct walk *walk, uintptr_t start, uintptr_t end, enum pa
 {
 	while (start < end) {
 		size_t count = min_u64((end - start) / OS_PAGE_BYTES, ENTRIES);
-		long bytes = SYSCALL(pread64, proc_descriptor(PROC_PAGEMAP), pages.entries, count * sizeof(uint64_t),
-				     start / OS_PAGE_BYTES * sizeof(uint64_t));
+		long bytes = SYSCALL(pread64, proc_descriptor(PROC_PAGEMAP), pages.entries,
+			count * sizeof(uint64_t), start / OS_PAGE_BYTES * sizeof(uint64_t));
 
 		if (syscall_failed(bytes) || bytes < (long)sizeof(uint64_t))
 			return false;
@@ -309,7 +318,8 @@ static bool walk_slow(struct walk *walk, uintptr_t start, uintptr_t end, enum pa
 		for (size_t i = 0; i < count; i++) {
 			uintptr_t page = start + i * OS_PAGE_BYTES;
 
-			if (entry_is_wanted(pages.entries[i], choice) && !add_present(walk, page, page + OS_PAGE_BYTES))
+			if (entry_is_wanted(pages.entries[i], choice) &&
+				!add_present(walk, page, page + OS_PAGE_BYTES))
 				return false;
 		}
 		start += count * OS_PAGE_BYTES;
@@ -321,7 +331,7 @@ static bool walk_slow(struct walk *walk, uintptr_t start, uintptr_t end, enum pa
 /* Tries the call on a page of our own, first with the newest category. */
 static void probe_scan(void)
 {
-	static const uint8_t candidates[] = { SCAN_WITH_GUARD, SCAN_PLAIN };
+	static const uint8_t candidates[] = {SCAN_WITH_GUARD, SCAN_PLAIN};
 	uintptr_t page = align_down((uintptr_t)&pages, OS_PAGE_BYTES);
 
 	for (size_t i = 0; i < sizeof(candidates); i++) {
@@ -329,7 +339,8 @@ static void probe_scan(void)
 
 		pages.scan = candidates[i];
 		argument = scan_request(page, page + OS_PAGE_BYTES);
-		if (!syscall_failed(SYSCALL(ioctl, proc_descriptor(PROC_PAGEMAP), SCAN_REQUEST, &argument)))
+		if (!syscall_failed(
+			    SYSCALL(ioctl, proc_descriptor(PROC_PAGEMAP), SCAN_REQUEST, &argument)))
 			return;
 	}
 	pages.scan = SCAN_ABSENT;
@@ -352,8 +363,8 @@ void pages_scan_set_fast(bool fast)
 	pages.scan = fast ? SCAN_UNKNOWN : SCAN_ABSENT;
 }
 
-bool pages_for_each(uintptr_t start, uintptr_t end, enum page_choice choice, bool (*visit)(uintptr_t start, uintptr_t end, void *argument),
-		    void *argument)
+bool pages_for_each(uintptr_t start, uintptr_t end, enum page_choice choice,
+	bool (*visit)(uintptr_t start, uintptr_t end, void *argument), void *argument)
 {
 	struct walk walk = {
 		.visit = visit,
@@ -368,7 +379,8 @@ bool pages_for_each(uintptr_t start, uintptr_t end, enum page_choice choice, boo
 
 	if (proc_descriptor(PROC_PAGEMAP) < 0)
 		return walk_resident(&walk, start, end) && flush_run(&walk);
-	walked = pages_scan_is_fast() ? walk_fast(&walk, start, end, choice) : walk_slow(&walk, start, end, choice);
+	walked = pages_scan_is_fast() ? walk_fast(&walk, start, end, choice)
+				      : walk_slow(&walk, start, end, choice);
 	if (!walked)
 		return false;
 	if (walk.shared && walk.done_end < end && !add_cached(&walk, walk.done_end, end))
@@ -399,7 +411,8 @@ static bool page_is_present(uintptr_t page)
 		argument.vector_length = 1;
 		return SYSCALL(ioctl, proc_descriptor(PROC_PAGEMAP), SCAN_REQUEST, &argument) != 0;
 	}
-	if (SYSCALL(pread64, proc_descriptor(PROC_PAGEMAP), &entry, sizeof(entry), page / OS_PAGE_BYTES * sizeof(entry)) != sizeof(entry))
+	if (SYSCALL(pread64, proc_descriptor(PROC_PAGEMAP), &entry, sizeof(entry),
+		    page / OS_PAGE_BYTES * sizeof(entry)) != sizeof(entry))
 		return true;
 	return entry_is_wanted(entry, PAGES_PRESENT);
 }
@@ -430,10 +443,11 @@ bool pages_were_all_told(void)
 	return false;
 }
 
-/* process_vm_readv by task id: by process id it fails once the main thread has exited. Returns the bytes read from the front. */
+/* process_vm_readv by task id: by process id it fails once the main thread has exited. Returns the
+ * bytes read from the front. */
 static size_t read_by_call(void *buffer, const struct iovec *pieces, size_t count, size_t bytes)
 {
-	struct iovec local = { buffer, bytes };
+	struct iovec local = {buffer, bytes};
 	long task = proc_task();
 	long result;
 
@@ -455,14 +469,15 @@ bool memory_read(void *buffer, uintptr_t address, size_t bytes)
 	size_t done = 0;
 
 	while (done < bytes) {
-		struct iovec piece = { (void *)(address + done), bytes - done };
+		struct iovec piece = {(void *)(address + done), bytes - done};
 		long result;
 
 		done += read_by_call((char *)buffer + done, &piece, 1, bytes - done);
 		if (done == bytes)
 			return true;
 		// stopped at a page that may not be read, or the call is refused
-		result = SYSCALL(pread64, proc_descriptor(PROC_MEM), (char *)buffer + done, bytes - done, address + done);
+		result = SYSCALL(pread64, proc_descriptor(PROC_MEM), (char *)buffer + done,
+			bytes - done, address + done);
 		if (syscall_failed(result) || result == 0)
 			return false;
 		done += (size_t)result;
@@ -470,7 +485,8 @@ bool memory_read(void *buffer, uintptr_t address, size_t bytes)
 	return true;
 }
 
-/* The kernel copies the mask before it looks at what is to be done with it; EINVAL: that is nothing. */
+/* The kernel copies the mask before it looks at what is to be done with it; EINVAL: that is
+ * nothing. */
 bool memory_may_be_touched(uintptr_t address)
 {
 	return SYSCALL(rt_sigprocmask, -1, address, 0, sizeof(uint64_t)) != -EFAULT;

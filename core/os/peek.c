@@ -1,5 +1,6 @@
 /*
- * process_vm_readv on ourselves. The kernel always lets a process read itself so; a sandbox may forbid it, then nothing can be read.
+ * process_vm_readv on ourselves. The kernel always lets a process read itself so; a sandbox may
+ * forbid it, then nothing can be read.
  */
 #include "core/os/peek.h"
 
@@ -11,8 +12,8 @@
 
 size_t peek_some(void *buffer, uintptr_t address, size_t bytes)
 {
-	struct iovec local = { buffer, bytes };
-	struct iovec remote = { (void *)address, bytes };
+	struct iovec local = {buffer, bytes};
+	struct iovec remote = {(void *)address, bytes};
 	long task, copied;
 
 	if (!sandbox_allows(SANDBOX_READ))
@@ -28,7 +29,8 @@ bool peek_is_readable(const void *address, size_t bytes)
 	enum { NO_SUCH_WAY = -1 };
 
 	for (size_t at = 0; at < bytes; at += sizeof(uint64_t)) {
-		if (SYSCALL(rt_sigprocmask, NO_SUCH_WAY, (uintptr_t)address + at, 0, sizeof(uint64_t)) == -EFAULT)
+		if (SYSCALL(rt_sigprocmask, NO_SUCH_WAY, (uintptr_t)address + at, 0,
+			    sizeof(uint64_t)) == -EFAULT)
 			return false;
 	}
 	return true;

@@ -1,6 +1,7 @@
 /*
- * The files of /proc and the walk over the tasks. Entries of the task folder come from getdents64 into the caller's buffer; a task's state is
- * one read of its stat, whose second field, the name, may itself hold spaces and parentheses: fields are counted from the last one.
+ * The files of /proc and the walk over the tasks. Entries of the task folder come from getdents64
+ * into the caller's buffer; a task's state is one read of its stat, whose second field, the name,
+ * may itself hold spaces and parentheses: fields are counted from the last one.
  */
 #include "core/os/proc.h"
 
@@ -14,7 +15,8 @@
 #include <unistd.h>
 
 static struct {
-	int descriptor[PROC_FILE_COUNT]; // plus one, so that zero bytes mean "not open"; written by the collector thread only
+	int descriptor[PROC_FILE_COUNT]; // plus one, so that zero bytes mean "not open"; written by
+					 // the collector thread only
 	int task;
 } files;
 
@@ -24,15 +26,17 @@ static const struct {
 	bool needed;
 	int flags;
 } file_table[PROC_FILE_COUNT] = {
-	[PROC_MAPS] = { "/proc/thread-self/maps", "/proc/self/maps", true, O_RDONLY },
-	[PROC_PAGEMAP] = { "/proc/thread-self/pagemap", "/proc/self/pagemap", false, O_RDONLY },
-	[PROC_MEM] = { "/proc/thread-self/mem", "/proc/self/mem", false, O_RDONLY },
-	[PROC_SMAPS] = { "/proc/thread-self/smaps", "/proc/self/smaps", false, O_RDONLY },
-	[PROC_ROLLUP] = { "/proc/thread-self/smaps_rollup", "/proc/self/smaps_rollup", false, O_RDONLY },
-	[PROC_TASKS] = { "/proc/self/task", 0, true, O_RDONLY | O_DIRECTORY },
+	[PROC_MAPS] = {"/proc/thread-self/maps", "/proc/self/maps", true, O_RDONLY},
+	[PROC_PAGEMAP] = {"/proc/thread-self/pagemap", "/proc/self/pagemap", false, O_RDONLY},
+	[PROC_MEM] = {"/proc/thread-self/mem", "/proc/self/mem", false, O_RDONLY},
+	[PROC_SMAPS] = {"/proc/thread-self/smaps", "/proc/self/smaps", false, O_RDONLY},
+	[PROC_ROLLUP] = {"/proc/thread-self/smaps_rollup", "/proc/self/smaps_rollup", false,
+		O_RDONLY},
+	[PROC_TASKS] = {"/proc/self/task", 0, true, O_RDONLY | O_DIRECTORY},
 };
 
-/* Descriptors 0 to 2 are left free: in a table whose standard files were closed, somebody's write to fd 2 would end here. */
+/* Descriptors 0 to 2 are left free: in a table whose standard files were closed, somebody's write
+ * to fd 2 would end here. */
 static int open_above_standard(const char *path, int flags)
 {
 	long low = SYSCALL(openat, AT_FDCWD, path, flags | O_CLOEXEC);
@@ -54,7 +58,8 @@ bool proc_open(void)
 		int descriptor = open_above_standard(file_table[i].path, file_table[i].flags);
 
 		if (descriptor < 0 && file_table[i].older_path)
-			descriptor = open_above_standard(file_table[i].older_path, file_table[i].flags);
+			descriptor =
+				open_above_standard(file_table[i].older_path, file_table[i].flags);
 		if (descriptor < 0 && file_table[i].needed) {
 			proc_close();
 			return false;
@@ -115,7 +120,8 @@ bool task_walk_begin(struct task_walk *walk)
 
 static bool refill(struct task_walk *walk)
 {
-	long bytes = SYSCALL(getdents64, proc_descriptor(PROC_TASKS), walk->buffer, sizeof(walk->buffer));
+	long bytes = SYSCALL(
+		getdents64, proc_descriptor(PROC_TASKS), walk->buffer, sizeof(walk->buffer));
 
 	walk->offset = 0;
 	walk->bytes = syscall_failed(bytes) ? 0 : bytes;
@@ -156,7 +162,8 @@ bool task_count(uint32_t *ret_count)
 	enum { LINKS_OF_A_FOLDER = 2 };
 	struct stat status;
 
-	if (syscall_failed(SYSCALL(fstat, proc_descriptor(PROC_TASKS), &status)) || status.st_nlink <= LINKS_OF_A_FOLDER)
+	if (syscall_failed(SYSCALL(fstat, proc_descriptor(PROC_TASKS), &status)) ||
+		status.st_nlink <= LINKS_OF_A_FOLDER)
 		return false;
 	*ret_count = (uint32_t)status.st_nlink - LINKS_OF_A_FOLDER;
 	return true;
@@ -164,7 +171,8 @@ bool task_count(uint32_t *ret_count)
 
 /* ---- descriptors ---- */
 
-/* The folder shows a descriptor at its own number, so closing what was listed disturbs nothing. False: the folder could not be read to its end. */
+/* The folder shows a descriptor at its own number, so closing what was listed disturbs nothing.
+ * False: the folder could not be read to its end. */
 static bool close_listed(int folder, int kept)
 {
 	char buffer[2048];
@@ -172,7 +180,8 @@ static bool close_listed(int folder, int kept)
 
 	while ((bytes = SYSCALL(getdents64, folder, buffer, sizeof(buffer))) > 0) {
 		for (long offset = 0; offset < bytes;) {
-			const struct directory_entry *entry = (const struct directory_entry *)(buffer + offset);
+			const struct directory_entry *entry =
+				(const struct directory_entry *)(buffer + offset);
 			int descriptor = parse_number(entry->name);
 
 			offset += entry->bytes;
@@ -189,7 +198,8 @@ static bool close_all_numbers(int kept)
 	enum { NUMBERS_MAX = 1 << 20 };
 	struct rlimit limit;
 
-	if (syscall_failed(SYSCALL(prlimit64, 0, RLIMIT_NOFILE, 0, &limit)) || limit.rlim_max > NUMBERS_MAX)
+	if (syscall_failed(SYSCALL(prlimit64, 0, RLIMIT_NOFILE, 0, &limit)) ||
+		limit.rlim_max > NUMBERS_MAX)
 		return false;
 	for (int descriptor = 0; descriptor < (int)limit.rlim_max; descriptor++) {
 		if (descriptor != kept)
@@ -201,7 +211,8 @@ static bool close_all_numbers(int kept)
 bool descriptors_close(int kept)
 {
 	char path[40];
-	long folder = SYSCALL(openat, AT_FDCWD, "/proc/thread-self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	long folder = SYSCALL(
+		openat, AT_FDCWD, "/proc/thread-self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	bool is_done;
 
 	if (syscall_failed(folder)) {

@@ -1,11 +1,14 @@
 /*
- * The probe. The child is made by clone without an exit signal, so the program's wait does not see it; it makes itself undumpable first, so that no core and no
- * crash report comes of its end; and it uses nothing but system calls, for it is the copy of one thread of several.
+ * The probe. The child is made by clone without an exit signal, so the program's wait does not see
+ * it; it makes itself undumpable first, so that no core and no crash report comes of its end; and
+ * it uses nothing but system calls, for it is the copy of one thread of several.
  *
- * Probing twice at once would be harmless, so there is no lock: who comes while another thread probes is told "no".
+ * Probing twice at once would be harmless, so there is no lock: who comes while another thread
+ * probes is told "no".
  *
- * The filter may kill for the clone itself. So no child is made before the program has made a thread or a child of its own, which proves that it may: until
- * then, under a filter, nothing is allowed. Nor where there is no collector.
+ * The filter may kill for the clone itself. So no child is made before the program has made a
+ * thread or a child of its own, which proves that it may: until then, under a filter, nothing is
+ * allowed. Nor where there is no collector.
  */
 #include "core/os/sandbox.h"
 
@@ -48,12 +51,13 @@ enum { UNKNOWN, FILTERED, PROBING, KNOWN, ALLOWED_SHIFT };
 enum { RETRY_PROBE_MS = 1000 }; // after no child could be made for want of memory or of tasks
 
 /*
- * UNKNOWN -> PROBING -> KNOWN | what is allowed, a bit per enum sandbox_use from ALLOWED_SHIFT up; or FILTERED, from where it goes on to PROBING once a child may
- * be made. By compare-and-swap, or by sandbox_close().
+ * UNKNOWN -> PROBING -> KNOWN | what is allowed, a bit per enum sandbox_use from ALLOWED_SHIFT up;
+ * or FILTERED, from where it goes on to PROBING once a child may be made. By compare-and-swap, or
+ * by sandbox_close().
  */
 static uint32_t answer;
 
-static uint32_t has_cloned;	 // sandbox_note_clone()
+static uint32_t has_cloned;    // sandbox_note_clone()
 static uint64_t next_probe_ns; // written by who probes
 
 /* The value of "Seccomp:" in /proc's status: 0 none; -1: unreadable. */
@@ -81,7 +85,7 @@ static int filter_mode(void)
 static void try_read(void)
 {
 	char from = 0, to;
-	struct iovec local = { &to, 1 }, remote = { &from, 1 };
+	struct iovec local = {&to, 1}, remote = {&from, 1};
 	long task = SYSCALL(gettid);
 
 	SYSCALL(process_vm_readv, task, &local, 1, &remote, 1, 0);
@@ -158,7 +162,7 @@ static void try_swap(void)
 
 static void try_priority(void)
 {
-	struct sched_param parameter = { 0 };
+	struct sched_param parameter = {0};
 
 	SYSCALL(sched_setscheduler, 0, SCHED_OTHER, &parameter);
 }
@@ -209,7 +213,8 @@ static uint32_t probe(void)
 	enum survival one = survival(0, SANDBOX_USE_COUNT - 1);
 	uint32_t allowed = one == SURVIVES ? all : 0;
 
-	for (enum sandbox_use use = 0; use < SANDBOX_USE_COUNT && allowed != all && one != UNBORN; use++) {
+	for (enum sandbox_use use = 0; use < SANDBOX_USE_COUNT && allowed != all && one != UNBORN;
+		use++) {
 		one = survival(use, use);
 		allowed |= one == SURVIVES ? 1u << use : 0;
 	}
@@ -221,7 +226,8 @@ static uint32_t probe(void)
 
 static bool may_probe(void)
 {
-	return options.collector != COLLECTOR_OFF && load_relaxed(&has_cloned) && clock_now_ns() >= load_relaxed(&next_probe_ns);
+	return options.collector != COLLECTOR_OFF && load_relaxed(&has_cloned) &&
+	       clock_now_ns() >= load_relaxed(&next_probe_ns);
 }
 
 static COLD void find_out(uint32_t state)

@@ -1,6 +1,7 @@
 /*
- * Raw system calls: no libc, no errno, no cancellation point. The result is the kernel's: negative values from -4095 to -1 are -errno.
- * Everything in core/ and scanners/ enters the kernel through here, so that a stopped, dying or forked thread needs no libc state.
+ * Raw system calls: no libc, no errno, no cancellation point. The result is the kernel's: negative
+ * values from -4095 to -1 are -errno. Everything in core/ and scanners/ enters the kernel through
+ * here, so that a stopped, dying or forked thread needs no libc state.
  */
 #pragma once
 
@@ -29,7 +30,10 @@ static inline long syscall6(long number, long a, long b, long c, long d, long e,
 	register long x4 __asm__("x4") = e;
 	register long x5 __asm__("x5") = f;
 
-	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
+	__asm__ volatile("svc 0"
+			 : "+r"(x0)
+			 : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+			 : "memory");
 	return x0;
 #else
 #error "unknown machine: add its system call instruction here"
@@ -42,13 +46,16 @@ static inline long syscall6(long number, long a, long b, long c, long d, long e,
 #define SYSCALL_2(n, a, b) syscall6(n, (long)(a), (long)(b), 0, 0, 0, 0)
 #define SYSCALL_3(n, a, b, c) syscall6(n, (long)(a), (long)(b), (long)(c), 0, 0, 0)
 #define SYSCALL_4(n, a, b, c, d) syscall6(n, (long)(a), (long)(b), (long)(c), (long)(d), 0, 0)
-#define SYSCALL_5(n, a, b, c, d, e) syscall6(n, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), 0)
-#define SYSCALL_6(n, a, b, c, d, e, f)                                                             \
+#define SYSCALL_5(n, a, b, c, d, e) \
+	syscall6(n, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), 0)
+#define SYSCALL_6(n, a, b, c, d, e, f) \
 	syscall6(n, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 
-/* SYSCALL(write, fd, buffer, bytes): any system call by name with 0 to 6 arguments, pointers or integers. */
-#define SYSCALL(name, ...)                                                                         \
-	SYSCALL_PICK(0, ##__VA_ARGS__, SYSCALL_6, SYSCALL_5, SYSCALL_4, SYSCALL_3, SYSCALL_2, SYSCALL_1, SYSCALL_0) \
+/* SYSCALL(write, fd, buffer, bytes): any system call by name with 0 to 6 arguments, pointers or
+ * integers. */
+#define SYSCALL(name, ...) \
+	SYSCALL_PICK(0, ##__VA_ARGS__, SYSCALL_6, SYSCALL_5, SYSCALL_4, SYSCALL_3, SYSCALL_2, \
+		SYSCALL_1, SYSCALL_0) \
 	(SYS_##name, ##__VA_ARGS__)
 
 static inline bool syscall_failed(long result)

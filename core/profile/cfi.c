@@ -1,9 +1,10 @@
 /*
- * .eh_frame_hdr is a sorted table of (function start, entry); a binary search finds the entry (FDE), which names its common part (CIE). Both hold
- * a small program that, run up to the address, yields the rule. Formats: the Linux Standard Base, "Exception Frames"; DWARF 4, section 6.4.
+ * .eh_frame_hdr is a sorted table of (function start, entry); a binary search finds the entry
+ * (FDE), which names its common part (CIE). Both hold a small program that, run up to the address,
+ * yields the rule. Formats: the Linux Standard Base, "Exception Frames"; DWARF 4, section 6.4.
  *
- * Only rsp, rbp and the return address are followed: that is all compilers need to find the next frame. Anything else gives CFI_NONE, and
- * the caller tries something else.
+ * Only rsp, rbp and the return address are followed: that is all compilers need to find the next
+ * frame. Anything else gives CFI_NONE, and the caller tries something else.
  */
 #include "core/profile/cfi.h"
 
@@ -16,19 +17,30 @@
 enum { REGISTER_RBP = 6, REGISTER_RSP = 7, REGISTER_RETURN = 16 };
 
 /* Pointer encodings (DW_EH_PE_*). */
-enum { ENCODING_ABSOLUTE = 0x00, ENCODING_ULEB = 0x01, ENCODING_UDATA2 = 0x02, ENCODING_UDATA4 = 0x03, ENCODING_UDATA8 = 0x04,
-	ENCODING_SLEB = 0x09, ENCODING_SDATA2 = 0x0a, ENCODING_SDATA4 = 0x0b, ENCODING_SDATA8 = 0x0c, ENCODING_PCREL = 0x10,
-	ENCODING_DATAREL = 0x30, ENCODING_OMIT = 0xff };
+enum {
+	ENCODING_ABSOLUTE = 0x00,
+	ENCODING_ULEB = 0x01,
+	ENCODING_UDATA2 = 0x02,
+	ENCODING_UDATA4 = 0x03,
+	ENCODING_UDATA8 = 0x04,
+	ENCODING_SLEB = 0x09,
+	ENCODING_SDATA2 = 0x0a,
+	ENCODING_SDATA4 = 0x0b,
+	ENCODING_SDATA8 = 0x0c,
+	ENCODING_PCREL = 0x10,
+	ENCODING_DATAREL = 0x30,
+	ENCODING_OMIT = 0xff
+};
 
 enum { STATE_STACK_DEPTH = 8, STREAM_BYTES = 128 };
 
 /* Bytes of the module, read ahead. */
 struct stream {
 	uintptr_t position;
-	uintptr_t end;	    // nothing beyond belongs to it
-	uintptr_t start;    // address of buffer[0]
+	uintptr_t end;   // nothing beyond belongs to it
+	uintptr_t start; // address of buffer[0]
 	size_t filled;
-	bool failed;	    // ran past the end, or the memory is gone
+	bool failed;                       // ran past the end, or the memory is gone
 	uintptr_t direct_low, direct_high; // memory that may be read directly
 	uint8_t buffer[STREAM_BYTES];
 };
@@ -43,7 +55,7 @@ struct row {
 	uint8_t kind; // enum cfi_kind of the CFA; CFI_NONE: a form we do not know
 	bool frame_pointer_known;
 	bool return_undefined;
-	bool return_unknown;   // the return address is elsewhere than at CFA - 8
+	bool return_unknown; // the return address is elsewhere than at CFA - 8
 	int64_t cfa_offset;
 	int64_t frame_pointer; // CFI_SAME, CFI_AT_FRAME, or offset from the CFA
 };
@@ -51,8 +63,8 @@ struct row {
 /* An entry with its common part. */
 struct entry {
 	struct stream instructions; // of the FDE
-	struct stream initial;	    // of the CIE
-	uintptr_t start;	    // first address it covers
+	struct stream initial;      // of the CIE
+	uintptr_t start;            // first address it covers
 	uintptr_t bytes;
 	uint64_t code_factor;
 	int64_t data_factor;
@@ -97,7 +109,8 @@ static uint8_t next_byte(struct stream *stream)
 		size_t wanted = stream->end - stream->position;
 
 		stream->start = stream->position;
-		stream->filled = peek_some(stream->buffer, stream->position, wanted < STREAM_BYTES ? wanted : STREAM_BYTES);
+		stream->filled = peek_some(stream->buffer, stream->position,
+			wanted < STREAM_BYTES ? wanted : STREAM_BYTES);
 		offset = 0;
 		if (stream->filled == 0) {
 			stream->failed = true;
@@ -204,7 +217,8 @@ static uintptr_t search_table(const struct module *module, uintptr_t address, st
 	uint64_t low = 0, high;
 	int32_t pair[2];
 
-	if (stream.failed || version != 1 || count_encoding == ENCODING_OMIT || table_encoding != (ENCODING_DATAREL | ENCODING_SDATA4))
+	if (stream.failed || version != 1 || count_encoding == ENCODING_OMIT ||
+		table_encoding != (ENCODING_DATAREL | ENCODING_SDATA4))
 		return 0;
 	next_pointer(&stream, frame_encoding, header);
 	high = next_pointer(&stream, count_encoding, header);
@@ -220,7 +234,8 @@ static uintptr_t search_table(const struct module *module, uintptr_t address, st
 		else
 			high = middle;
 	}
-	if (!read_at(direct, pair, stream.position + low * sizeof(pair), sizeof(pair)) || header + (uintptr_t)(intptr_t)pair[0] > address)
+	if (!read_at(direct, pair, stream.position + low * sizeof(pair), sizeof(pair)) ||
+		header + (uintptr_t)(intptr_t)pair[0] > address)
 		return 0;
 	return header + (uintptr_t)(intptr_t)pair[1];
 }
@@ -241,7 +256,7 @@ static struct stream open_record(uintptr_t position, struct direct direct)
 static bool read_common(struct entry *entry, uintptr_t position, struct direct direct)
 {
 	struct stream stream = open_record(position, direct);
-	char augmentation[8] = { 0 };
+	char augmentation[8] = {0};
 	uintptr_t data_end;
 	uint8_t version;
 
@@ -266,7 +281,8 @@ static bool read_common(struct entry *entry, uintptr_t position, struct direct d
 
 		data_end = stream.position + bytes;
 	}
-	for (const char *letter = augmentation + 1; entry->has_augmentation && *letter && !stream.failed; letter++) {
+	for (const char *letter = augmentation + 1;
+		entry->has_augmentation && *letter && !stream.failed; letter++) {
 		if (*letter == 'R')
 			entry->encoding = next_byte(&stream);
 		else if (*letter == 'P')
@@ -343,7 +359,8 @@ static void register_expression(struct row *row, struct stream *stream, bool is_
 	uint64_t number = next_uleb(stream);
 	uint64_t bytes = next_uleb(stream);
 	uintptr_t end = stream->position + bytes;
-	bool at_frame = is_address && bytes == 2 && next_byte(stream) == 0x70 + REGISTER_RBP && next_byte(stream) == 0;
+	bool at_frame = is_address && bytes == 2 && next_byte(stream) == 0x70 + REGISTER_RBP &&
+			next_byte(stream) == 0;
 
 	set_register(row, number, at_frame && number == REGISTER_RBP, CFI_AT_FRAME);
 	if (bytes > 4096)
@@ -371,7 +388,8 @@ static bool run_short(struct machine *machine, uint8_t operation, struct stream 
 		machine->location += operand * machine->entry->code_factor;
 		return machine->location > machine->target;
 	case 2: // offset
-		set_register(&machine->row, operand, true, (int64_t)next_uleb(stream) * machine->entry->data_factor);
+		set_register(&machine->row, operand, true,
+			(int64_t)next_uleb(stream) * machine->entry->data_factor);
 		return false;
 	default: // restore
 		if (operand == REGISTER_RBP) {
@@ -396,7 +414,8 @@ static void run_state(struct machine *machine, uint8_t operation, struct stream 
 	}
 }
 
-/* Longer than a screen because it is one table: the operations of DWARF. True: the program has reached the target. */
+/* Longer than a screen because it is one table: the operations of DWARF. True: the program has
+ * reached the target. */
 static bool run_long(struct machine *machine, uint8_t operation, struct stream *stream)
 {
 	struct row *row = &machine->row;
@@ -411,11 +430,13 @@ static bool run_long(struct machine *machine, uint8_t operation, struct stream *
 	case 0x02: // advance_loc1
 	case 0x03: // advance_loc2
 	case 0x04: // advance_loc4
-		machine->location += next_bytes(stream, 1u << (operation - 2)) * machine->entry->code_factor;
+		machine->location +=
+			next_bytes(stream, 1u << (operation - 2)) * machine->entry->code_factor;
 		return machine->location > machine->target;
 	case 0x05: // offset_extended
 		number = next_uleb(stream);
-		set_register(row, number, true, (int64_t)next_uleb(stream) * machine->entry->data_factor);
+		set_register(row, number, true,
+			(int64_t)next_uleb(stream) * machine->entry->data_factor);
 		break;
 	case 0x11: // offset_extended_sf
 		number = next_uleb(stream);
@@ -500,11 +521,14 @@ static bool run_program(struct machine *machine, struct stream *stream)
 
 static struct cfi_rule rule_of_row(const struct row *row)
 {
-	struct cfi_rule rule = { .kind = row->kind, .frame_pointer = CFI_SAME, .cfa_offset = (int32_t)row->cfa_offset };
+	struct cfi_rule rule = {.kind = row->kind,
+		.frame_pointer = CFI_SAME,
+		.cfa_offset = (int32_t)row->cfa_offset};
 
 	if (row->return_undefined)
 		rule.kind = CFI_OUTERMOST;
-	else if (row->cfa_offset != (int32_t)row->cfa_offset || !row->frame_pointer_known || row->return_unknown)
+	else if (row->cfa_offset != (int32_t)row->cfa_offset || !row->frame_pointer_known ||
+		 row->return_unknown)
 		rule.kind = CFI_NONE;
 	else if (row->frame_pointer < INT16_MIN || row->frame_pointer > 0)
 		rule.kind = CFI_NONE;
@@ -515,20 +539,23 @@ static struct cfi_rule rule_of_row(const struct row *row)
 	return rule;
 }
 
-bool cfi_find_rule(const struct module *module, uintptr_t address, bool is_on_stack, struct cfi_rule *ret_rule)
+bool cfi_find_rule(
+	const struct module *module, uintptr_t address, bool is_on_stack, struct cfi_rule *ret_rule)
 {
-	struct direct direct = { is_on_stack ? module->unwind_low : 0, is_on_stack ? module->unwind_high : 0 };
+	struct direct direct = {
+		is_on_stack ? module->unwind_low : 0, is_on_stack ? module->unwind_high : 0};
 	struct entry entry;
-	struct machine machine = { .entry = &entry, .target = address };
+	struct machine machine = {.entry = &entry, .target = address};
 	uintptr_t position = module->unwind_table ? search_table(module, address, direct) : 0;
 
-	if (position == 0 || !read_entry(position, direct, &entry) || address - entry.start >= entry.bytes)
+	if (position == 0 || !read_entry(position, direct, &entry) ||
+		address - entry.start >= entry.bytes)
 		return false;
-	*ret_rule = (struct cfi_rule){ .kind = entry.is_signal_frame ? CFI_SIGNAL : CFI_NONE };
+	*ret_rule = (struct cfi_rule){.kind = entry.is_signal_frame ? CFI_SIGNAL : CFI_NONE};
 	if (entry.is_signal_frame)
 		return true;
 	machine.location = entry.start;
-	machine.row = (struct row){ .frame_pointer_known = true, .frame_pointer = CFI_SAME };
+	machine.row = (struct row){.frame_pointer_known = true, .frame_pointer = CFI_SAME};
 	if (!run_program(&machine, &entry.initial))
 		return true;
 	machine.initial = machine.row;

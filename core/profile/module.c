@@ -1,9 +1,11 @@
 /*
- * A scan reads /proc/self/maps line by line. A mapping of a file from its offset 0 may be the front of a module: its ELF header and program
- * headers are read from memory (by copies that cannot fault), and when an executable mapping of the same file follows inside the addresses
- * they promise, it is one. (A file that is only looked at as data has none.)
+ * A scan reads /proc/self/maps line by line. A mapping of a file from its offset 0 may be the front
+ * of a module: its ELF header and program headers are read from memory (by copies that cannot
+ * fault), and when an executable mapping of the same file follows inside the addresses they
+ * promise, it is one. (A file that is only looked at as data has none.)
  *
- * Records are never changed once published, but for two atomics: `is_mapped`, and `last_epoch` when another module took the place.
+ * Records are never changed once published, but for two atomics: `is_mapped`, and `last_epoch` when
+ * another module took the place.
  */
 #include "core/profile/module.h"
 
@@ -22,32 +24,33 @@ enum {
 	MODULE_MAX = 16384,
 	LINE_BYTES = 4352, // a path of PATH_MAX and what stands before it
 	READ_BYTES = 8192,
-	HEADER_MAX = 64,   // program headers looked at
+	HEADER_MAX = 64, // program headers looked at
 	RESCAN_NS = 1000000000,
-	MISSES_AFTER_CHANGE = 64, // scans for an unknown address after a change, before the limit of time holds
+	MISSES_AFTER_CHANGE =
+		64, // scans for an unknown address after a change, before the limit of time holds
 };
 
 #define PATH_REGION_BYTES ((size_t)16 << 20)
 
 static struct {
 	struct lock lock;
-	struct region records;	   // struct module[]; guard: lock, to grow
-	struct region paths;	   // guard: lock
-	size_t path_bytes;	   // guard: lock
-	struct module *list;	   // records.base once there are any
-	uint32_t count;		   // records that are published; release store under the lock
-	uint32_t epoch;		   // atomic, grows under the lock
-	uint32_t changed;	   // modules_changed() was called; atomic
-	uint32_t scan;		   // number of scans made; guard: lock
-	uint64_t last_scan_ns;	   // atomic
-	uint32_t misses;	   // unknown addresses since the last change; atomic
-	uintptr_t stack_low;	   // the main thread's stack at the last scan; atomic
-	uintptr_t stack_high;	   // atomic; constant once found
-	uintptr_t own_low;	   // atomic; 0: not yet looked for
-	uintptr_t own_bytes;	   // atomic
+	struct region records;     // struct module[]; guard: lock, to grow
+	struct region paths;       // guard: lock
+	size_t path_bytes;         // guard: lock
+	struct module *list;       // records.base once there are any
+	uint32_t count;            // records that are published; release store under the lock
+	uint32_t epoch;            // atomic, grows under the lock
+	uint32_t changed;          // modules_changed() was called; atomic
+	uint32_t scan;             // number of scans made; guard: lock
+	uint64_t last_scan_ns;     // atomic
+	uint32_t misses;           // unknown addresses since the last change; atomic
+	uintptr_t stack_low;       // the main thread's stack at the last scan; atomic
+	uintptr_t stack_high;      // atomic; constant once found
+	uintptr_t own_low;         // atomic; 0: not yet looked for
+	uintptr_t own_bytes;       // atomic
 	char buffer[READ_BYTES];   // guard: lock
 	uint32_t seen[MODULE_MAX]; // scan in which each was last found; guard: lock
-} modules = { .lock = LOCK_INITIAL(LOADER) };
+} modules = {.lock = LOCK_INITIAL(LOADER)};
 
 /* The ELF header of whatever image this code is linked into. */
 extern const Elf64_Ehdr __ehdr_start __attribute__((visibility("hidden")));
@@ -177,16 +180,18 @@ static void read_build_id(struct module *module, uintptr_t address, size_t bytes
 	while (bytes >= sizeof(note.header) + 4) {
 		size_t step;
 
-		if (peek_some(&note, address, bytes < sizeof(note) ? bytes : sizeof(note)) < sizeof(note.header) + 4)
+		if (peek_some(&note, address, bytes < sizeof(note) ? bytes : sizeof(note)) <
+			sizeof(note.header) + 4)
 			return;
-		if (note.header.n_type == NT_GNU_BUILD_ID && note.header.n_namesz == 4 && note.name[0] == 'G' &&
-		    note.header.n_descsz <= MODULE_BUILD_ID_MAX) {
+		if (note.header.n_type == NT_GNU_BUILD_ID && note.header.n_namesz == 4 &&
+			note.name[0] == 'G' && note.header.n_descsz <= MODULE_BUILD_ID_MAX) {
 			for (size_t i = 0; i < note.header.n_descsz; i++)
 				module->build_id[i] = note.id[i];
 			module->build_id_bytes = (uint8_t)note.header.n_descsz;
 			return;
 		}
-		step = sizeof(note.header) + ((note.header.n_namesz + 3u) & ~3u) + ((note.header.n_descsz + 3u) & ~3u);
+		step = sizeof(note.header) + ((note.header.n_namesz + 3u) & ~3u) +
+		       ((note.header.n_descsz + 3u) & ~3u);
 		if (step > bytes)
 			return;
 		address += step;
@@ -195,7 +200,8 @@ static void read_build_id(struct module *module, uintptr_t address, size_t bytes
 }
 
 /* Sets bias and ranges from the loadable segments. False: none, or none with code. */
-static bool place_segments(struct module *module, uintptr_t start, const Elf64_Phdr *headers, unsigned count)
+static bool place_segments(
+	struct module *module, uintptr_t start, const Elf64_Phdr *headers, unsigned count)
 {
 	uintptr_t low = UINTPTR_MAX, high = 0, text_low = UINTPTR_MAX, text_high = 0;
 	bool found = false;
@@ -204,7 +210,8 @@ static bool place_segments(struct module *module, uintptr_t start, const Elf64_P
 		if (headers[i].p_type != PT_LOAD)
 			continue;
 		if (headers[i].p_offset < OS_PAGE_BYTES && !found) {
-			module->bias = start - (headers[i].p_vaddr & ~(uintptr_t)(OS_PAGE_BYTES - 1));
+			module->bias =
+				start - (headers[i].p_vaddr & ~(uintptr_t)(OS_PAGE_BYTES - 1));
 			found = true;
 		}
 		if (headers[i].p_vaddr < low)
@@ -224,10 +231,12 @@ static bool place_segments(struct module *module, uintptr_t start, const Elf64_P
 }
 
 /* The readable segment around the unwind table; the entries the table names lie in it, too. */
-static void find_segment(struct module *module, const Elf64_Phdr *headers, unsigned count, uintptr_t address)
+static void find_segment(
+	struct module *module, const Elf64_Phdr *headers, unsigned count, uintptr_t address)
 {
 	for (unsigned i = 0; i < count; i++) {
-		if (headers[i].p_type != PT_LOAD || !(headers[i].p_flags & PF_R) || address - headers[i].p_vaddr >= headers[i].p_filesz)
+		if (headers[i].p_type != PT_LOAD || !(headers[i].p_flags & PF_R) ||
+			address - headers[i].p_vaddr >= headers[i].p_filesz)
 			continue;
 		module->unwind_low = module->bias + headers[i].p_vaddr;
 		module->unwind_high = module->unwind_low + headers[i].p_filesz;
@@ -241,13 +250,16 @@ static bool read_image(uintptr_t start, struct module *ret_module)
 	Elf64_Phdr headers[HEADER_MAX];
 	unsigned count;
 
-	*ret_module = (struct module){ 0 };
-	if (!peek(&header, start, sizeof(header)) || header.e_ident[0] != 0x7f || header.e_ident[1] != 'E' || header.e_ident[2] != 'L' ||
-	    header.e_ident[3] != 'F' || header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_phentsize != sizeof(Elf64_Phdr) ||
-	    (header.e_type != ET_DYN && header.e_type != ET_EXEC))
+	*ret_module = (struct module){0};
+	if (!peek(&header, start, sizeof(header)) || header.e_ident[0] != 0x7f ||
+		header.e_ident[1] != 'E' || header.e_ident[2] != 'L' || header.e_ident[3] != 'F' ||
+		header.e_ident[EI_CLASS] != ELFCLASS64 ||
+		header.e_phentsize != sizeof(Elf64_Phdr) ||
+		(header.e_type != ET_DYN && header.e_type != ET_EXEC))
 		return false;
 	count = header.e_phnum < HEADER_MAX ? header.e_phnum : HEADER_MAX;
-	if (!peek(headers, start + header.e_phoff, count * sizeof(headers[0])) || !place_segments(ret_module, start, headers, count))
+	if (!peek(headers, start + header.e_phoff, count * sizeof(headers[0])) ||
+		!place_segments(ret_module, start, headers, count))
 		return false;
 	for (unsigned i = 0; i < count; i++) {
 		uintptr_t address = ret_module->bias + headers[i].p_vaddr;
@@ -267,7 +279,8 @@ static bool read_image(uintptr_t start, struct module *ret_module)
 
 static bool same_module(const struct module *a, const struct module *b, const char *b_path)
 {
-	if (a->low != b->low || a->high != b->high || a->bias != b->bias || a->build_id_bytes != b->build_id_bytes)
+	if (a->low != b->low || a->high != b->high || a->bias != b->bias ||
+		a->build_id_bytes != b->build_id_bytes)
 		return false;
 	for (unsigned i = 0; i < a->build_id_bytes; i++) {
 		if (a->build_id[i] != b->build_id[i])
@@ -315,13 +328,15 @@ static void add_module(const struct candidate *candidate)
 
 	for (uint32_t i = 0; i < modules.count; i++) {
 		module = &modules.list[i];
-		if (module->last_epoch != UINT32_MAX || !same_module(module, &candidate->module, candidate->path))
+		if (module->last_epoch != UINT32_MAX ||
+			!same_module(module, &candidate->module, candidate->path))
 			continue;
 		modules.seen[i] = modules.scan;
 		store_release(&module->is_mapped, 1);
 		return;
 	}
-	if (modules.count >= MODULE_MAX || !region_grow(&modules.records, (modules.count + 1) * sizeof(struct module)))
+	if (modules.count >= MODULE_MAX ||
+		!region_grow(&modules.records, (modules.count + 1) * sizeof(struct module)))
 		return;
 	retire_overlapping(candidate->module.low, candidate->module.high);
 	modules.list = (struct module *)modules.records.base;
@@ -354,8 +369,8 @@ static void take_line(const char *text, struct candidate *candidate)
 		copy_path(candidate->path, line.path);
 		candidate->is_valid = read_image(line.start, &candidate->module);
 	}
-	if (!line.is_executable || !candidate->is_valid || candidate->inode != line.inode || line.start < candidate->module.low ||
-	    line.start >= candidate->module.high)
+	if (!line.is_executable || !candidate->is_valid || candidate->inode != line.inode ||
+		line.start < candidate->module.low || line.start >= candidate->module.high)
 		return;
 	add_module(candidate);
 	candidate->is_valid = false;
@@ -397,7 +412,8 @@ static bool init_region(struct region *region, size_t bytes)
 
 static bool init_locked(void)
 {
-	return init_region(&modules.records, align_up(MODULE_MAX * sizeof(struct module), OS_PAGE_BYTES)) &&
+	return init_region(&modules.records,
+		       align_up(MODULE_MAX * sizeof(struct module), OS_PAGE_BYTES)) &&
 	       init_region(&modules.paths, PATH_REGION_BYTES);
 }
 
@@ -464,13 +480,15 @@ const struct module *module_find_known(uintptr_t address)
 	for (uint32_t i = load_acquire(&modules.count); i > 0; i--) {
 		const struct module *module = &modules.list[i - 1];
 
-		if (address >= module->low && address < module->high && load_acquire(&module->is_mapped))
+		if (address >= module->low && address < module->high &&
+			load_acquire(&module->is_mapped))
 			return module;
 	}
 	return 0;
 }
 
-/* An unknown address: code made at run time, or a module that was mapped after the last look (the loader allocates before it maps). */
+/* An unknown address: code made at run time, or a module that was mapped after the last look (the
+ * loader allocates before it maps). */
 static bool may_scan_again(void)
 {
 	return add_relaxed(&modules.misses, 1) < MISSES_AFTER_CHANGE ||
@@ -495,8 +513,8 @@ const struct module *module_find_in_epoch(uintptr_t address, uint32_t epoch)
 	for (uint32_t i = load_acquire(&modules.count); i > 0; i--) {
 		const struct module *module = &modules.list[i - 1];
 
-		if (address >= module->low && address < module->high && module->first_epoch <= epoch &&
-		    epoch <= load_relaxed(&module->last_epoch))
+		if (address >= module->low && address < module->high &&
+			module->first_epoch <= epoch && epoch <= load_relaxed(&module->last_epoch))
 			return module;
 	}
 	return 0;

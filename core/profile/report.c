@@ -1,6 +1,7 @@
 /*
- * The text grows in one mapping of ours, which is doubled when full; when the kernel gives no more, the text is cut and says so. Numbers first,
- * names last: names come from files and may be anything, so control characters in them become '?'.
+ * The text grows in one mapping of ours, which is doubled when full; when the kernel gives no more,
+ * the text is cut and says so. Numbers first, names last: names come from files and may be
+ * anything, so control characters in them become '?'.
  */
 #include "core/profile/report.h"
 
@@ -18,7 +19,8 @@
 
 enum { PATH_BYTES = 512, LINE_BYTES = 1024, TEXT_BYTES_FIRST = 65536 };
 
-static const char rule_line[] = "=================================================================\n";
+static const char rule_line[] =
+	"=================================================================\n";
 
 /* The report under construction. */
 struct text {
@@ -59,7 +61,8 @@ static void text_append(struct text *text, const char *bytes, size_t count)
 		text->start[text->length++] = bytes[i];
 }
 
-__attribute__((format(printf, 2, 3))) static void text_add(struct text *text, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void text_add(
+	struct text *text, const char *format, ...)
 {
 	char line[LINE_BYTES];
 	va_list list;
@@ -113,7 +116,8 @@ static void add_stack(struct text *text, const struct leak_entry *entry)
 	const struct stack *stack = stack_table_get(entry->stack);
 
 	if (!stack) {
-		text_add(text, "    (no stack was recorded; slots of %lu bytes)\n", entry->slot_bytes);
+		text_add(text, "    (no stack was recorded; slots of %lu bytes)\n",
+			entry->slot_bytes);
 		return;
 	}
 	for (unsigned i = 0; i < stack->depth; i++)
@@ -138,16 +142,18 @@ static bool is_before(const void *left, const void *right)
 
 static void add_entry(struct text *text, const struct leak_entry *entry)
 {
-	text_add(text, "%s leak of %lu byte(s) in %lu object(s) allocated from:\n", entry->is_indirect ? "Indirect" : "Direct", entry->bytes,
-		 entry->blocks);
+	text_add(text, "%s leak of %lu byte(s) in %lu object(s) allocated from:\n",
+		entry->is_indirect ? "Indirect" : "Direct", entry->bytes, entry->blocks);
 	add_stack(text, entry);
 	if (entry->reclaimed_blocks != 0)
-		text_add(text, "    (%lu byte(s) in %lu object(s) of these were taken back while the program ran)\n", entry->reclaimed_bytes,
-			 entry->reclaimed_blocks);
+		text_add(text,
+			"    (%lu byte(s) in %lu object(s) of these were taken back while the program ran)\n",
+			entry->reclaimed_bytes, entry->reclaimed_blocks);
 	text_add(text, "\n");
 }
 
-/* Notes that are worth a report of their own. Nearly every program has left a pointer to freed memory somewhere. */
+/* Notes that are worth a report of their own. Nearly every program has left a pointer to freed
+ * memory somewhere. */
 static bool has_news(const struct leak_notes *notes)
 {
 	return notes->double_frees | notes->invalid_frees | notes->incomplete;
@@ -156,25 +162,31 @@ static bool has_news(const struct leak_notes *notes)
 static void add_notes(struct text *text, const struct leak_notes *notes)
 {
 	if (notes->double_frees)
-		text_add(text, "Gasket: %lu free(s) of a block that was free already: ignored.\n", notes->double_frees);
+		text_add(text, "Gasket: %lu free(s) of a block that was free already: ignored.\n",
+			notes->double_frees);
 	if (notes->invalid_frees)
-		text_add(text, "Gasket: %lu free(s) of an address that is no block: ignored.\n", notes->invalid_frees);
+		text_add(text, "Gasket: %lu free(s) of an address that is no block: ignored.\n",
+			notes->invalid_frees);
 	if (notes->dangling_blocks)
-		text_add(text, "Gasket: %lu freed block(s), %lu byte(s), to which something still refers: kept.\n", notes->dangling_blocks,
-			 notes->dangling_bytes);
+		text_add(text,
+			"Gasket: %lu freed block(s), %lu byte(s), to which something still refers: kept.\n",
+			notes->dangling_blocks, notes->dangling_bytes);
 	if (notes->incomplete)
-		text_add(text, "Gasket: the last collection gave no verdict; leaks may be missing.\n");
+		text_add(text,
+			"Gasket: the last collection gave no verdict; leaks may be missing.\n");
 	if (has_news(notes) || notes->dangling_blocks)
 		text_add(text, "\n");
 }
 
-static void build(struct text *text, const struct leak_entry *entries, size_t count, const struct leak_notes *notes)
+static void build(struct text *text, const struct leak_entry *entries, size_t count,
+	const struct leak_notes *notes)
 {
 	uint64_t blocks = 0, bytes = 0;
 
 	if (count > 0) {
 		text_add(text, "\n%s", rule_line);
-		text_add(text, "==%lu==ERROR: Gasket: detected memory leaks\n\n", (uint64_t)SYSCALL(getpid));
+		text_add(text, "==%lu==ERROR: Gasket: detected memory leaks\n\n",
+			(uint64_t)SYSCALL(getpid));
 	}
 	for (size_t i = 0; i < count; i++) {
 		add_entry(text, &entries[i]);
@@ -183,7 +195,8 @@ static void build(struct text *text, const struct leak_entry *entries, size_t co
 	}
 	add_notes(text, notes);
 	if (count > 0)
-		text_add(text, "SUMMARY: Gasket: %lu byte(s) leaked in %lu allocation(s).\n", bytes, blocks);
+		text_add(text, "SUMMARY: Gasket: %lu byte(s) leaked in %lu allocation(s).\n", bytes,
+			blocks);
 }
 
 /* ---- output ---- */
@@ -204,7 +217,8 @@ static void expand_path(const char *pattern, char *path)
 
 	for (; *pattern && length + 24 < PATH_BYTES; pattern++) {
 		if (pattern[0] == '%' && pattern[1] == 'p') {
-			length += format_text(path + length, PATH_BYTES - length, "%lu", (uint64_t)SYSCALL(getpid));
+			length += format_text(path + length, PATH_BYTES - length, "%lu",
+				(uint64_t)SYSCALL(getpid));
 			pattern++;
 		} else {
 			path[length++] = *pattern;
@@ -217,7 +231,8 @@ static void expand_path(const char *pattern, char *path)
 
 static bool write_whole(const char *path, const char *bytes, size_t count)
 {
-	long fd = SYSCALL(openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	long fd = SYSCALL(
+		openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	bool done = !syscall_failed(fd);
 
 	while (done && count > 0) {
@@ -241,17 +256,19 @@ static bool write_file(const char *pattern, const char *bytes, size_t count)
 	expand_path(pattern, path);
 	format_text(beside, sizeof(beside), "%s.%lu.tmp", path, (uint64_t)SYSCALL(getpid));
 	SYSCALL(unlinkat, AT_FDCWD, beside, 0);
-	if (write_whole(beside, bytes, count) && !syscall_failed(SYSCALL(renameat2, AT_FDCWD, beside, AT_FDCWD, path, 0)))
+	if (write_whole(beside, bytes, count) &&
+		!syscall_failed(SYSCALL(renameat2, AT_FDCWD, beside, AT_FDCWD, path, 0)))
 		return true;
 	SYSCALL(unlinkat, AT_FDCWD, beside, 0);
 	log_line("the report could not be written to %s", path);
 	return false;
 }
 
-bool report_write(const char *where, struct leak_entry *entries, size_t count, const struct leak_notes *notes)
+bool report_write(
+	const char *where, struct leak_entry *entries, size_t count, const struct leak_notes *notes)
 {
 	static const char cut[] = "Gasket: the report was cut: no memory.\n";
-	struct text text = { 0 };
+	struct text text = {0};
 	bool done;
 
 	if (count == 0 && !has_news(notes))
@@ -285,7 +302,8 @@ static const char *last_part(const char *path)
 /* Libraries that allocate for their callers. */
 static bool is_plumbing(const char *path)
 {
-	static const char *const names[] = { "libc.so", "libc-2", "libstdc++", "libc++", "ld-linux", "libgcc_s" };
+	static const char *const names[] = {
+		"libc.so", "libc-2", "libstdc++", "libc++", "ld-linux", "libgcc_s"};
 	const char *part = last_part(path);
 
 	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -306,10 +324,12 @@ size_t report_name_site(uint32_t id, char *buffer, size_t capacity)
 	size_t length;
 
 	for (unsigned i = 0; stack && i < stack->depth; i++) {
-		if (!symbol_find(stack->frames[i] - 1, stack->epoch, &symbol) || is_plumbing(symbol.module->path))
+		if (!symbol_find(stack->frames[i] - 1, stack->epoch, &symbol) ||
+			is_plumbing(symbol.module->path))
 			continue;
-		length = format_text(buffer, capacity, "%s%s (%s+0x%lx)", symbol.function ? "in " : "at", symbol.function ? symbol.function : "",
-				     symbol.module->path, symbol.offset);
+		length = format_text(buffer, capacity, "%s%s (%s+0x%lx)",
+			symbol.function ? "in " : "at", symbol.function ? symbol.function : "",
+			symbol.module->path, symbol.offset);
 		symbols_close();
 		return length;
 	}

@@ -11,7 +11,8 @@
  *
  *	SUMMARY: Gasket: 4096 byte(s) leaked in 64 allocation(s).
  *
- * One text, built in a buffer of its own and written at once, or to a file that appears whole under its name. Sizes are those of the slots.
+ * One text, built in a buffer of its own and written at once, or to a file that appears whole under
+ *its name. Sizes are those of the slots.
  */
 #pragma once
 
@@ -21,9 +22,9 @@
 
 /* One entry of the report: blocks with the same origin. */
 struct leak_entry {
-	uint32_t stack;	     // id in the stack table; 0: not known, `slot_bytes` names the group
+	uint32_t stack;       // id in the stack table; 0: not known, `slot_bytes` names the group
 	uint32_t is_indirect; // held by other leaked blocks only
-	uint64_t slot_bytes; // size of each block when `stack` is 0
+	uint64_t slot_bytes;  // size of each block when `stack` is 0
 	uint64_t blocks;
 	uint64_t bytes;
 	uint64_t reclaimed_blocks; // of `blocks`: those already taken back
@@ -32,20 +33,22 @@ struct leak_entry {
 
 /* What else the report says, one line each where the number is not 0. */
 struct leak_notes {
-	uint64_t double_frees;	 // frees of a block that was free already, ignored
-	uint64_t invalid_frees;	 // frees of what is no block, ignored
+	uint64_t double_frees;    // frees of a block that was free already, ignored
+	uint64_t invalid_frees;   // frees of what is no block, ignored
 	uint64_t dangling_blocks; // freed blocks something still refers to, kept
 	uint64_t dangling_bytes;
-	bool incomplete;	 // the last cycle gave no verdict: older results are shown
+	bool incomplete; // the last cycle gave no verdict: older results are shown
 };
 
 /*
- * Sorts `entries` (direct first, then by bytes, largest first) and writes the report to `where`: "stderr" (where messages go) or a path, in
- * which %p is the process id; the file is written beside its name and renamed. Nothing at all is written when there is no entry,
- * no misuse and a verdict.
+ * Sorts `entries` (direct first, then by bytes, largest first) and writes the report to `where`:
+ * "stderr" (where messages go) or a path, in which %p is the process id; the file is written beside
+ * its name and renamed. Nothing at all is written when there is no entry, no misuse and a verdict.
  * False if it could not be written. Not thread-safe (callers hold the lock of the cycle).
  */
-bool report_write(const char *where, struct leak_entry *entries, size_t count, const struct leak_notes *notes);
+bool report_write(const char *where, struct leak_entry *entries, size_t count,
+	const struct leak_notes *notes);
 
-/* Appends "in FUNCTION (MODULE+0xOFFSET)" of the first frame of a stack that is worth naming; for log lines. Returns bytes written. */
+/* Appends "in FUNCTION (MODULE+0xOFFSET)" of the first frame of a stack that is worth naming; for
+ * log lines. Returns bytes written. */
 size_t report_name_site(uint32_t stack, char *buffer, size_t capacity);

@@ -1,7 +1,8 @@
 /*
- * A hash table with chains: bucket heads and `next` are ids, an id is the offset of its stack in the region divided by 8. A stack is written,
- * then published by a release store of its bucket's head; readers follow ids with acquire loads and see whole stacks. New stacks are always
- * put in front, nothing is moved or removed.
+ * A hash table with chains: bucket heads and `next` are ids, an id is the offset of its stack in
+ * the region divided by 8. A stack is written, then published by a release store of its bucket's
+ * head; readers follow ids with acquire loads and see whole stacks. New stacks are always put in
+ * front, nothing is moved or removed.
  */
 #include "core/profile/stack_table.h"
 
@@ -20,11 +21,11 @@ enum { BUCKET_COUNT = 65536, ID_UNIT_BYTES = 8 };
 
 static struct {
 	struct lock lock;
-	struct region region; // guard: lock; base is constant once buckets are non-zero
-	size_t used_bytes;    // guard: lock, read relaxed
-	uint32_t count;	      // guard: lock, read relaxed
+	struct region region;           // guard: lock; base is constant once buckets are non-zero
+	size_t used_bytes;              // guard: lock, read relaxed
+	uint32_t count;                 // guard: lock, read relaxed
 	uint32_t buckets[BUCKET_COUNT]; // ids, 0: empty; release stores under the lock
-} table = { .lock = LOCK_INITIAL(PROFILE) };
+} table = {.lock = LOCK_INITIAL(PROFILE)};
 
 static uint32_t hash_frames(const uintptr_t *frames, unsigned depth, uint32_t epoch)
 {
@@ -42,7 +43,8 @@ static const struct stack *stack_of(uint32_t id)
 	return (const struct stack *)(table.region.base + (uintptr_t)id * ID_UNIT_BYTES);
 }
 
-static bool stack_is(const struct stack *stack, const uintptr_t *frames, unsigned depth, uint32_t epoch)
+static bool stack_is(
+	const struct stack *stack, const uintptr_t *frames, unsigned depth, uint32_t epoch)
 {
 	if (stack->depth != depth || stack->epoch != epoch)
 		return false;
@@ -55,7 +57,8 @@ static bool stack_is(const struct stack *stack, const uintptr_t *frames, unsigne
 
 static uint32_t find(uint32_t hash, const uintptr_t *frames, unsigned depth, uint32_t epoch)
 {
-	uint32_t id = load_acquire(&table.buckets[hash % BUCKET_COUNT]); // pairs with insert_locked()
+	uint32_t id =
+		load_acquire(&table.buckets[hash % BUCKET_COUNT]); // pairs with insert_locked()
 
 	while (id != 0) {
 		const struct stack *stack = stack_of(id);
@@ -72,14 +75,15 @@ static bool grow_locked(size_t bytes)
 	if (table.region.capacity == 0) {
 		// where address space is short (ulimit -v) the range is only chosen
 		if (!region_init(&table.region, REGION_BYTES, OS_PAGE_BYTES, 65536, true) &&
-		    !region_init(&table.region, REGION_BYTES, OS_PAGE_BYTES, 65536, false))
+			!region_init(&table.region, REGION_BYTES, OS_PAGE_BYTES, 65536, false))
 			return false;
 		table.used_bytes = ID_UNIT_BYTES; // id 0 is nobody's
 	}
 	return region_grow(&table.region, table.used_bytes + bytes);
 }
 
-static uint32_t insert_locked(uint32_t hash, const uintptr_t *frames, unsigned depth, uint32_t epoch)
+static uint32_t insert_locked(
+	uint32_t hash, const uintptr_t *frames, unsigned depth, uint32_t epoch)
 {
 	size_t bytes = sizeof(struct stack) + depth * sizeof(frames[0]);
 	struct stack *stack;
@@ -123,7 +127,9 @@ uint32_t stack_table_add(const uintptr_t *frames, unsigned depth, uint32_t epoch
 
 const struct stack *stack_table_get(uint32_t id)
 {
-	return id == 0 || (size_t)id * ID_UNIT_BYTES >= load_relaxed(&table.used_bytes) ? 0 : stack_of(id);
+	return id == 0 || (size_t)id * ID_UNIT_BYTES >= load_relaxed(&table.used_bytes)
+		       ? 0
+		       : stack_of(id);
 }
 
 uint32_t stack_table_count(void)

@@ -51,10 +51,11 @@ static union {
 struct stats_page *stats = &private.page;
 
 static struct {
-	uint32_t making;  // enum making; compare-and-swap decides who makes the file
-	uint32_t handled; // sequence of the request taken last; compare-and-swap decides who does it
-	bool forbidden;	  // a sandbox may kill for opening or removing files; never unset
-	int32_t pid;	  // process that owns all this; written while there is one thread
+	uint32_t making; // enum making; compare-and-swap decides who makes the file
+	uint32_t
+		handled; // sequence of the request taken last; compare-and-swap decides who does it
+	bool forbidden;  // a sandbox may kill for opening or removing files; never unset
+	int32_t pid;     // process that owns all this; written while there is one thread
 	char runtime_directory[PATH_BYTES]; // XDG_RUNTIME_DIR or ""; written at start
 	char path[PATH_BYTES]; // the file, "" if there is none; written by who makes it
 } own;

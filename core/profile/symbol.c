@@ -1,6 +1,7 @@
 /*
- * For each module asked about, its file is read once: section headers, then the symbol table and its strings, with pread into memory of ours (a
- * mapping of the file would fault if somebody truncated it). The functions are sorted by address; a lookup is a binary search.
+ * For each module asked about, its file is read once: section headers, then the symbol table and
+ * its strings, with pread into memory of ours (a mapping of the file would fault if somebody
+ * truncated it). The functions are sorted by address; a lookup is a binary search.
  *
  * The file is found by path and believed only if its build-id is the one that was in memory.
  */
@@ -22,7 +23,7 @@ enum { FILES_MAX = 512, SECTIONS_MAX = 8192 };
 struct function {
 	uint64_t start; // address in the file
 	uint32_t bytes; // 0: not told
-	uint32_t name;	// offset in the strings
+	uint32_t name;  // offset in the strings
 };
 
 /* What was read from one module's file; zero counts when nothing could be. */
@@ -80,7 +81,8 @@ static bool bytes_equal(const uint8_t *a, const uint8_t *b, size_t bytes)
 }
 
 /* True if the file has the module's build-id, or the module has none. */
-static bool check_build_id(int fd, const struct module *module, const Elf64_Shdr *sections, unsigned count)
+static bool check_build_id(
+	int fd, const struct module *module, const Elf64_Shdr *sections, unsigned count)
 {
 	struct {
 		Elf64_Nhdr header;
@@ -93,10 +95,12 @@ static bool check_build_id(int fd, const struct module *module, const Elf64_Shdr
 	for (unsigned i = 0; i < count; i++) {
 		size_t wanted = sizeof(note.header) + 4 + module->build_id_bytes;
 
-		if (sections[i].sh_type != SHT_NOTE || sections[i].sh_size < wanted || !read_all(fd, &note, wanted, sections[i].sh_offset))
+		if (sections[i].sh_type != SHT_NOTE || sections[i].sh_size < wanted ||
+			!read_all(fd, &note, wanted, sections[i].sh_offset))
 			continue;
-		if (note.header.n_type == NT_GNU_BUILD_ID && note.header.n_descsz == module->build_id_bytes &&
-		    bytes_equal(note.id, module->build_id, module->build_id_bytes))
+		if (note.header.n_type == NT_GNU_BUILD_ID &&
+			note.header.n_descsz == module->build_id_bytes &&
+			bytes_equal(note.id, module->build_id, module->build_id_bytes))
 			return true;
 	}
 	return false;
@@ -114,21 +118,25 @@ static void take_functions(struct symbol_file *file, const Elf64_Sym *symbols, s
 	for (size_t i = 0; i < count; i++) {
 		unsigned type = ELF64_ST_TYPE(symbols[i].st_info);
 
-		if ((type != STT_FUNC && type != STT_GNU_IFUNC && type != STT_NOTYPE) || symbols[i].st_shndx == SHN_UNDEF ||
-		    symbols[i].st_value == 0 || symbols[i].st_name >= file->string_bytes)
+		if ((type != STT_FUNC && type != STT_GNU_IFUNC && type != STT_NOTYPE) ||
+			symbols[i].st_shndx == SHN_UNDEF || symbols[i].st_value == 0 ||
+			symbols[i].st_name >= file->string_bytes)
 			continue;
-		if (type == STT_NOTYPE && symbols[i].st_size == 0 && file->strings[symbols[i].st_name] != '_')
+		if (type == STT_NOTYPE && symbols[i].st_size == 0 &&
+			file->strings[symbols[i].st_name] != '_')
 			continue;
 		file->functions[file->function_count++] = (struct function){
 			.start = symbols[i].st_value,
-			.bytes = symbols[i].st_size < UINT32_MAX ? (uint32_t)symbols[i].st_size : UINT32_MAX,
+			.bytes = symbols[i].st_size < UINT32_MAX ? (uint32_t)symbols[i].st_size
+								 : UINT32_MAX,
 			.name = symbols[i].st_name,
 		};
 	}
 	sort_items(file->functions, file->function_count, sizeof(struct function), starts_before);
 }
 
-static void read_symbols(int fd, struct symbol_file *file, const Elf64_Shdr *table, const Elf64_Shdr *strings)
+static void read_symbols(
+	int fd, struct symbol_file *file, const Elf64_Shdr *table, const Elf64_Shdr *strings)
 {
 	Elf64_Sym *symbols;
 	size_t count = table->sh_size / sizeof(Elf64_Sym);
@@ -151,7 +159,8 @@ static void read_symbols(int fd, struct symbol_file *file, const Elf64_Shdr *tab
 static const Elf64_Shdr *find_table(const Elf64_Shdr *sections, unsigned count, uint32_t type)
 {
 	for (unsigned i = 0; i < count; i++) {
-		if (sections[i].sh_type == type && sections[i].sh_entsize == sizeof(Elf64_Sym) && sections[i].sh_link < count)
+		if (sections[i].sh_type == type && sections[i].sh_entsize == sizeof(Elf64_Sym) &&
+			sections[i].sh_link < count)
 			return &sections[i];
 	}
 	return 0;
@@ -164,8 +173,8 @@ static void read_file(int fd, struct symbol_file *file)
 	const Elf64_Shdr *table;
 	size_t bytes;
 
-	if (!read_all(fd, &header, sizeof(header), 0) || header.e_shentsize != sizeof(Elf64_Shdr) || header.e_shnum == 0 ||
-	    header.e_shnum > SECTIONS_MAX)
+	if (!read_all(fd, &header, sizeof(header), 0) || header.e_shentsize != sizeof(Elf64_Shdr) ||
+		header.e_shnum == 0 || header.e_shnum > SECTIONS_MAX)
 		return;
 	bytes = header.e_shnum * sizeof(Elf64_Shdr);
 	sections = load(fd, header.e_shoff, bytes);
@@ -191,7 +200,7 @@ static struct symbol_file *open_file(const struct module *module)
 	if (files.count == FILES_MAX)
 		return 0;
 	file = &files.list[files.count++];
-	*file = (struct symbol_file){ .module = module };
+	*file = (struct symbol_file){.module = module};
 	fd = SYSCALL(openat, AT_FDCWD, module->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (syscall_failed(fd))
 		return file;
@@ -213,7 +222,8 @@ static const struct function *find_function(const struct symbol_file *file, uint
 		else
 			high = middle;
 	}
-	// several names may share an address, and a nameless label may stand inside a function: look back a little
+	// several names may share an address, and a nameless label may stand inside a function:
+	// look back a little
 	for (size_t i = low; i > 0 && low - i < 16; i--) {
 		const struct function *function = &file->functions[i - 1];
 
@@ -229,7 +239,7 @@ bool symbol_find(uintptr_t address, uint32_t epoch, struct symbol *ret_symbol)
 	const struct symbol_file *file;
 	const struct function *function;
 
-	*ret_symbol = (struct symbol){ .module = module };
+	*ret_symbol = (struct symbol){.module = module};
 	if (!module)
 		return false;
 	ret_symbol->offset = address - module->bias;

@@ -1,8 +1,9 @@
 /*
- * Rules of addresses are remembered in one table for all threads: a direct-mapped array of (address ^ rule, rule), both plain 64-bit words.
- * A reader accepts a pair only if the two give its address, so a pair torn between two writers is a miss, and no lock is needed (the
- * trick of chess programs' transposition tables). The number of modules' changes is mixed into the address: code that was unloaded is
- * forgotten by changing that number.
+ * Rules of addresses are remembered in one table for all threads: a direct-mapped array of (address
+ * ^ rule, rule), both plain 64-bit words. A reader accepts a pair only if the two give its address,
+ * so a pair torn between two writers is a miss, and no lock is needed (the trick of chess programs'
+ * transposition tables). The number of modules' changes is mixed into the address: code that was
+ * unloaded is forgotten by changing that number.
  */
 #include "core/profile/unwind.h"
 
@@ -17,11 +18,11 @@
 #include <stddef.h>
 
 enum {
-	RULE_COUNT = 16384,    // a power of two
-	CALL_COUNT = 4096,     // a power of two
+	RULE_COUNT = 16384, // a power of two
+	CALL_COUNT = 4096,  // a power of two
 	WINDOW_WORDS = 64,
 	FRAME_BYTES_MAX = 1 << 20, // a frame followed by its frame pointer is not larger
-	OWN_FRAMES_MAX = 32,   // frames of ours, and below skip_below, on top of the caller's
+	OWN_FRAMES_MAX = 32,       // frames of ours, and below skip_below, on top of the caller's
 };
 
 /* A remembered rule; both words relaxed atomics. */
@@ -32,9 +33,10 @@ struct rule_slot {
 
 static struct {
 	struct rule_slot rules[RULE_COUNT];
-	uint64_t calls[CALL_COUNT]; // addresses known to follow a call, ^ generation; relaxed atomics
-	uint32_t generation;	   // atomic
-	uint32_t known_epoch;	   // module_epoch() the rules belong to; atomic
+	uint64_t calls[CALL_COUNT]; // addresses known to follow a call, ^ generation; relaxed
+				    // atomics
+	uint32_t generation;        // atomic
+	uint32_t known_epoch;       // module_epoch() the rules belong to; atomic
 } unwinder;
 
 /* The thread's own; a few words, for thread-local storage is scarce in a preloaded library. */
@@ -49,10 +51,11 @@ struct walk {
 	uintptr_t pc;
 	uintptr_t sp; // the CFA of the frame before
 	uintptr_t fp;
-	bool is_exact; // pc is an instruction itself (top, or interrupted by a signal), not a return address
+	bool is_exact;   // pc is an instruction itself (top, or interrupted by a signal), not a
+			 // return address
 	bool is_guessed; // some step followed a frame pointer, so pc may be anything
 	uintptr_t direct_low, direct_high; // memory that may be read directly
-	uintptr_t window_start;		   // address of window[0]
+	uintptr_t window_start;            // address of window[0]
 	size_t window_bytes;
 	uintptr_t window[WINDOW_WORDS];
 };
@@ -72,12 +75,15 @@ void unwind_forget(void)
 
 static uint64_t rule_bits(struct cfi_rule rule)
 {
-	return (uint64_t)rule.kind | (uint64_t)(uint16_t)rule.frame_pointer << 16 | (uint64_t)(uint32_t)rule.cfa_offset << 32;
+	return (uint64_t)rule.kind | (uint64_t)(uint16_t)rule.frame_pointer << 16 |
+	       (uint64_t)(uint32_t)rule.cfa_offset << 32;
 }
 
 static struct cfi_rule bits_rule(uint64_t bits)
 {
-	return (struct cfi_rule){ .kind = (uint8_t)bits, .frame_pointer = (int16_t)(bits >> 16), .cfa_offset = (int32_t)(bits >> 32) };
+	return (struct cfi_rule){.kind = (uint8_t)bits,
+		.frame_pointer = (int16_t)(bits >> 16),
+		.cfa_offset = (int32_t)(bits >> 32)};
 }
 
 static struct cfi_rule find_rule(uintptr_t address, bool is_on_stack)
@@ -85,7 +91,7 @@ static struct cfi_rule find_rule(uintptr_t address, bool is_on_stack)
 	uint64_t name = address ^ (uint64_t)load_relaxed(&unwinder.generation) << 48;
 	struct rule_slot *slot = &unwinder.rules[(address * 0x9e3779b97f4a7c15ull) >> 50];
 	uint64_t bits = load_relaxed(&slot->rule);
-	struct cfi_rule rule = { .kind = CFI_NONE };
+	struct cfi_rule rule = {.kind = CFI_NONE};
 	const struct module *module;
 
 	static_assert((1ull << 14) == RULE_COUNT, "index is the top 14 bits of a product");
@@ -129,10 +135,12 @@ static bool read_word(struct walk *walk, uintptr_t address, uintptr_t *ret_word)
 		return true;
 	}
 	if (walk->window_bytes == 0 || address < walk->window_start ||
-	    address + sizeof(uintptr_t) > walk->window_start + walk->window_bytes) {
-		// the words wanted next mostly lie a little lower (saved rbp) and higher (the next frame)
+		address + sizeof(uintptr_t) > walk->window_start + walk->window_bytes) {
+		// the words wanted next mostly lie a little lower (saved rbp) and higher (the next
+		// frame)
 		walk->window_start = address - 8 * sizeof(uintptr_t);
-		walk->window_bytes = peek_some(walk->window, walk->window_start, sizeof(walk->window));
+		walk->window_bytes =
+			peek_some(walk->window, walk->window_start, sizeof(walk->window));
 		if (walk->window_bytes < 9 * sizeof(uintptr_t)) {
 			walk->window_start = address;
 			walk->window_bytes = peek_some(walk->window, address, sizeof(walk->window));
@@ -146,21 +154,24 @@ static bool read_word(struct walk *walk, uintptr_t address, uintptr_t *ret_word)
 
 /* ---- steps; each false: no further ---- */
 
-/* The interrupted registers lie in the signal frame at sp: struct ucontext of the kernel. (glibc's __restore_rt has an entry marked as a signal
- * frame, which starts one byte early, so that it is found as if by a return address.) */
+/* The interrupted registers lie in the signal frame at sp: struct ucontext of the kernel. (glibc's
+ * __restore_rt has an entry marked as a signal frame, which starts one byte early, so that it is
+ * found as if by a return address.) */
 static bool step_signal(struct walk *walk)
 {
 	enum { UCONTEXT_RBP = 120, UCONTEXT_RSP = 160, UCONTEXT_RIP = 168 };
 	uintptr_t frame = walk->sp;
 
 	walk->is_exact = true;
-	return read_word(walk, frame + UCONTEXT_RIP, &walk->pc) && read_word(walk, frame + UCONTEXT_RBP, &walk->fp) &&
+	return read_word(walk, frame + UCONTEXT_RIP, &walk->pc) &&
+	       read_word(walk, frame + UCONTEXT_RBP, &walk->fp) &&
 	       read_word(walk, frame + UCONTEXT_RSP, &walk->sp);
 }
 
 static bool step_by_rule(struct walk *walk, struct cfi_rule rule)
 {
-	uintptr_t cfa = (rule.kind == CFI_STACK ? walk->sp : walk->fp) + (uintptr_t)(intptr_t)rule.cfa_offset;
+	uintptr_t cfa = (rule.kind == CFI_STACK ? walk->sp : walk->fp) +
+			(uintptr_t)(intptr_t)rule.cfa_offset;
 	uintptr_t fp = walk->fp;
 
 	if (rule.kind == CFI_FRAME_INDIRECT && !read_word(walk, cfa, &cfa))
@@ -171,7 +182,8 @@ static bool step_by_rule(struct walk *walk, struct cfi_rule rule)
 	if (rule.frame_pointer == CFI_AT_FRAME) {
 		if (!read_word(walk, walk->fp, &fp))
 			return false;
-	} else if (rule.frame_pointer != CFI_SAME && !read_word(walk, cfa + (uintptr_t)(intptr_t)rule.frame_pointer, &fp)) {
+	} else if (rule.frame_pointer != CFI_SAME &&
+		   !read_word(walk, cfa + (uintptr_t)(intptr_t)rule.frame_pointer, &fp)) {
 		return false;
 	}
 	walk->sp = cfa;
@@ -180,7 +192,8 @@ static bool step_by_rule(struct walk *walk, struct cfi_rule rule)
 	return true;
 }
 
-/* True if a call instruction ends at `pc`: call rel32, or one of the forms of call r/m64 (2 to 7 bytes, perhaps with a prefix before). */
+/* True if a call instruction ends at `pc`: call rel32, or one of the forms of call r/m64 (2 to 7
+ * bytes, perhaps with a prefix before). */
 static bool follows_call(uintptr_t pc)
 {
 	enum { BEFORE = 7, CALL_RELATIVE = 0xe8, GROUP_5 = 0xff, CALL_INDIRECT = 2 };
@@ -213,15 +226,17 @@ static bool is_return_address(uintptr_t pc)
 }
 
 /*
- * Code without a table: rbp must point outwards to a saved rbp with a return address above it. That address is believed if a call stands before
- * it, and either it lies in a module (whose table then goes on) or there is again a frame further out.
+ * Code without a table: rbp must point outwards to a saved rbp with a return address above it. That
+ * address is believed if a call stands before it, and either it lies in a module (whose table then
+ * goes on) or there is again a frame further out.
  */
 static bool step_by_frame_pointer(struct walk *walk)
 {
 	uintptr_t fp, pc;
 
-	if (walk->fp < walk->sp || walk->fp - walk->sp > FRAME_BYTES_MAX || !read_word(walk, walk->fp, &fp) ||
-	    !read_word(walk, walk->fp + sizeof(uintptr_t), &pc) || !is_return_address(pc))
+	if (walk->fp < walk->sp || walk->fp - walk->sp > FRAME_BYTES_MAX ||
+		!read_word(walk, walk->fp, &fp) ||
+		!read_word(walk, walk->fp + sizeof(uintptr_t), &pc) || !is_return_address(pc))
 		return false;
 	if (!module_find_known(pc) && (fp <= walk->fp || fp - walk->fp > FRAME_BYTES_MAX))
 		return false;
@@ -255,12 +270,14 @@ static bool step(struct walk *walk)
 	return walk->pc != 0;
 }
 
-static unsigned walk_stack(struct walk *walk, uintptr_t *frames, unsigned capacity, uintptr_t skip_below)
+static unsigned walk_stack(
+	struct walk *walk, uintptr_t *frames, unsigned capacity, uintptr_t skip_below)
 {
 	unsigned count = 0, skipped = 0;
 
 	while (count < capacity && step(walk)) {
-		if ((skip_below != 0 && walk->sp <= skip_below && skipped < OWN_FRAMES_MAX) || module_is_own(walk->pc)) {
+		if ((skip_below != 0 && walk->sp <= skip_below && skipped < OWN_FRAMES_MAX) ||
+			module_is_own(walk->pc)) {
 			if (++skipped > 4 * OWN_FRAMES_MAX)
 				break;
 			continue;
@@ -294,7 +311,8 @@ static struct walk start_walk(uintptr_t pc, uintptr_t sp, uintptr_t fp)
 /* Registers at one instruction of the caller, into which this is inlined. */
 static ALWAYS_INLINE void read_registers(uintptr_t *ret_pc, uintptr_t *ret_sp, uintptr_t *ret_fp)
 {
-	__asm__ volatile("lea 0(%%rip), %0\n\tmov %%rsp, %1\n\tmov %%rbp, %2" : "=&r"(*ret_pc), "=&r"(*ret_sp), "=&r"(*ret_fp));
+	__asm__ volatile("lea 0(%%rip), %0\n\tmov %%rsp, %1\n\tmov %%rbp, %2"
+			 : "=&r"(*ret_pc), "=&r"(*ret_sp), "=&r"(*ret_fp));
 }
 
 static NOINLINE unsigned capture(uintptr_t *frames, unsigned capacity, const void *skip_below)

@@ -1,6 +1,6 @@
 /*
- * The first call into the allocator is none of malloc's, and comes before any constructor: from .preinit_array, chosen by the
- * first argument. Says "ok" when all is well afterwards.
+ * The first call into the allocator is none of malloc's, and comes before any constructor: from
+ * .preinit_array, chosen by the first argument. Says "ok" when all is well afterwards.
  */
 #include <malloc.h>
 #include <stdio.h>
@@ -44,7 +44,8 @@ static void first_call(int count, char **arguments, char **environment)
 		abort();
 }
 
-__attribute__((section(".preinit_array"), used)) static void (*preinit)(int, char **, char **) = first_call;
+__attribute__((section(".preinit_array"), used)) static void (*preinit)(
+	int, char **, char **) = first_call;
 
 int main(void)
 {

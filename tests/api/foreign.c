@@ -1,6 +1,6 @@
 /*
- * Pointers that are not ours reach free, realloc and malloc_usable_size; pairs of functions cross the names that glibc has for them. None
- * may crash, and realloc must carry the contents over.
+ * Pointers that are not ours reach free, realloc and malloc_usable_size; pairs of functions cross
+ * the names that glibc has for them. None may crash, and realloc must carry the contents over.
  */
 #include "tests/harness/test.h"
 
@@ -118,27 +118,63 @@ TEST(every_allocator_pairs_with_every_releaser)
 		for (int releaser = 0; releaser < 5; releaser++) {
 			char *block = NULL;
 			switch (allocator) {
-			case 0: block = malloc(100); break;
-			case 1: block = calloc(10, 10); break;
-			case 2: block = realloc(NULL, 100); break;
-			case 3: block = memalign(64, 100); break;
-			case 4: block = valloc(100); break;
-			case 5: block = __libc_malloc(100); break;
-			case 6: block = __libc_calloc(10, 10); break;
-			case 7: block = __libc_realloc(NULL, 100); break;
-			case 8: block = __libc_memalign(64, 100); break;
-			case 9: block = __libc_valloc(100); break;
-			case 10: block = __libc_pvalloc(100); break;
+			case 0:
+				block = malloc(100);
+				break;
+			case 1:
+				block = calloc(10, 10);
+				break;
+			case 2:
+				block = realloc(NULL, 100);
+				break;
+			case 3:
+				block = memalign(64, 100);
+				break;
+			case 4:
+				block = valloc(100);
+				break;
+			case 5:
+				block = __libc_malloc(100);
+				break;
+			case 6:
+				block = __libc_calloc(10, 10);
+				break;
+			case 7:
+				block = __libc_realloc(NULL, 100);
+				break;
+			case 8:
+				block = __libc_memalign(64, 100);
+				break;
+			case 9:
+				block = __libc_valloc(100);
+				break;
+			case 10:
+				block = __libc_pvalloc(100);
+				break;
 			}
 			CHECK_NOT_NULL(block);
 			CHECK_GE(malloc_usable_size(block), 100u);
 			memset(block, 'x', 100);
 			switch (releaser) {
-			case 0: free(block); break;
-			case 1: __libc_free(block); break;
-			case 2: block = realloc(block, 5000); CHECK_EQ(block[99], 'x'); free(block); break;
-			case 3: block = __libc_realloc(block, 5000); CHECK_EQ(block[99], 'x'); __libc_free(block); break;
-			case 4: CHECK_NULL(realloc(block, 0)); break;
+			case 0:
+				free(block);
+				break;
+			case 1:
+				__libc_free(block);
+				break;
+			case 2:
+				block = realloc(block, 5000);
+				CHECK_EQ(block[99], 'x');
+				free(block);
+				break;
+			case 3:
+				block = __libc_realloc(block, 5000);
+				CHECK_EQ(block[99], 'x');
+				__libc_free(block);
+				break;
+			case 4:
+				CHECK_NULL(realloc(block, 0));
+				break;
 			}
 		}
 }
@@ -146,22 +182,26 @@ TEST(every_allocator_pairs_with_every_releaser)
 TEST(aliases_are_ours)
 {
 	// Else half of a pair would be glibc's: all names must resolve into one library.
-	static const char *const names[] = {"malloc", "calloc", "realloc", "free", "memalign", "aligned_alloc", "posix_memalign", "valloc",
-		"pvalloc", "reallocarray", "malloc_usable_size", "cfree", "__libc_malloc", "__libc_calloc", "__libc_realloc", "__libc_free",
-		"__libc_memalign", "__libc_valloc", "__libc_pvalloc", "free_sized", "free_aligned_sized", "mallinfo", "mallinfo2", "mallopt",
-		"malloc_trim", "malloc_stats", "malloc_info", "_Znwm", "_ZdlPv"};
+	static const char *const names[] = {"malloc", "calloc", "realloc", "free", "memalign",
+		"aligned_alloc", "posix_memalign", "valloc", "pvalloc", "reallocarray",
+		"malloc_usable_size", "cfree", "__libc_malloc", "__libc_calloc", "__libc_realloc",
+		"__libc_free", "__libc_memalign", "__libc_valloc", "__libc_pvalloc", "free_sized",
+		"free_aligned_sized", "mallinfo", "mallinfo2", "mallopt", "malloc_trim",
+		"malloc_stats", "malloc_info", "_Znwm", "_ZdlPv"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		Dl_info where = {0};
 		void *address = dlsym(RTLD_DEFAULT, names[i]);
-		CHECK_MSG(address && dladdr(address, &where) && where.dli_fname && strstr(where.dli_fname, "libgasket"),
+		CHECK_MSG(address && dladdr(address, &where) && where.dli_fname &&
+				  strstr(where.dli_fname, "libgasket"),
 			"%s is in %s", names[i], where.dli_fname ? where.dli_fname : "no library");
 	}
 }
 
 TEST(blocks_of_the_loader_can_be_grown)
 {
-	// The loader allocates with its own minimal malloc before ours is there; a dlopen later resizes such blocks.
+	// The loader allocates with its own minimal malloc before ours is there; a dlopen later
+	// resizes such blocks.
 	for (int i = 0; i < 20; i++) {
 		void *library = dlopen("libm.so.6", RTLD_NOW);
 		CHECK_NOT_NULL(library);
@@ -174,8 +214,10 @@ TEST(blocks_of_the_loader_can_be_grown)
 
 TEST(sized_free_takes_any_size)
 {
-	void (*free_sized)(void *, size_t) = (void (*)(void *, size_t))dlsym(RTLD_DEFAULT, "free_sized");
-	void (*free_aligned)(void *, size_t, size_t) = (void (*)(void *, size_t, size_t))dlsym(RTLD_DEFAULT, "free_aligned_sized");
+	void (*free_sized)(void *, size_t) =
+		(void (*)(void *, size_t))dlsym(RTLD_DEFAULT, "free_sized");
+	void (*free_aligned)(void *, size_t, size_t) =
+		(void (*)(void *, size_t, size_t))dlsym(RTLD_DEFAULT, "free_aligned_sized");
 
 	CHECK(free_sized && free_aligned);
 	free_sized(malloc(100), 100);

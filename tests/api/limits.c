@@ -1,4 +1,5 @@
-/* Little address space, refused reservations, and memory that must not be touched before the program does. */
+/* Little address space, refused reservations, and memory that must not be touched before the
+ * program does. */
 #include "tests/harness/test.h"
 
 #include <errno.h>
@@ -18,7 +19,8 @@
 enum { KIB = 1 << 10, MIB = 1 << 20 };
 #define GIB ((size_t)1 << 30)
 
-/* Runs a program in a process whose address space is limited from its start; the child inherits the preload. */
+/* Runs a program in a process whose address space is limited from its start; the child inherits the
+ * preload. */
 static void run_limited(size_t limit, const char *program, const char *argument, const char *text)
 {
 	pid_t child = fork();
@@ -68,7 +70,8 @@ TEST(git_works_in_256_mib_of_address_space)
 		"[ $(git ls-tree HEAD | wc -l) = 50 ]; git gc -q; git fsck --strict --full 2>fsck; ! grep -q . fsck");
 }
 
-/* The compiler proper and the assembler are children and limited as well; what they made is linked and run. */
+/* The compiler proper and the assembler are children and limited as well; what they made is linked
+ * and run. */
 TEST(gcc_works_in_256_mib_of_address_space)
 {
 	run_limited(262144 * (size_t)KIB, "sh", "-c",
@@ -80,7 +83,8 @@ TEST(gcc_works_in_256_mib_of_address_space)
 
 TEST(shell_runs_in_256_mib_of_address_space)
 {
-	run_limited(262144 * (size_t)KIB, "bash", "-c", "for i in 1 2 3 4 5; do x=$(echo $i); done; [ \"$x\" = 5 ]");
+	run_limited(262144 * (size_t)KIB, "bash", "-c",
+		"for i in 1 2 3 4 5; do x=$(echo $i); done; [ \"$x\" = 5 ]");
 }
 
 TEST(small_address_space_is_used_up_and_then_enomem)
@@ -143,7 +147,8 @@ TEST(shrinking_needs_no_memory)
 	}
 	for (int i = 0; i < COUNT; i++) {
 		size_t bytes = 3000 + (size_t)i * 600;
-		CHECK_MSG(large[i] = realloc(large[i], bytes), "%d bytes to %zu", LARGE_BYTES, bytes);
+		CHECK_MSG(
+			large[i] = realloc(large[i], bytes), "%d bytes to %zu", LARGE_BYTES, bytes);
 		CHECK_EQ(large[i][bytes - 1], i + 1);
 	}
 	CHECK_NOT_NULL(last);
@@ -151,7 +156,8 @@ TEST(shrinking_needs_no_memory)
 
 TEST(memory_is_given_back_under_a_limit)
 {
-	// Four times the limit passes through blocks of changing size: what was freed must serve other sizes again.
+	// Four times the limit passes through blocks of changing size: what was freed must serve
+	// other sizes again.
 	run_self_limited(256 * (size_t)MIB, "memory_is_given_back_under_a_limit");
 	for (size_t round = 0; round < 40; round++) {
 		size_t size = (size_t)1000 << round % 12;
@@ -174,12 +180,14 @@ TEST(memory_is_given_back_under_a_limit)
 
 TEST(malloc_fails_as_long_as_memory_is_gone_and_works_again)
 {
-	run_self_limited(256 * (size_t)MIB, "malloc_fails_as_long_as_memory_is_gone_and_works_again");
+	run_self_limited(
+		256 * (size_t)MIB, "malloc_fails_as_long_as_memory_is_gone_and_works_again");
 	CHECK_NULL(malloc(300 * MIB));
 	CHECK_EQ(errno, ENOMEM);
 	void *hog = NULL;
 	size_t size = 200 * MIB;
-	while (!(hog = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) || hog == MAP_FAILED)
+	while (!(hog = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) ||
+		hog == MAP_FAILED)
 		size -= MIB;
 	free(malloc(100 * MIB));
 	munmap(hog, size);
@@ -392,7 +400,8 @@ static void *return_argument(void *argument)
 
 TEST(address_space_limited_at_run_time)
 {
-	// A program that limits itself after its start: what it maps and starts below the limit succeeds, what malloc gives stays below it.
+	// A program that limits itself after its start: what it maps and starts below the limit
+	// succeeds, what malloc gives stays below it.
 	struct rlimit limits = {GIB, GIB};
 	CHECK_EQ(setrlimit(RLIMIT_AS, &limits), 0);
 	void *mapped = mmap(NULL, 100 * MIB, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -1,7 +1,8 @@
 /*
- * Every C++ allocation function, one line a row; tests/api/compare runs it with libstdc++'s operators and with ours. The same source
- * makes a second program that replaces only operator new(size_t) and operator delete(void *): with -DREPLACED=1 its own operators must be called,
- * also through the forms it did not replace, as the standard says.
+ * Every C++ allocation function, one line a row; tests/api/compare runs it with libstdc++'s
+ * operators and with ours. The same source makes a second program that replaces only operator
+ * new(size_t) and operator delete(void *): with -DREPLACED=1 its own operators must be called, also
+ * through the forms it did not replace, as the standard says.
  */
 #include <cerrno>
 #include <cstdint>
@@ -69,7 +70,8 @@ static void nothrow()
 	std::printf("nothrow: %d %d", is_aligned(one, 16), is_aligned(two, 16));
 	::operator delete(one, std::nothrow);
 	::operator delete[](two, std::nothrow);
-	std::printf(" %d %d\n", ::operator new(huge, std::nothrow) == nullptr, ::operator new[](huge, std::nothrow) == nullptr);
+	std::printf(" %d %d\n", ::operator new(huge, std::nothrow) == nullptr,
+		::operator new[](huge, std::nothrow) == nullptr);
 }
 
 static void aligned()
@@ -77,9 +79,11 @@ static void aligned()
 	for (std::size_t alignment = 1; alignment <= 8192; alignment *= 4) {
 		auto align = static_cast<std::align_val_t>(alignment);
 		void *one = ::operator new(100, align), *two = ::operator new[](100, align);
-		void *three = ::operator new(100, align, std::nothrow), *four = ::operator new[](100, align, std::nothrow);
-		std::printf("aligned %zu: %d %d %d %d\n", alignment, is_aligned(one, alignment), is_aligned(two, alignment),
-			is_aligned(three, alignment), is_aligned(four, alignment));
+		void *three = ::operator new(100, align, std::nothrow),
+		     *four = ::operator new[](100, align, std::nothrow);
+		std::printf("aligned %zu: %d %d %d %d\n", alignment, is_aligned(one, alignment),
+			is_aligned(two, alignment), is_aligned(three, alignment),
+			is_aligned(four, alignment));
 		::operator delete(one, align);
 		::operator delete[](two, std::size_t(100), align);
 		::operator delete(three, align, std::nothrow);
@@ -119,8 +123,11 @@ static void throws()
 {
 	std::printf("throws: %s", thrown_by([] { return ::operator new(huge); }));
 	std::printf(" %s", thrown_by([] { return ::operator new[](huge); }));
-	std::printf(" %s", thrown_by([] { return ::operator new(huge, static_cast<std::align_val_t>(64)); }));
-	std::printf(" %s", thrown_by([] { return ::operator new[](huge, static_cast<std::align_val_t>(64)); }));
+	std::printf(" %s",
+		thrown_by([] { return ::operator new(huge, static_cast<std::align_val_t>(64)); }));
+	std::printf(" %s", thrown_by([] {
+		return ::operator new[](huge, static_cast<std::align_val_t>(64));
+	}));
 	std::printf(" %s", thrown_by([] { (void)new int[huge]; }));
 	std::printf(" %s\n", thrown_by([] { std::vector<char>().reserve(huge / 2); }));
 }
@@ -177,7 +184,8 @@ static void classes()
 	std::printf("classes: %zu %d\n", texts.size(), is_aligned(new wide, 64));
 }
 
-/* In a process born with little address space: it ends while we allocate, that is bad_alloc, and the program goes on. */
+/* In a process born with little address space: it ends while we allocate, that is bad_alloc, and
+ * the program goes on. */
 static int limited()
 {
 	std::vector<char *> blocks;
@@ -206,12 +214,14 @@ int main(int count, char **arguments)
 {
 	if (count > 1)
 		return limited();
-	void (*const rows[])() = {plain, sized, nothrow, aligned, zero_sized, throws, handlers, mixed, errno_kept, classes};
+	void (*const rows[])() = {plain, sized, nothrow, aligned, zero_sized, throws, handlers,
+		mixed, errno_kept, classes};
 	int number = 0;
 	for (auto row : rows) {
 		own_news = own_deletes = 0;
 		row();
-		std::printf("own operators called by row %d: %lu %lu\n", ++number, own_news, own_deletes);
+		std::printf("own operators called by row %d: %lu %lu\n", ++number, own_news,
+			own_deletes);
 		std::fflush(stdout);
 	}
 	start_limited(arguments[0]);

@@ -1,4 +1,5 @@
-/* The start of a process: any function may come first, before every constructor and before our own. */
+/* The start of a process: any function may come first, before every constructor and before our own.
+ */
 #include "tests/harness/test.h"
 
 #include <pthread.h>
@@ -25,10 +26,10 @@ static void run_first(const char *name)
 	CHECK_STR_EQ(text, "ok\n");
 }
 
-#define FIRST(name)                                                                                \
-	TEST(name##_comes_first)                                                                   \
-	{                                                                                          \
-		run_first(#name);                                                                  \
+#define FIRST(name) \
+	TEST(name##_comes_first) \
+	{ \
+		run_first(#name); \
 	}
 
 FIRST(free)
@@ -45,7 +46,8 @@ FIRST(mallopt)
 FIRST(mallinfo2)
 FIRST(malloc_trim)
 
-TEST(bad_options_are_named_and_ignored, .options = "mode=unknown:nonsense=1:growth=banana", .contains = "nonsense")
+TEST(bad_options_are_named_and_ignored, .options = "mode=unknown:nonsense=1:growth=banana",
+	.contains = "nonsense")
 {
 	free(malloc(100));
 }

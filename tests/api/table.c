@@ -1,7 +1,8 @@
 /*
- * What each function of the malloc family answers, one line a row: tests/api/compare runs this program with glibc's malloc and with
- * ours and compares the lines. A row prints facts any correct malloc shares (NULL or not, errno, alignment, contents), never addresses.
- * Each row runs in a fork, so that one crash costs one row.
+ * What each function of the malloc family answers, one line a row: tests/api/compare runs this
+ * program with glibc's malloc and with ours and compares the lines. A row prints facts any correct
+ * malloc shares (NULL or not, errno, alignment, contents), never addresses. Each row runs in a
+ * fork, so that one crash costs one row.
  */
 #include <errno.h>
 #include <malloc.h>
@@ -25,14 +26,14 @@ struct row {
 static struct row *first;
 static struct row **end = &first;
 
-#define ROW(row_name)                                                                              \
-	static void row_##row_name(void);                                                          \
-	__attribute__((constructor)) static void register_##row_name(void)                         \
-	{                                                                                          \
-		static struct row row = {.name = #row_name, .run = row_##row_name};                \
-		*end = &row;                                                                       \
-		end = &row.next;                                                                   \
-	}                                                                                          \
+#define ROW(row_name) \
+	static void row_##row_name(void); \
+	__attribute__((constructor)) static void register_##row_name(void) \
+	{ \
+		static struct row row = {.name = #row_name, .run = row_##row_name}; \
+		*end = &row; \
+		end = &row.next; \
+	} \
 	static void row_##row_name(void)
 
 __attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
@@ -57,7 +58,10 @@ static size_t opaque(size_t size)
 static void say_pointer(const char *name, const void *pointer)
 {
 	int error = errno;
-	const char *text = error == UNTOUCHED ? "kept" : error == ENOMEM ? "ENOMEM" : error == EINVAL ? "EINVAL" : "other";
+	const char *text = error == UNTOUCHED ? "kept"
+			   : error == ENOMEM  ? "ENOMEM"
+			   : error == EINVAL  ? "EINVAL"
+					      : "other";
 
 	say(" %s=%s/%s", name, pointer ? "block" : "NULL", text);
 	errno = UNTOUCHED;
@@ -153,7 +157,8 @@ ROW(free_null)
 
 ROW(success_keeps_errno)
 {
-	FOR_EACH_SIZE(size) {
+	FOR_EACH_SIZE(size)
+	{
 		errno = UNTOUCHED;
 		void *pointer = malloc(size);
 		pointer = realloc(pointer, size / 2 + 1);
@@ -186,24 +191,38 @@ ROW(free_keeps_errno_of_any_order)
 /* ---- too much ---- */
 
 static const size_t excessive[] = {
-	(size_t)PTRDIFF_MAX + 1, SIZE_MAX, SIZE_MAX - 1, SIZE_MAX - 15, SIZE_MAX - 16, SIZE_MAX - 4095, SIZE_MAX - 65536,
-	SIZE_MAX / 2 + 2, SIZE_MAX - SIZE_MAX / 4, PTRDIFF_MAX, (size_t)PTRDIFF_MAX - 15, (size_t)PTRDIFF_MAX - 65536,
-	(size_t)1 << 62, (size_t)1 << 48, (size_t)1 << 47,
+	(size_t)PTRDIFF_MAX + 1,
+	SIZE_MAX,
+	SIZE_MAX - 1,
+	SIZE_MAX - 15,
+	SIZE_MAX - 16,
+	SIZE_MAX - 4095,
+	SIZE_MAX - 65536,
+	SIZE_MAX / 2 + 2,
+	SIZE_MAX - SIZE_MAX / 4,
+	PTRDIFF_MAX,
+	(size_t)PTRDIFF_MAX - 15,
+	(size_t)PTRDIFF_MAX - 65536,
+	(size_t)1 << 62,
+	(size_t)1 << 48,
+	(size_t)1 << 47,
 };
 
-#define FOR_EACH_EXCESSIVE(size)                                                                   \
-	for (size_t size##_i = 0, size; size##_i < sizeof(excessive) / sizeof(*excessive) &&       \
-		(size = opaque(excessive[size##_i]), true); size##_i++)
+#define FOR_EACH_EXCESSIVE(size) \
+	for (size_t size##_i = 0, size; size##_i < sizeof(excessive) / sizeof(*excessive) && \
+					(size = opaque(excessive[size##_i]), true); \
+		size##_i++)
 
 ROW(malloc_too_much)
 {
 	FOR_EACH_EXCESSIVE(size)
-		say_pointer("malloc", malloc(size));
+	say_pointer("malloc", malloc(size));
 }
 
 ROW(calloc_too_much)
 {
-	FOR_EACH_EXCESSIVE(size) {
+	FOR_EACH_EXCESSIVE(size)
+	{
 		say_pointer("one", calloc(1, size));
 		say_pointer("many", calloc(size, 2));
 		say_pointer("square", calloc(size, size));
@@ -214,7 +233,8 @@ ROW(calloc_too_much)
 
 ROW(realloc_too_much_keeps_the_block)
 {
-	FOR_EACH_EXCESSIVE(size) {
+	FOR_EACH_EXCESSIVE(size)
+	{
 		unsigned char *pointer = malloc(opaque(100));
 		memset(pointer, 'x', 100);
 		errno = UNTOUCHED;
@@ -240,7 +260,8 @@ ROW(reallocarray_overflow_keeps_the_block)
 
 ROW(aligned_too_much)
 {
-	FOR_EACH_EXCESSIVE(size) {
+	FOR_EACH_EXCESSIVE(size)
+	{
 		void *untouched = &end;
 		say_pointer("memalign", memalign(opaque(64), size));
 		say_pointer("small_alignment", memalign(opaque(1), size));
@@ -248,14 +269,16 @@ ROW(aligned_too_much)
 		say_pointer("aligned_alloc", aligned_alloc(opaque(64), size));
 		say_pointer("valloc", valloc(size));
 		say_pointer("pvalloc", pvalloc(size));
-		say(" code=%d untouched=%d", posix_memalign(&untouched, opaque(64), size), untouched == (void *)&end);
+		say(" code=%d untouched=%d", posix_memalign(&untouched, opaque(64), size),
+			untouched == (void *)&end);
 		errno = UNTOUCHED;
 	}
 }
 
 ROW(works_after_too_much)
 {
-	FOR_EACH_EXCESSIVE(size) {
+	FOR_EACH_EXCESSIVE(size)
+	{
 		free(malloc(size));
 		errno = UNTOUCHED;
 		say_pointer("small", malloc(opaque(10)));
@@ -269,9 +292,12 @@ ROW(malloc_alignment)
 {
 	size_t wrong = 0;
 
-	FOR_EACH_SIZE(size) {
-		void *one = malloc(size), *two = calloc(1, size), *three = realloc(malloc(1), size + 1);
-		wrong += (uintptr_t)one % 16 != 0 || (uintptr_t)two % 16 != 0 || (uintptr_t)three % 16 != 0;
+	FOR_EACH_SIZE(size)
+	{
+		void *one = malloc(size), *two = calloc(1, size),
+		     *three = realloc(malloc(1), size + 1);
+		wrong += (uintptr_t)one % 16 != 0 || (uintptr_t)two % 16 != 0 ||
+			 (uintptr_t)three % 16 != 0;
 		free(one);
 		free(two);
 		free(three);
@@ -337,13 +363,15 @@ ROW(aligned_alloc_odd_alignment)
 
 ROW(posix_memalign_bad_alignment_touches_nothing)
 {
-	static const size_t bad[] = {0, 1, 2, 3, 4, 5, 7, 9, 12, 24, 100, 4097, SIZE_MAX, SIZE_MAX - 7};
+	static const size_t bad[] = {
+		0, 1, 2, 3, 4, 5, 7, 9, 12, 24, 100, 4097, SIZE_MAX, SIZE_MAX - 7};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
 		void *untouched = &end;
 		errno = UNTOUCHED;
 		int code = posix_memalign(&untouched, opaque(bad[i]), opaque(100));
-		say(" %zu:%d,%d,%d", bad[i], code == EINVAL, untouched == (void *)&end, errno == UNTOUCHED);
+		say(" %zu:%d,%d,%d", bad[i], code == EINVAL, untouched == (void *)&end,
+			errno == UNTOUCHED);
 	}
 }
 
@@ -354,7 +382,8 @@ ROW(posix_memalign_alignment)
 	for (size_t alignment = 8; alignment <= 4 << 20; alignment *= 2)
 		for (size_t size = 0; size < 300000; size = size * 3 + 1) {
 			void *pointer = NULL;
-			wrong += posix_memalign(&pointer, alignment, size) != 0 || !pointer || (uintptr_t)pointer % alignment != 0;
+			wrong += posix_memalign(&pointer, alignment, size) != 0 || !pointer ||
+				 (uintptr_t)pointer % alignment != 0;
 			free(pointer);
 		}
 	say(" wrong=%zu errno=%d", wrong, errno == UNTOUCHED);
@@ -386,7 +415,8 @@ ROW(usable_size_is_enough_constant_and_writable)
 {
 	size_t wrong = 0;
 
-	FOR_EACH_SIZE(size) {
+	FOR_EACH_SIZE(size)
+	{
 		unsigned char *pointer = malloc(size), *neighbour = malloc(size);
 		size_t usable = malloc_usable_size(pointer);
 		memset(neighbour, 'n', malloc_usable_size(neighbour));
@@ -418,7 +448,8 @@ ROW(realloc_keeps_the_usable_bytes)
 {
 	size_t wrong = 0;
 
-	FOR_EACH_SIZE(size) {
+	FOR_EACH_SIZE(size)
+	{
 		unsigned char *pointer = malloc(size);
 		size_t usable = malloc_usable_size(pointer);
 		memset(pointer, 'u', usable);
@@ -473,7 +504,8 @@ ROW(calloc_is_zero_after_dirty_memory)
 {
 	size_t wrong = 0;
 
-	FOR_EACH_SIZE(size) {
+	FOR_EACH_SIZE(size)
+	{
 		unsigned char *dirty = malloc(size);
 		memset(dirty, 0xff, size);
 		free(dirty);
@@ -498,7 +530,8 @@ ROW(blocks_do_not_overlap)
 			memset(blocks[i], (int)i, malloc_usable_size(blocks[i]));
 		}
 		for (size_t i = 0; i < COUNT; i++)
-			wrong += !is_filled(blocks[i], (unsigned char)i, malloc_usable_size(blocks[i]));
+			wrong += !is_filled(
+				blocks[i], (unsigned char)i, malloc_usable_size(blocks[i]));
 		for (size_t i = 0; i < COUNT; i++)
 			free(blocks[i * 997 % COUNT]);
 	}

@@ -1,6 +1,6 @@
 /*
- * Programs started under a seccomp filter that kills for system calls it does not know, as services are: nothing of ours may be their end, whether the
- * collector can work or not.
+ * Programs started under a seccomp filter that kills for system calls it does not know, as services
+ * are: nothing of ours may be their end, whether the collector can work or not.
  */
 #include "tests/gc/hidden.h"
 
@@ -129,7 +129,8 @@ static void wait_for_other_end(void)
 	CHECK_EQ(other.revents, POLLHUP);
 }
 
-/* Whoever reads from the other end waits for the last writer to close, and the collector must not be that. */
+/* Whoever reads from the other end waits for the last writer to close, and the collector must not
+ * be that. */
 TEST(program_closes_its_end_of_a_pipe)
 {
 	CHECK_EQ(pipe(ends), 0);
@@ -156,7 +157,8 @@ TEST(without_process_vm_readv_memory_is_read_all_the_same)
 
 TEST(calls_that_can_be_spared_are_not_made)
 {
-	static const long calls[] = {SYS_mincore, SYS_sched_setscheduler, SYS_pidfd_getfd, SYS_getsockopt, SYS_readlinkat};
+	static const long calls[] = {SYS_mincore, SYS_sched_setscheduler, SYS_pidfd_getfd,
+		SYS_getsockopt, SYS_readlinkat};
 
 	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
 		run_without(calls[i], "program_collects");
@@ -164,7 +166,8 @@ TEST(calls_that_can_be_spared_are_not_made)
 
 TEST(without_calls_that_are_needed_there_is_no_collector_and_no_harm)
 {
-	static const long calls[] = {SYS_ioctl, SYS_close_range, SYS_tgkill, SYS_getdents64, SYS_lseek};
+	static const long calls[] = {
+		SYS_ioctl, SYS_close_range, SYS_tgkill, SYS_getdents64, SYS_lseek};
 
 	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
 		run_without(calls[i], "program_goes_on");
@@ -179,14 +182,16 @@ TEST(without_close_range_no_descriptor_of_the_program_is_held_open)
 {
 	const long calls[] = {SYS_close_range};
 
-	run_with(SECCOMP_RET_ERRNO | ENOSYS, calls, 1, "program_collects_and_closes_its_end_of_a_pipe");
+	run_with(SECCOMP_RET_ERRNO | ENOSYS, calls, 1,
+		"program_collects_and_closes_its_end_of_a_pipe");
 }
 
 TEST(messages_need_a_descriptor_without_close_range_too, .options = "report=stderr")
 {
 	const long calls[] = {SYS_close_range};
 
-	run_with(SECCOMP_RET_ERRNO | ENOSYS, calls, 1, "program_collects_and_closes_its_end_of_a_pipe");
+	run_with(SECCOMP_RET_ERRNO | ENOSYS, calls, 1,
+		"program_collects_and_closes_its_end_of_a_pipe");
 }
 
 TEST(without_a_table_of_its_own_the_collector_is_none)

@@ -1,14 +1,17 @@
 /*
- * Blocks that are known only by their inverted address, so that no scan can find them unless a test puts the address somewhere.
+ * Blocks that are known only by their inverted address, so that no scan can find them unless a test
+ *puts the address somewhere.
  *
  *	uintptr_t hidden = hide_block(64);      // nobody refers to it
  *	put(hidden, &place);                    // now `place` does, and nothing else
  *	collect();
  *	CHECK(is_kept(hidden));
  *
- * A test of a root comes as a pair made by ROOT_TEST: with all scanners the block is kept; with the scanner of that root switched off (checking builds) it
- * must be lost, else the first half proves nothing: something else held the block. After a collection with a scanner off the heap is damaged, so the
- * second half ends the process at once. Where several scanners are named, a comment says who else rightly holds it.
+ * A test of a root comes as a pair made by ROOT_TEST: with all scanners the block is kept; with the
+ *scanner of that root switched off (checking builds) it must be lost, else the first half proves
+ *nothing: something else held the block. After a collection with a scanner off the heap is damaged,
+ *so the second half ends the process at once. Where several scanners are named, a comment says who
+ *else rightly holds it.
  */
 #pragma once
 
@@ -32,9 +35,10 @@ static NOINLINE UNUSED void scrub(void)
 		dead[i] = 0;
 	if (__builtin_cpu_supports("avx"))
 		__asm__ volatile("vzeroall" ::: "memory");
-	__asm__ volatile("xor %%eax, %%eax\n\txor %%ecx, %%ecx\n\txor %%edx, %%edx\n\txor %%esi, %%esi\n\txor %%edi, %%edi\n\t"
-			 "xor %%r8d, %%r8d\n\txor %%r9d, %%r9d\n\txor %%r10d, %%r10d\n\txor %%r11d, %%r11d"
-			 ::: "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "memory");
+	__asm__ volatile(
+		"xor %%eax, %%eax\n\txor %%ecx, %%ecx\n\txor %%edx, %%edx\n\txor %%esi, %%esi\n\txor %%edi, %%edi\n\t"
+		"xor %%r8d, %%r8d\n\txor %%r9d, %%r9d\n\txor %%r10d, %%r10d\n\txor %%r11d, %%r11d" ::
+			: "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "memory");
 }
 
 /* The address itself; whoever calls this has a copy in a register. */
@@ -66,10 +70,11 @@ static NOINLINE UNUSED uintptr_t hide_block(size_t size)
 /* Stores address + offset at `place`, with the given bits set on top, and leaves no copy. */
 static NOINLINE UNUSED void put_tagged(uintptr_t hidden, void *place, size_t offset, uint64_t tag)
 {
-	__asm__ volatile("not %%rax\n\tadd %1, %%rax\n\tor %2, %%rax\n\tmov %%rax, (%3)\n\txor %%eax, %%eax"
-			 : "+a"(hidden)
-			 : "r"(offset), "r"(tag), "r"(place)
-			 : "memory");
+	__asm__ volatile(
+		"not %%rax\n\tadd %1, %%rax\n\tor %2, %%rax\n\tmov %%rax, (%3)\n\txor %%eax, %%eax"
+		: "+a"(hidden)
+		: "r"(offset), "r"(tag), "r"(place)
+		: "memory");
 }
 
 static ALWAYS_INLINE void put(uintptr_t hidden, void *place)
@@ -80,10 +85,11 @@ static ALWAYS_INLINE void put(uintptr_t hidden, void *place)
 /* Stores the address in a block that is hidden itself. */
 static NOINLINE UNUSED void put_in_block(uintptr_t hidden, uintptr_t holder, size_t offset)
 {
-	__asm__ volatile("not %%rax\n\tnot %%rcx\n\tmov %%rax, (%%rcx,%2)\n\txor %%eax, %%eax\n\txor %%ecx, %%ecx"
-			 : "+a"(hidden), "+c"(holder)
-			 : "r"(offset)
-			 : "memory");
+	__asm__ volatile(
+		"not %%rax\n\tnot %%rcx\n\tmov %%rax, (%%rcx,%2)\n\txor %%eax, %%eax\n\txor %%ecx, %%ecx"
+		: "+a"(hidden), "+c"(holder)
+		: "r"(offset)
+		: "memory");
 }
 
 static NOINLINE UNUSED int state_of(uintptr_t hidden)
@@ -116,24 +122,24 @@ static NOINLINE UNUSED void collect(void)
 }
 
 #if CHECKS
-#define LOSES_TEST(name, scanner_name, more_options)                                                \
-	TEST(name##_loses_it_without_its_scanner,                                                  \
-		.options = "scribble=0:scan_off=" scanner_name ":" more_options)                   \
-	{                                                                                          \
-		CHECK(!name##_is_kept());                                                          \
-		_exit(0);                                                                          \
+#define LOSES_TEST(name, scanner_name, more_options) \
+	TEST(name##_loses_it_without_its_scanner, \
+		.options = "scribble=0:scan_off=" scanner_name ":" more_options) \
+	{ \
+		CHECK(!name##_is_kept()); \
+		_exit(0); \
 	}
 #else
 #define LOSES_TEST(name, scanner_name, more_options)
 #endif
 
-#define ROOT_TEST_UNDER(name, scanner_name, more_options)                                           \
-	static bool name##_is_kept(void);                                                          \
-	TEST(name##_keeps_a_block, .options = more_options)                                        \
-	{                                                                                          \
-		CHECK(name##_is_kept());                                                           \
-	}                                                                                          \
-	LOSES_TEST(name, scanner_name, more_options)                                               \
+#define ROOT_TEST_UNDER(name, scanner_name, more_options) \
+	static bool name##_is_kept(void); \
+	TEST(name##_keeps_a_block, .options = more_options) \
+	{ \
+		CHECK(name##_is_kept()); \
+	} \
+	LOSES_TEST(name, scanner_name, more_options) \
 	static bool name##_is_kept(void)
 
 #define ROOT_TEST(name, scanner_name) ROOT_TEST_UNDER(name, scanner_name, "")

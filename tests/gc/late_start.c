@@ -1,6 +1,7 @@
 /*
- * A pthread_create that stands between Gasket's and libc's: while it is held it only takes note of the thread (inverted) and says that it exists. So a test
- * can look at a thread that has not taken its first step.
+ * A pthread_create that stands between Gasket's and libc's: while it is held it only takes note of
+ * the thread (inverted) and says that it exists. So a test can look at a thread that has not taken
+ * its first step.
  */
 #include <dlfcn.h>
 #include <pthread.h>
@@ -17,15 +18,18 @@ static struct {
 	uintptr_t argument;
 } late;
 
-static int create(pthread_t *thread, const pthread_attr_t *attributes, void *(*routine)(void *), void *argument)
+static int create(pthread_t *thread, const pthread_attr_t *attributes, void *(*routine)(void *),
+	void *argument)
 {
 	int (*next)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) =
-		(int (*)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))dlsym(RTLD_NEXT, "pthread_create");
+		(int (*)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))dlsym(
+			RTLD_NEXT, "pthread_create");
 
 	return next(thread, attributes, routine, argument);
 }
 
-int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*routine)(void *), void *argument)
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*routine)(void *),
+	void *argument)
 {
 	if (!late.held || late.waiting)
 		return create(thread, attributes, routine, argument);
@@ -46,7 +50,8 @@ void late_start_release(void)
 	pthread_t thread;
 
 	late.held = 0;
-	if (late.waiting && create(&thread, NULL, (void *(*)(void *))~late.routine, (void *)~late.argument) == 0)
+	if (late.waiting && create(&thread, NULL, (void *(*)(void *)) ~late.routine,
+				    (void *)~late.argument) == 0)
 		pthread_join(thread, NULL);
 	late.waiting = 0;
 }

@@ -35,7 +35,8 @@ TEST(blocks_of_every_size)
 	int kept;
 
 	for (int i = 0; i < SIZES * EACH; i++)
-		hidden[i] = hide_block_dirty(((size_t)1 << (i / EACH / 5)) + (size_t)(i / EACH % 5) * 7);
+		hidden[i] = hide_block_dirty(
+			((size_t)1 << (i / EACH / 5)) + (size_t)(i / EACH % 5) * 7);
 	scrub();
 	collect();
 	kept = count_kept(hidden, SIZES * EACH);
@@ -171,7 +172,8 @@ TEST(blocks_known_to_finished_threads_only)
 		pthread_t threads[AT_ONCE];
 
 		for (int j = 0; j < AT_ONCE; j++)
-			CHECK_EQ(pthread_create(&threads[j], NULL, hold_and_end, &hidden[i + j]), 0);
+			CHECK_EQ(
+				pthread_create(&threads[j], NULL, hold_and_end, &hidden[i + j]), 0);
 		for (int j = 0; j < AT_ONCE; j++)
 			CHECK_EQ(pthread_join(threads[j], NULL), 0);
 	}
@@ -183,7 +185,8 @@ TEST(blocks_known_to_finished_threads_only)
 TEST(block_known_to_memory_that_is_gone)
 {
 	uintptr_t hidden = hide_block(64), other = hide_block(64);
-	char *memory = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *memory =
+		mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	put(hidden, memory);
 	put(other, memory + 2 * PAGE);

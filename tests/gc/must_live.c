@@ -1,5 +1,6 @@
 /*
- * Must live: the address stands in one kind of memory only, of the thread that asks for the collection.
+ * Must live: the address stands in one kind of memory only, of the thread that asks for the
+ * collection.
  */
 #include "tests/gc/hidden.h"
 
@@ -250,7 +251,8 @@ ROOT_TEST_UNDER(sampled_block_as_the_only_holder, "data_segments", "stacks=sampl
 	return is_kept(hidden);
 }
 
-/* Holders are freed at any moment of a cycle and are used on: a block that only such a holder knows must stay what it is. */
+/* Holders are freed at any moment of a cycle and are used on: a block that only such a holder knows
+ * must stay what it is. */
 struct holder {
 	uint64_t *held;
 	uint64_t filler[9];
@@ -259,13 +261,15 @@ static struct holder *volatile holders[64];
 static uintptr_t hidden_held[64];
 static volatile int stop, was_lost;
 
-/* What is lost is somebody else's by now, so it is looked at with care: no address is followed that was not put there. */
+/* What is lost is somebody else's by now, so it is looked at with care: no address is followed that
+ * was not put there. */
 static bool is_intact(int at)
 {
 	const struct holder *holder = holders[at];
 	const uint64_t *held = holder->held;
 
-	return ~(uintptr_t)held == hidden_held[at] && held[0] == 0x1234567890abcdefull && held[5] == 0x1234567890abcdefull;
+	return ~(uintptr_t)held == hidden_held[at] && held[0] == 0x1234567890abcdefull &&
+	       held[5] == 0x1234567890abcdefull;
 }
 
 static void *free_and_use_on(void *argument)
@@ -283,7 +287,8 @@ static void *free_and_use_on(void *argument)
 		holders[at] = holder;
 		free(holder); // a hint: it is still referred to
 		if (at == first)
-			usleep(100); // every block held is leaked in the end: not faster than they can be taken back
+			usleep(100); // every block held is leaked in the end: not faster than they
+				     // can be taken back
 		for (int i = first; i < first + 16; i++) {
 			if (holders[i] && !is_intact(i))
 				was_lost = stop = 1;
@@ -317,7 +322,8 @@ ROOT_TEST(swapped_page, "mappings")
 
 	memset(memory, 1, 16 * PAGE);
 	put(hidden, memory + 3 * PAGE);
-	if (madvise(memory, 16 * PAGE, 21 /* MADV_PAGEOUT */) != 0 || mincore(memory, 16 * PAGE, resident) != 0 || (resident[3] & 1))
+	if (madvise(memory, 16 * PAGE, 21 /* MADV_PAGEOUT */) != 0 ||
+		mincore(memory, 16 * PAGE, resident) != 0 || (resident[3] & 1))
 		test_skip("nothing is swapped out here");
 	collect();
 	return is_kept(hidden);
@@ -355,7 +361,8 @@ TEST(shared_memory_over_heap_memory_is_read)
 	uintptr_t hidden = hide_block(64);
 
 	CHECK_EQ(ftruncate(memfd, 4 * PAGE), 0);
-	CHECK(mmap(block + 4 * PAGE, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, memfd, 0) == block + 4 * PAGE);
+	CHECK(mmap(block + 4 * PAGE, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+		      memfd, 0) == block + 4 * PAGE);
 	put(hidden, block + 5 * PAGE);
 	CHECK_EQ(madvise(block + 4 * PAGE, 4 * PAGE, MADV_DONTNEED), 0);
 	collect();
@@ -419,12 +426,14 @@ ROOT_TEST(data_in_the_first_cycle_without_root, "data_segments")
 
 ROOT_TEST(mmap_arena_in_the_first_cycle_without_root, "mappings")
 {
-	return is_kept_by_in_first_cycle_without_root(map(64 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE) + (17 << 20));
+	return is_kept_by_in_first_cycle_without_root(
+		map(64 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE) + (17 << 20));
 }
 
 ROOT_TEST(shared_memory_in_the_first_cycle_without_root, "mappings")
 {
-	return is_kept_by_in_first_cycle_without_root(map(1 << 20, PROT_READ | PROT_WRITE, MAP_SHARED) + 5 * PAGE);
+	return is_kept_by_in_first_cycle_without_root(
+		map(1 << 20, PROT_READ | PROT_WRITE, MAP_SHARED) + 5 * PAGE);
 }
 
 ROOT_TEST(tls_in_the_first_cycle_without_root, "thread_storage")

@@ -120,7 +120,9 @@ TEST(epoll_ctl_fails_as_the_kernel_does)
 
 static NOINLINE timer_t make_timer(uintptr_t hidden)
 {
-	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1, .sigev_value.sival_ptr = reveal(hidden)};
+	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL,
+		.sigev_signo = SIGUSR1,
+		.sigev_value.sival_ptr = reveal(hidden)};
 	timer_t timer;
 
 	CHECK_EQ(timer_create(CLOCK_MONOTONIC, &event, &timer), 0);
@@ -149,7 +151,9 @@ TEST(timer_sigval_dies_with_its_timer)
 
 static NOINLINE void notify(mqd_t queue, uintptr_t hidden)
 {
-	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1, .sigev_value.sival_ptr = reveal(hidden)};
+	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL,
+		.sigev_signo = SIGUSR1,
+		.sigev_value.sival_ptr = reveal(hidden)};
 
 	CHECK_EQ(mq_notify(queue, &event), 0);
 	memset(&event, 0, sizeof(event));
@@ -195,7 +199,8 @@ ROOT_TEST(memory_of_an_alternate_signal_stack, "kernel_held")
 	return is_kept(hidden);
 }
 
-/* A handler that waits on the alternate stack, which lies in the thread's own stack: what is below it there is alive. */
+/* A handler that waits on the alternate stack, which lies in the thread's own stack: what is below
+ * it there is alive. */
 struct altstack_job {
 	uintptr_t hidden;
 	volatile int ready;
@@ -251,7 +256,8 @@ ROOT_TEST(stack_below_an_alternate_stack_within_it, "stacks")
 	return true;
 }
 
-/* The same in a call that counts as stopped: there is no signal frame of ours that says which alternate stack the thread has. */
+/* The same in a call that counts as stopped: there is no signal frame of ours that says which
+ * alternate stack the thread has. */
 static void collect_in_handler(int number)
 {
 	(void)number;
@@ -355,13 +361,17 @@ static bool ring_open(struct ring *ring)
 	ring->descriptor = (int)syscall(SYS_io_uring_setup, 8, &ring->parameters);
 	if (ring->descriptor < 0)
 		return false;
-	ring->rings = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, ring->descriptor, IORING_OFF_SQ_RING);
-	ring->entries = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, ring->descriptor, IORING_OFF_SQES);
+	ring->rings = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, ring->descriptor,
+		IORING_OFF_SQ_RING);
+	ring->entries = mmap(
+		NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, ring->descriptor, IORING_OFF_SQES);
 	return ring->rings != MAP_FAILED && (char *)ring->entries != MAP_FAILED;
 }
 
-/* Reads from an empty pipe in a worker of the kernel; the address is the request's user_data, and wiped from the ring. */
-static NOINLINE void ring_submit_read(struct ring *ring, int descriptor, void *buffer, uintptr_t hidden)
+/* Reads from an empty pipe in a worker of the kernel; the address is the request's user_data, and
+ * wiped from the ring. */
+static NOINLINE void ring_submit_read(
+	struct ring *ring, int descriptor, void *buffer, uintptr_t hidden)
 {
 	struct io_sqring_offsets *offsets = &ring->parameters.sq_off;
 	unsigned *tail = (unsigned *)(ring->rings + offsets->tail);

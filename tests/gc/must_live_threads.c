@@ -1,5 +1,6 @@
 /*
- * Must live: the address is known to another thread only, in a register, on its stack, in its storage, between its birth and its first step, after its end.
+ * Must live: the address is known to another thread only, in a register, on its stack, in its
+ * storage, between its birth and its first step, after its end.
  */
 #include "tests/gc/hidden.h"
 
@@ -49,24 +50,26 @@ static bool is_kept_while(void *(*routine)(void *))
 
 /* ---- registers ---- */
 
-/* Spins with the address in one register and nowhere else. `load` takes it from rax, `clear` overwrites it. */
-#define SPIN(load, clear, ...)                                                                      \
-	__asm__ volatile("mov %0, %%rax\n\tnot %%rax\n\t" load "\n\txor %%eax, %%eax\n\tmovl $1, %1\n"  \
-			 "1:\tpause\n\tcmpl $0, %2\n\tje 1b\n\t" clear                              \
-			 : "+m"(job->hidden), "+m"(job->ready)                                      \
-			 : "m"(job->stop)                                                           \
+/* Spins with the address in one register and nowhere else. `load` takes it from rax, `clear`
+ * overwrites it. */
+#define SPIN(load, clear, ...) \
+	__asm__ volatile("mov %0, %%rax\n\tnot %%rax\n\t" load \
+			 "\n\txor %%eax, %%eax\n\tmovl $1, %1\n" \
+			 "1:\tpause\n\tcmpl $0, %2\n\tje 1b\n\t" clear \
+			 : "+m"(job->hidden), "+m"(job->ready) \
+			 : "m"(job->stop) \
 			 : "rax", "memory", ##__VA_ARGS__)
 
-#define REGISTER_TEST(name)                                                                         \
-	static NOINLINE void *hold_in_##name(void *argument)                                       \
-	{                                                                                          \
-		struct job *job = argument;                                                        \
-		SPIN("mov %%rax, %%" #name, "xor %%" #name ", %%" #name, #name);                   \
-		return NULL;                                                                       \
-	}                                                                                          \
-	ROOT_TEST(register_##name, "registers")                                                    \
-	{                                                                                          \
-		return is_kept_while(hold_in_##name);                                              \
+#define REGISTER_TEST(name) \
+	static NOINLINE void *hold_in_##name(void *argument) \
+	{ \
+		struct job *job = argument; \
+		SPIN("mov %%rax, %%" #name, "xor %%" #name ", %%" #name, #name); \
+		return NULL; \
+	} \
+	ROOT_TEST(register_##name, "registers") \
+	{ \
+		return is_kept_while(hold_in_##name); \
 	}
 
 REGISTER_TEST(rbx)
@@ -120,7 +123,7 @@ __attribute__((target("avx"))) static NOINLINE void *hold_in_ymm(void *argument)
 
 	SPIN("vmovq %%rax, %%xmm13\n\tvinsertf128 $1, %%xmm13, %%ymm13, %%ymm14\n\tvpxor %%xmm13, %%xmm13, %%xmm13\n\t"
 	     "vinsertf128 $0, %%xmm13, %%ymm14, %%ymm14",
-	     "vzeroall", "xmm13", "xmm14");
+		"vzeroall", "xmm13", "xmm14");
 	return NULL;
 }
 
@@ -133,8 +136,8 @@ ROOT_TEST(upper_half_of_ymm, "registers")
 
 /* ---- system calls ---- */
 
-/* The buffer is named by the call's argument alone; the pipe is empty, so the call waits. Our wrapper keeps the argument in its frame and in a register
- * that the call preserves. */
+/* The buffer is named by the call's argument alone; the pipe is empty, so the call waits. Our
+ * wrapper keeps the argument in its frame and in a register that the call preserves. */
 static NOINLINE void *wait_in_wrapped_read(void *argument)
 {
 	struct job *job = argument;
@@ -154,10 +157,11 @@ static NOINLINE void *wait_in_raw_read(void *argument)
 	struct job *job = argument;
 
 	job->ready = 1;
-	__asm__ volatile("not %%rsi\n1:\txor %%eax, %%eax\n\tsyscall\n\tcmp $-4, %%rax\n\tje 1b\n\txor %%esi, %%esi"
-			 :
-			 : "D"((long)job->descriptors[0]), "S"(job->hidden), "d"(1L)
-			 : "rax", "rcx", "r11", "memory");
+	__asm__ volatile(
+		"not %%rsi\n1:\txor %%eax, %%eax\n\tsyscall\n\tcmp $-4, %%rax\n\tje 1b\n\txor %%esi, %%esi"
+		:
+		: "D"((long)job->descriptors[0]), "S"(job->hidden), "d"(1L)
+		: "rax", "rcx", "r11", "memory");
 	return NULL;
 }
 
@@ -210,11 +214,12 @@ static NOINLINE void *hold_in_red_zone(void *argument)
 	struct job *job = argument;
 
 	scrub();
-	__asm__ volatile("mov (%%rdi), %%rax\n\tnot %%rax\n\tmov %%rax, -120(%%rsp)\n\txor %%eax, %%eax\n\tmovl $1, %c1(%%rdi)\n"
-			 "1:\tpause\n\tcmpl $0, %c2(%%rdi)\n\tje 1b"
-			 : "+D"(job)
-			 : "i"(offsetof(struct job, ready)), "i"(offsetof(struct job, stop))
-			 : "rax", "memory");
+	__asm__ volatile(
+		"mov (%%rdi), %%rax\n\tnot %%rax\n\tmov %%rax, -120(%%rsp)\n\txor %%eax, %%eax\n\tmovl $1, %c1(%%rdi)\n"
+		"1:\tpause\n\tcmpl $0, %c2(%%rdi)\n\tje 1b"
+		: "+D"(job)
+		: "i"(offsetof(struct job, ready)), "i"(offsetof(struct job, stop))
+		: "rax", "memory");
 	return NULL;
 }
 
@@ -224,12 +229,14 @@ ROOT_TEST(red_zone, "stacks")
 }
 
 /* Runs `routine(job)` with the stack pointer at `top`, without leaving a trace of where that is. */
-static NOINLINE void run_on_hidden_stack(uintptr_t hidden_top, void *(*routine)(void *), struct job *job)
+static NOINLINE void run_on_hidden_stack(
+	uintptr_t hidden_top, void *(*routine)(void *), struct job *job)
 {
-	__asm__ volatile("mov %%rsp, %%rbx\n\tnot %0\n\tmov %0, %%rsp\n\txor %0, %0\n\tcall *%1\n\tmov %%rbx, %%rsp"
-			 : "+r"(hidden_top)
-			 : "r"(routine), "D"(job)
-			 : "rbx", "rax", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "memory");
+	__asm__ volatile(
+		"mov %%rsp, %%rbx\n\tnot %0\n\tmov %0, %%rsp\n\txor %0, %0\n\tcall *%1\n\tmov %%rbx, %%rsp"
+		: "+r"(hidden_top)
+		: "r"(routine), "D"(job)
+		: "rbx", "rax", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "memory");
 }
 
 enum { FIBRE_BYTES = 256 * 1024 };
@@ -253,7 +260,8 @@ ROOT_TEST(fibre_running_on_a_heap_block, "stacks+registers")
 static NOINLINE void *hold_on_mapped_fibre(void *argument)
 {
 	struct job *job = argument;
-	char *memory = mmap(NULL, FIBRE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *memory =
+		mmap(NULL, FIBRE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	run_on_hidden_stack(~((uintptr_t)memory + FIBRE_BYTES - 64), hold_on_stack_spinning, job);
 	return NULL;
@@ -279,7 +287,8 @@ static NOINLINE void *leave_on_own_stack_and_run_on_fibre(void *argument)
 {
 	struct job *job = argument;
 	volatile uintptr_t words[64] = {0};
-	char *memory = mmap(NULL, FIBRE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *memory =
+		mmap(NULL, FIBRE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	put(job->hidden, (void *)&words[30]);
 	run_on_hidden_stack(~((uintptr_t)memory + FIBRE_BYTES - 64), hold_nothing, job);
@@ -330,7 +339,8 @@ ROOT_TEST(fibre_parked_on_a_heap_block, "data_segments")
 
 ROOT_TEST(fibre_parked_on_a_mapping, "mappings")
 {
-	return is_kept_by_parked_fibre(~(uintptr_t)mmap(NULL, FIBRE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	return is_kept_by_parked_fibre(~(uintptr_t)mmap(
+		NULL, FIBRE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
 }
 
 /* A fibre on an array of its thread: what the thread did before lies below it. */
@@ -406,7 +416,8 @@ TEST(makecontext_passes_all_its_arguments)
 
 static struct job raw_job;
 
-/* Runs on a stack of its own and with the thread-local storage of its creator, so it calls nothing that uses either. */
+/* Runs on a stack of its own and with the thread-local storage of its creator, so it calls nothing
+ * that uses either. */
 static int hold_in_raw_thread(void *argument)
 {
 	hold_in_rbx(argument);
@@ -417,8 +428,10 @@ static int hold_in_raw_thread(void *argument)
 /* Either the thread is seen, or there is no verdict. */
 TEST(thread_made_by_raw_clone_keeps_what_its_register_holds)
 {
-	const int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
-	char *stack = mmap(NULL, FIBRE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	const int flags =
+		CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+	char *stack =
+		mmap(NULL, FIBRE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	raw_job.hidden = hide_block(64);
 	CHECK_GT(clone(hold_in_raw_thread, stack + FIBRE_BYTES - 64, flags, &raw_job), 0);

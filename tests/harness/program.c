@@ -1,12 +1,13 @@
 /*
  * The main function of every C test program.
  *
- *	PROGRAM --list		one line a test: name, file, limit, signal, exit code, options, error, contains; fields are separated
- *				by tabs, text is hexadecimal ("-" for none)
- *	PROGRAM --run NAME	runs that one test in this process
+ *	PROGRAM --list		one line a test: name, file, limit, signal, exit code, options,
+ *error, contains; fields are separated by tabs, text is hexadecimal ("-" for none) PROGRAM --run
+ *NAME	runs that one test in this process
  *	PROGRAM			runs every test, each in a fork: for a debugger or a quick look
  *
- * Under LD_PRELOAD the whole process runs on the allocator under test, so this file allocates nothing.
+ * Under LD_PRELOAD the whole process runs on the allocator under test, so this file allocates
+ *nothing.
  */
 #include "tests/harness/test.h"
 
@@ -46,27 +47,31 @@ void test_skip(const char *reason)
 	_exit(TEST_SKIPPED);
 }
 
-void test_fail_compared(const char *file, int line, const char *text, long long left, long long right)
+void test_fail_compared(
+	const char *file, int line, const char *text, long long left, long long right)
 {
-	test_fail(file, line, "CHECK(%s) does not hold: %lld (0x%llx) and %lld (0x%llx)", text, left, (unsigned long long)left,
-		right, (unsigned long long)right);
+	test_fail(file, line, "CHECK(%s) does not hold: %lld (0x%llx) and %lld (0x%llx)", text,
+		left, (unsigned long long)left, right, (unsigned long long)right);
 }
 
-void test_check_string(const char *file, int line, const char *text, const char *left, const char *right)
+void test_check_string(
+	const char *file, int line, const char *text, const char *left, const char *right)
 {
 	if (left && right ? strcmp(left, right) != 0 : left != right)
-		test_fail(file, line, "CHECK(%s) does not hold:\n  left:  %s\n  right: %s", text, left ? left : "NULL",
-			right ? right : "NULL");
+		test_fail(file, line, "CHECK(%s) does not hold:\n  left:  %s\n  right: %s", text,
+			left ? left : "NULL", right ? right : "NULL");
 }
 
-void test_check_memory(const char *file, int line, const char *text, const void *left, const void *right, size_t bytes)
+void test_check_memory(const char *file, int line, const char *text, const void *left,
+	const void *right, size_t bytes)
 {
 	const unsigned char *a = left, *b = right;
 
 	for (size_t i = 0; i < bytes; i++)
 		if (a[i] != b[i])
-			test_fail(file, line, "CHECK(%s) does not hold at byte %zu of %zu: 0x%02x and 0x%02x", text, i, bytes, a[i],
-				b[i]);
+			test_fail(file, line,
+				"CHECK(%s) does not hold at byte %zu of %zu: 0x%02x and 0x%02x",
+				text, i, bytes, a[i], b[i]);
 }
 
 void test_check_child(const char *file, int line, pid_t child)
@@ -95,7 +100,8 @@ static void list_tests(void)
 {
 	for (const struct test *test = first; test; test = test->next) {
 		dprintf(STDOUT_FILENO, "%s\t%s\t%d\t%d\t%d", test->name, test->file,
-			test->limit_seconds ? test->limit_seconds : TEST_LIMIT_SECONDS, test->signal, test->exit_code);
+			test->limit_seconds ? test->limit_seconds : TEST_LIMIT_SECONDS,
+			test->signal, test->exit_code);
 		print_text(test->options);
 		print_text(test->error);
 		print_text(test->contains);
@@ -126,8 +132,9 @@ static int run_all(void)
 			_exit(0);
 		}
 		waitpid(child, &status, 0);
-		bool passed = WIFSIGNALED(status) ? WTERMSIG(status) == test->signal
-						  : !test->signal && WEXITSTATUS(status) == test->exit_code;
+		bool passed = WIFSIGNALED(status)
+				      ? WTERMSIG(status) == test->signal
+				      : !test->signal && WEXITSTATUS(status) == test->exit_code;
 		failed += !passed;
 		dprintf(STDOUT_FILENO, "%s %s\n", passed ? "ok    " : "FAILED", test->name);
 	}
@@ -142,7 +149,8 @@ int main(int count, char **arguments)
 		list_tests();
 		return 0;
 	}
-	const struct test *test = count == 3 && strcmp(arguments[1], "--run") == 0 ? find_test(arguments[2]) : NULL;
+	const struct test *test =
+		count == 3 && strcmp(arguments[1], "--run") == 0 ? find_test(arguments[2]) : NULL;
 	if (!test) {
 		dprintf(STDERR_FILENO, "usage: %s [--list | --run NAME]\n", arguments[0]);
 		return 2;

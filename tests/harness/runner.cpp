@@ -3,9 +3,10 @@
  *
  *	runner PROGRAM [--preload LIBRARY] [--options TEXT] [--gtest_...]
  *
- * PROGRAM --list names the tests and what is expected of each. Each runs as `PROGRAM --run NAME` in a process group of its own, with
- * LD_PRELOAD and GASKET_OPTIONS set as asked; its output goes to two unlinked files and is shown only on failure. When the time
- * limit is over the group is killed, and it is killed after the test too, so that nothing a test leaves behind outlives it.
+ * PROGRAM --list names the tests and what is expected of each. Each runs as `PROGRAM --run NAME` in
+ *a process group of its own, with LD_PRELOAD and GASKET_OPTIONS set as asked; its output goes to
+ *two unlinked files and is shown only on failure. When the time limit is over the group is killed,
+ *and it is killed after the test too, so that nothing a test leaves behind outlives it.
  */
 #include "tests/harness/test.h"
 
@@ -26,7 +27,8 @@
 #include <unistd.h>
 #include <vector>
 
-namespace {
+namespace
+{
 
 struct suite {
 	std::string program;
@@ -56,13 +58,16 @@ std::string read_file(int file)
 	return text;
 }
 
-/* Where each thread of a process that ran out of time stands: name, system call, kernel function. */
+/* Where each thread of a process that ran out of time stands: name, system call, kernel function.
+ */
 std::string describe_threads(pid_t process)
 {
 	std::string text;
 	std::error_code error;
-	for (const auto &task : std::filesystem::directory_iterator("/proc/" + std::to_string(process) + "/task", error)) {
-		std::ifstream name(task.path() / "comm"), call(task.path() / "syscall"), where(task.path() / "wchan");
+	for (const auto &task : std::filesystem::directory_iterator(
+		     "/proc/" + std::to_string(process) + "/task", error)) {
+		std::ifstream name(task.path() / "comm"), call(task.path() / "syscall"),
+			where(task.path() / "wchan");
 		std::string line;
 		if (!std::getline(name, line))
 			continue;
@@ -76,7 +81,8 @@ std::string describe_threads(pid_t process)
 	return text;
 }
 
-[[noreturn]] void execute(const suite &suite, const std::vector<std::string> &arguments, const std::string &options)
+[[noreturn]] void execute(
+	const suite &suite, const std::vector<std::string> &arguments, const std::string &options)
 {
 	std::vector<char *> words;
 	for (const std::string &argument : arguments)
@@ -97,10 +103,12 @@ std::string join_options(const std::string &left, const std::string &right)
 }
 
 /* Runs the program to its end or the limit. */
-outcome run(const suite &suite, const std::vector<std::string> &arguments, const std::string &options, int limit_seconds)
+outcome run(const suite &suite, const std::vector<std::string> &arguments,
+	const std::string &options, int limit_seconds)
 {
 	outcome result;
-	int output = memfd_create("stdout", MFD_CLOEXEC), error = memfd_create("stderr", MFD_CLOEXEC);
+	int output = memfd_create("stdout", MFD_CLOEXEC),
+	    error = memfd_create("stderr", MFD_CLOEXEC);
 	pid_t child = fork();
 	if (child == 0) {
 		setpgid(0, 0);
@@ -137,7 +145,8 @@ std::string describe(const outcome &result)
 	if (result.timed_out)
 		text << "ran out of time\n" << result.waiting;
 	else if (WIFSIGNALED(result.status))
-		text << "died of signal " << WTERMSIG(result.status) << " (" << strsignal(WTERMSIG(result.status)) << ")\n";
+		text << "died of signal " << WTERMSIG(result.status) << " ("
+		     << strsignal(WTERMSIG(result.status)) << ")\n";
 	else
 		text << "ended with status " << WEXITSTATUS(result.status) << "\n";
 	if (!result.output.empty())
@@ -156,28 +165,35 @@ bool ended_as_expected(const expectation &expected, const outcome &result)
 	return !expected.signal && WEXITSTATUS(result.status) == expected.exit_code;
 }
 
-class forked_test : public testing::Test {
-public:
-	forked_test(const suite &test_suite, const expectation &test_expected) : suite_(test_suite), expected_(test_expected) {}
+class forked_test : public testing::Test
+{
+      public:
+	forked_test(const suite &test_suite, const expectation &test_expected)
+	    : suite_(test_suite), expected_(test_expected)
+	{
+	}
 
 	void TestBody() override
 	{
 		outcome result = run(suite_, {suite_.program, "--run", expected_.name},
 			join_options(suite_.options, expected_.options), expected_.limit_seconds);
-		if (!result.timed_out && WIFEXITED(result.status) && WEXITSTATUS(result.status) == TEST_SKIPPED &&
+		if (!result.timed_out && WIFEXITED(result.status) &&
+			WEXITSTATUS(result.status) == TEST_SKIPPED &&
 			expected_.exit_code != TEST_SKIPPED)
 			GTEST_SKIP() << result.error;
-		EXPECT_TRUE(ended_as_expected(expected_, result)) << expectation_text() << describe(result);
+		EXPECT_TRUE(ended_as_expected(expected_, result))
+			<< expectation_text() << describe(result);
 		if (expected_.has_error) {
 			EXPECT_EQ(expected_.error, result.error);
 		}
 		if (expected_.has_contains) {
 			EXPECT_NE(result.error.find(expected_.contains), std::string::npos)
-				<< "stderr does not contain: " << expected_.contains << "\n" << describe(result);
+				<< "stderr does not contain: " << expected_.contains << "\n"
+				<< describe(result);
 		}
 	}
 
-private:
+      private:
 	std::string expectation_text() const
 	{
 		if (expected_.signal)
@@ -228,20 +244,23 @@ std::string suite_name(const std::string &file)
 
 bool register_tests(const suite &suite)
 {
-	// The list is asked for without the preload: a library that cannot start must fail tests, not hide them.
+	// The list is asked for without the preload: a library that cannot start must fail tests,
+	// not hide them.
 	struct suite plain = suite;
 	plain.preload.clear();
 	outcome list = run(plain, {suite.program, "--list"}, "", 10);
 	if (list.timed_out || list.status != 0) {
-		fprintf(stderr, "runner: %s --list %s\n", suite.program.c_str(), describe(list).c_str());
+		fprintf(stderr, "runner: %s --list %s\n", suite.program.c_str(),
+			describe(list).c_str());
 		return false;
 	}
 	std::istringstream lines(list.output);
 	bool any = false;
 	for (std::string line; std::getline(lines, line); any = true) {
 		expectation expected = parse_line(line);
-		testing::RegisterTest(suite_name(expected.file).c_str(), expected.name.c_str(), nullptr, nullptr, expected.file.c_str(),
-			1, [=]() -> testing::Test * { return new forked_test(suite, expected); });
+		testing::RegisterTest(suite_name(expected.file).c_str(), expected.name.c_str(),
+			nullptr, nullptr, expected.file.c_str(), 1,
+			[=]() -> testing::Test * { return new forked_test(suite, expected); });
 	}
 	if (!any)
 		fprintf(stderr, "runner: %s has no tests\n", suite.program.c_str());
@@ -266,7 +285,9 @@ int main(int count, char **arguments)
 			suite.program.clear(), i = count;
 	}
 	if (suite.program.empty()) {
-		fprintf(stderr, "usage: %s PROGRAM [--preload LIBRARY] [--options TEXT] [--gtest_...]\n", arguments[0]);
+		fprintf(stderr,
+			"usage: %s PROGRAM [--preload LIBRARY] [--options TEXT] [--gtest_...]\n",
+			arguments[0]);
 		return 2;
 	}
 	return register_tests(suite) ? RUN_ALL_TESTS() : 1;

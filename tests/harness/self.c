@@ -1,4 +1,5 @@
-/* The harness tested by itself: what it must report as passed. What it must report as failed: self_failing.c. */
+/* The harness tested by itself: what it must report as passed. What it must report as failed:
+ * self_failing.c. */
 #include "tests/harness/test.h"
 
 #include <signal.h>
@@ -44,19 +45,22 @@ TEST(expected_status_and_error_pass, .exit_code = 3, .error = "exactly this\n")
 	_exit(3);
 }
 
-TEST(failed_check_names_both_values, .exit_code = TEST_FAILED, .contains = "CHECK(two == 3) does not hold: 2 (0x2) and 3 (0x3)")
+TEST(failed_check_names_both_values, .exit_code = TEST_FAILED,
+	.contains = "CHECK(two == 3) does not hold: 2 (0x2) and 3 (0x3)")
 {
 	int two = 2;
 
 	CHECK_EQ(two, 3);
 }
 
-TEST(failed_string_check_names_both, .exit_code = TEST_FAILED, .contains = "  left:  ab\n  right: cd\n")
+TEST(failed_string_check_names_both, .exit_code = TEST_FAILED,
+	.contains = "  left:  ab\n  right: cd\n")
 {
 	CHECK_STR_EQ("ab", "cd");
 }
 
-TEST(failure_in_a_child_fails_the_parent, .exit_code = TEST_FAILED, .contains = "the child ended with status 99")
+TEST(failure_in_a_child_fails_the_parent, .exit_code = TEST_FAILED,
+	.contains = "the child ended with status 99")
 {
 	pid_t child = fork();
 

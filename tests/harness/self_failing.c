@@ -1,4 +1,5 @@
-/* Every way to fail that the runner must notice: tests/harness/check_failing runs this program and counts. */
+/* Every way to fail that the runner must notice: tests/harness/check_failing runs this program and
+ * counts. */
 #include "tests/harness/test.h"
 
 #include <signal.h>

@@ -84,8 +84,8 @@ int engine_state(const void *block)
 
 bool engine_reclaims_leaks(void)
 {
-	return has_option("probation=off") && !has_option("leaks=report") && !has_option("leaks=off") && !has_option("mode=watch") &&
-	       !has_option("mode=fast");
+	return has_option("probation=off") && !has_option("leaks=report") &&
+	       !has_option("leaks=off") && !has_option("mode=watch") && !has_option("mode=fast");
 }
 
 bool engine_keeps_freed(void)

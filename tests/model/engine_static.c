@@ -1,6 +1,7 @@
 /*
- * The model's engine is libgasket_core.a, linked into the program: the C library's malloc is another one, and nothing is wrapped. A thread of the test
- * plays the collector; its stack is ours and no root, as the library's collector has it.
+ * The model's engine is libgasket_core.a, linked into the program: the C library's malloc is
+ * another one, and nothing is wrapped. A thread of the test plays the collector; its stack is ours
+ * and no root, as the library's collector has it.
  *
  * GASKET_OPTIONS counts here too, on top of what the model needs.
  */
@@ -35,7 +36,9 @@ static struct {
 	uint64_t cycles;   // and made
 	bool has_verdict;
 	bool waits; // makes none unasked
-} collector = { .mutex = PTHREAD_MUTEX_INITIALIZER, .wanted = PTHREAD_COND_INITIALIZER, .done = PTHREAD_COND_INITIALIZER };
+} collector = {.mutex = PTHREAD_MUTEX_INITIALIZER,
+	.wanted = PTHREAD_COND_INITIALIZER,
+	.done = PTHREAD_COND_INITIALIZER};
 
 static void complain(const char *message)
 {
@@ -165,7 +168,8 @@ void engine_start(void)
 {
 	pthread_attr_t attributes;
 	pthread_t thread;
-	void *stack = mmap(0, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *stack =
+		mmap(0, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	CHECK_NE(stack, MAP_FAILED);
 	thread_hooks.stack_bounds = stack_bounds;

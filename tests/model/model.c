@@ -1,16 +1,19 @@
 /*
- * A randomised model test of allocator and collector together. Threads make, verify, free, drop, resize and exchange blocks as fast as they can while
- * cycles run back to back; the shadow (shadow.h) knows what must be there. What it would notice:
+ * A randomised model test of allocator and collector together. Threads make, verify, free, drop,
+ *resize and exchange blocks as fast as they can while cycles run back to back; the shadow
+ *(shadow.h) knows what must be there. What it would notice:
  *
- *	a reachable block taken back		its state is not ALLOCATED, its contents are scribbled or another block's
- *	a block freed but still reachable	the same, its state is not HINTED
- *	a slot handed out twice			one of the two has the other's contents
+ *	a reachable block taken back		its state is not ALLOCATED, its contents are
+ *scribbled or another block's a block freed but still reachable	the same, its state is not
+ *HINTED a slot handed out twice			one of the two has the other's contents
  *	leaked blocks never taken back		those in the graveyard live on
  *
- * The only names of blocks are the cells of their records, one kind of root each: stack, thread-local storage, .bss, an anonymous mapping, a shared
- * one, a block of the heap, a mailbox that threads exchange records through, and for moments a register or a vector register alone.
+ * The only names of blocks are the cells of their records, one kind of root each: stack,
+ *thread-local storage, .bss, an anonymous mapping, a shared one, a block of the heap, a mailbox
+ *that threads exchange records through, and for moments a register or a vector register alone.
  *
- * Environment: MODEL_SECONDS (3), MODEL_THREADS (6), MODEL_SEED (1). The line at the end says what was done.
+ * Environment: MODEL_SECONDS (3), MODEL_THREADS (6), MODEL_SEED (1). The line at the end says what
+ *was done.
  */
 #include "tests/harness/test.h"
 #include "tests/model/engine.h"
@@ -28,9 +31,18 @@
 
 enum { THREADS_MAX = 64, CELLS = 48, MAILBOXES = 64, LIFE_OPERATIONS = 20000, HELD_SPINS = 60000 };
 
-enum root_kind { ROOT_STACK, ROOT_STORAGE, ROOT_DATA, ROOT_MAPPING, ROOT_SHARED, ROOT_HEAP, ROOT_KINDS };
+enum root_kind {
+	ROOT_STACK,
+	ROOT_STORAGE,
+	ROOT_DATA,
+	ROOT_MAPPING,
+	ROOT_SHARED,
+	ROOT_HEAP,
+	ROOT_KINDS
+};
 
-static const char *const root_names[ROOT_KINDS] = { "stack", "thread-local storage", ".bss", "mapping", "shared mapping", "heap" };
+static const char *const root_names[ROOT_KINDS] = {
+	"stack", "thread-local storage", ".bss", "mapping", "shared mapping", "heap"};
 
 /* A thread of the model. Lies in a mapping of its own, like everything the shadow keeps. */
 struct worker {
@@ -59,11 +71,12 @@ static struct {
 	struct timespec end;
 	pthread_mutex_t collecting;
 	uint64_t verdicts; /* guarded by collecting */
-} model = { .collecting = PTHREAD_MUTEX_INITIALIZER };
+} model = {.collecting = PTHREAD_MUTEX_INITIALIZER};
 
 static volatile uintptr_t data_cells[THREADS_MAX][CELLS];
 static volatile uintptr_t mailbox_cells[MAILBOXES];
-static volatile uintptr_t *heap_cells[THREADS_MAX]; /* names the block that holds a thread's heap cells */
+static volatile uintptr_t
+	*heap_cells[THREADS_MAX]; /* names the block that holds a thread's heap cells */
 static __thread volatile uintptr_t storage_cells[CELLS];
 
 static void *map(size_t bytes, int flags)
@@ -79,7 +92,8 @@ static bool is_over(void)
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec > model.end.tv_sec || (now.tv_sec == model.end.tv_sec && now.tv_nsec > model.end.tv_nsec);
+	return now.tv_sec > model.end.tv_sec ||
+	       (now.tv_sec == model.end.tv_sec && now.tv_nsec > model.end.tv_nsec);
 }
 
 static void collect(struct worker *worker)
@@ -101,21 +115,24 @@ static NOINLINE void hold_in_register(volatile uintptr_t *cell, unsigned choice)
 	uint64_t spins = HELD_SPINS;
 
 	if (choice == 0)
-		__asm__ volatile("mov (%1), %%r12\n\tmovq $0, (%1)\n1:\tpause\n\tdec %0\n\tjnz 1b\n\tmov %%r12, (%1)\n\txor %%r12, %%r12"
-				 : "+r"(spins)
-				 : "r"(cell)
-				 : "r12", "memory", "cc");
+		__asm__ volatile(
+			"mov (%1), %%r12\n\tmovq $0, (%1)\n1:\tpause\n\tdec %0\n\tjnz 1b\n\tmov %%r12, (%1)\n\txor %%r12, %%r12"
+			: "+r"(spins)
+			: "r"(cell)
+			: "r12", "memory", "cc");
 	else if (choice == 1)
-		__asm__ volatile("mov (%1), %%r9\n\tmovq $0, (%1)\n1:\tpause\n\tdec %0\n\tjnz 1b\n\tmov %%r9, (%1)\n\txor %%r9, %%r9"
-				 : "+r"(spins)
-				 : "r"(cell)
-				 : "r9", "memory", "cc");
+		__asm__ volatile(
+			"mov (%1), %%r9\n\tmovq $0, (%1)\n1:\tpause\n\tdec %0\n\tjnz 1b\n\tmov %%r9, (%1)\n\txor %%r9, %%r9"
+			: "+r"(spins)
+			: "r"(cell)
+			: "r9", "memory", "cc");
 	else
-		__asm__ volatile("movq (%1), %%xmm11\n\tmovq $0, (%1)\n1:\tpause\n\tdec %0\n\tjnz 1b\n\tmovq %%xmm11, (%1)\n\t"
-				 "pxor %%xmm11, %%xmm11"
-				 : "+r"(spins)
-				 : "r"(cell)
-				 : "xmm11", "memory", "cc");
+		__asm__ volatile(
+			"movq (%1), %%xmm11\n\tmovq $0, (%1)\n1:\tpause\n\tdec %0\n\tjnz 1b\n\tmovq %%xmm11, (%1)\n\t"
+			"pxor %%xmm11, %%xmm11"
+			: "+r"(spins)
+			: "r"(cell)
+			: "xmm11", "memory", "cc");
 #else
 	(void)cell;
 	(void)choice;
@@ -170,7 +187,8 @@ static void step(struct worker *worker)
 	volatile uintptr_t *cell = &worker->cells[kind][index];
 
 	if (record->count == 0) {
-		record_make(record, cell, 1 + (unsigned)random_below(random, NODES_MAX), random, &worker->tally);
+		record_make(record, cell, 1 + (unsigned)random_below(random, NODES_MAX), random,
+			&worker->tally);
 		return;
 	}
 	if (random_below(random, 2000) == 0) {
@@ -187,7 +205,9 @@ static void step(struct worker *worker)
 static void leave_home(struct worker *worker)
 {
 	for (unsigned kind = 0; kind < ROOT_KINDS; kind++) {
-		for (unsigned i = 0; i < CELLS && (kind == ROOT_STACK || kind == ROOT_STORAGE || kind == ROOT_HEAP); i++) {
+		for (unsigned i = 0; i < CELLS && (kind == ROOT_STACK || kind == ROOT_STORAGE ||
+							  kind == ROOT_HEAP);
+			i++) {
 			struct record *record = &worker->records[kind][i];
 			volatile uintptr_t *cell = &worker->cells[kind][i];
 
@@ -197,14 +217,16 @@ static void leave_home(struct worker *worker)
 			if (random_below(&worker->random, 2) == 0)
 				record_drop(record, cell, &worker->dead, &worker->tally);
 			else
-				record_free(record, cell, &worker->random, &worker->dead, &worker->tally);
+				record_free(record, cell, &worker->random, &worker->dead,
+					&worker->tally);
 		}
 	}
 }
 
 /* ---- threads ---- */
 
-static NOINLINE void find_cells(struct worker *worker, volatile uintptr_t *stack_cells, uintptr_t *shared)
+static NOINLINE void find_cells(
+	struct worker *worker, volatile uintptr_t *stack_cells, uintptr_t *shared)
 {
 	heap_cells[worker->number] = engine_calloc(CELLS * sizeof(uintptr_t));
 	CHECK_NOT_NULL(heap_cells[worker->number]);
@@ -219,7 +241,7 @@ static NOINLINE void find_cells(struct worker *worker, volatile uintptr_t *stack
 /* One life of a worker: a thread of its own each time, with new stack, storage and heap cells. */
 static void *live(void *argument)
 {
-	volatile uintptr_t stack_cells[CELLS] = { 0 };
+	volatile uintptr_t stack_cells[CELLS] = {0};
 	struct worker *worker = argument;
 	uintptr_t *shared = (uintptr_t *)worker->cells[ROOT_SHARED];
 
@@ -267,15 +289,18 @@ static void verify_all(void)
 		for (unsigned kind = 0; kind < ROOT_KINDS; kind++) {
 			for (unsigned at = 0; at < CELLS; at++) {
 				if (worker->records[kind][at].count > 0)
-					record_verify(&worker->records[kind][at], &worker->cells[kind][at], "at the end");
+					record_verify(&worker->records[kind][at],
+						&worker->cells[kind][at], "at the end");
 			}
 		}
 	}
 	for (unsigned i = 0; i < MAILBOXES; i++)
-		record_verify(&model.mailboxes[i].record, &mailbox_cells[i], "at the end, in a mailbox");
+		record_verify(
+			&model.mailboxes[i].record, &mailbox_cells[i], "at the end, in a mailbox");
 }
 
-/* Some of the dead may live on: stray words in dead stacks and unused registers name them. Most may not. */
+/* Some of the dead may live on: stray words in dead stacks and unused registers name them. Most may
+ * not. */
 static void expect_death(bool freed, const char *what)
 {
 	uint64_t living = 0, total = 0;
@@ -286,13 +311,14 @@ static void expect_death(bool freed, const char *what)
 		living += graveyard_count_living(&model.workers[i]->dead, freed, &part);
 		total += part;
 	}
-	CHECK_MSG(living * 20 <= total + 200, "%lu of %lu %s blocks were not taken back", living, total, what);
+	CHECK_MSG(living * 20 <= total + 200, "%lu of %lu %s blocks were not taken back", living,
+		total, what);
 	dprintf(STDOUT_FILENO, "%lu of %lu %s blocks are still there\n", living, total, what);
 }
 
 static void print_tally(void)
 {
-	struct tally sum = { 0 };
+	struct tally sum = {0};
 	uint64_t lives = 0;
 
 	for (unsigned i = 0; i < model.threads; i++) {
@@ -305,8 +331,9 @@ static void print_tally(void)
 	dprintf(STDOUT_FILENO,
 		"%lu threads, %lu blocks, %lu MiB, %lu verified, %lu freed, %lu dropped, %lu strays, %lu reallocs, %lu double frees, %lu exchanged, "
 		"%lu held, %lu collections asked for, %lu with a verdict\n",
-		lives, sum.blocks, sum.bytes >> 20, sum.verified, sum.freed, sum.dropped, sum.strays, sum.reallocs, sum.double_frees, sum.moved,
-		sum.held, sum.collections, model.verdicts);
+		lives, sum.blocks, sum.bytes >> 20, sum.verified, sum.freed, sum.dropped,
+		sum.strays, sum.reallocs, sum.double_frees, sum.moved, sum.held, sum.collections,
+		model.verdicts);
 }
 
 static double number_from(const char *name, double otherwise)
@@ -363,19 +390,23 @@ TEST(nothing_reachable_is_taken_back_and_the_rest_is, .limit_seconds = 3600)
 
 /* The model would notice: with one kind of root switched off it must fail. */
 #if CHECKS
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) // instrumented code keeps pointers in memory, too
-TEST(notices_when_registers_are_not_read, .options = "scan_off=registers", .exit_code = TEST_FAILED, .contains = "node ")
+#if !defined(__SANITIZE_ADDRESS__) && \
+	!defined(__SANITIZE_THREAD__) // instrumented code keeps pointers in memory, too
+TEST(notices_when_registers_are_not_read, .options = "scan_off=registers", .exit_code = TEST_FAILED,
+	.contains = "node ")
 {
 	run_model();
 }
 #endif
 
-TEST(notices_when_data_segments_are_not_read, .options = "scan_off=data_segments", .exit_code = TEST_FAILED, .contains = "node ")
+TEST(notices_when_data_segments_are_not_read, .options = "scan_off=data_segments",
+	.exit_code = TEST_FAILED, .contains = "node ")
 {
 	run_model();
 }
 
-TEST(notices_when_mappings_are_not_read, .options = "scan_off=mappings", .exit_code = TEST_FAILED, .contains = "node ")
+TEST(notices_when_mappings_are_not_read, .options = "scan_off=mappings", .exit_code = TEST_FAILED,
+	.contains = "node ")
 {
 	run_model();
 }

@@ -1,9 +1,10 @@
 /*
- * Contents: the first word of a node names the next one (the last node's is noise); every further byte follows from the node's seed, in words whose
- * low 47 bits are no address of a heap. So a block that was overwritten, reused or moved is noticed at the next look.
+ * Contents: the first word of a node names the next one (the last node's is noise); every further
+ * byte follows from the node's seed, in words whose low 47 bits are no address of a heap. So a
+ * block that was overwritten, reused or moved is noticed at the next look.
  *
- * Every function that has a block's address in its hands is NOINLINE: its registers and stack are gone when it returns. And none lets go of an address
- * that only the (inverted) shadow knows.
+ * Every function that has a block's address in its hands is NOINLINE: its registers and stack are
+ * gone when it returns. And none lets go of an address that only the (inverted) shadow knows.
  */
 #include "tests/model/shadow.h"
 
@@ -50,7 +51,8 @@ static void fill(char *block, const struct node *node)
 	memset(block + words * 8, (int)(node->seed & 0x7f), node->bytes % 8);
 }
 
-/* Index of the first word that is not what it was, or SIZE_MAX; the first word is the caller's to judge. */
+/* Index of the first word that is not what it was, or SIZE_MAX; the first word is the caller's to
+ * judge. */
 static size_t first_difference(const char *block, size_t bytes, uint64_t seed)
 {
 	size_t words = bytes / 8;
@@ -87,16 +89,19 @@ static uintptr_t encode(uintptr_t address, size_t bytes, uint64_t *random)
 	return word;
 }
 
-static NOINLINE volatile uintptr_t *word_of(const struct record *record, volatile uintptr_t *cell, unsigned index)
+static NOINLINE volatile uintptr_t *word_of(
+	const struct record *record, volatile uintptr_t *cell, unsigned index)
 {
 	return index == 0 ? cell : (volatile uintptr_t *)~record->nodes[index - 1].hidden;
 }
 
 /*
- * Writes the word that names node `index`, which is at `block`; the shadow keeps it to compare. Until the word is written only the caller's variable
- * names the block: the address goes in plain from hand to hand.
+ * Writes the word that names node `index`, which is at `block`; the shadow keeps it to compare.
+ * Until the word is written only the caller's variable names the block: the address goes in plain
+ * from hand to hand.
  */
-static NOINLINE void name_node(struct record *record, volatile uintptr_t *cell, unsigned index, char *block, uint64_t *random)
+static NOINLINE void name_node(struct record *record, volatile uintptr_t *cell, unsigned index,
+	char *block, uint64_t *random)
 {
 	struct node *node = &record->nodes[index];
 	uintptr_t word = encode((uintptr_t)block, node->bytes, random);
@@ -137,7 +142,8 @@ static NOINLINE char *allocate(size_t bytes, uint64_t *random)
 	case 1:
 		alignment = 16ull << random_below(random, 10);
 		block = engine_aligned(alignment, bytes);
-		CHECK_MSG((uintptr_t)block % alignment == 0, "memalign(%zu, %zu) is %p", alignment, bytes, (void *)block);
+		CHECK_MSG((uintptr_t)block % alignment == 0, "memalign(%zu, %zu) is %p", alignment,
+			bytes, (void *)block);
 		return block;
 	default:
 		return engine_malloc(bytes);
@@ -161,8 +167,10 @@ static NOINLINE char *node_make(struct node *node, uint64_t *random)
 	return block;
 }
 
-/* The first node hangs in its cell before the next is made, and so on: at each moment every block is named. */
-void record_make(struct record *record, volatile uintptr_t *cell, unsigned count, uint64_t *random, struct tally *tally)
+/* The first node hangs in its cell before the next is made, and so on: at each moment every block
+ * is named. */
+void record_make(struct record *record, volatile uintptr_t *cell, unsigned count, uint64_t *random,
+	struct tally *tally)
 {
 	for (unsigned i = 0; i < count; i++) {
 		name_node(record, cell, i, node_make(&record->nodes[i], random), random);
@@ -172,21 +180,27 @@ void record_make(struct record *record, volatile uintptr_t *cell, unsigned count
 	}
 }
 
-static NOINLINE void node_verify(const struct record *record, const volatile uintptr_t *cell, unsigned index, const char *where)
+static NOINLINE void node_verify(const struct record *record, const volatile uintptr_t *cell,
+	unsigned index, const char *where)
 {
 	const struct node *node = &record->nodes[index];
 	char *block = (char *)~node->hidden;
 	int state = engine_state(block);
 	uintptr_t word = *word_of(record, (volatile uintptr_t *)cell, index);
 	size_t difference = first_difference(block, node->bytes, node->seed);
-	bool is_right_state = node->is_freed ? state == STATE_HINTED : state == STATE_ALLOCATED || state == STATE_SAMPLED;
+	bool is_right_state = node->is_freed ? state == STATE_HINTED
+					     : state == STATE_ALLOCATED || state == STATE_SAMPLED;
 
-	CHECK_MSG(word == ~node->hidden_word, "%s: the word that names node %u of %u (%p, %zu bytes) is %#lx, not %#lx", where, index, record->count,
-		  (void *)block, node->bytes, word, ~node->hidden_word);
-	CHECK_MSG(is_right_state, "%s: node %u of %u (%p, %zu bytes, %s) is in state %d", where, index, record->count, (void *)block, node->bytes,
-		  node->is_freed ? "freed and reachable" : "reachable", state);
-	CHECK_MSG(difference == SIZE_MAX, "%s: node %u of %u (%p, %zu bytes, %s): word %zu is %#lx", where, index, record->count, (void *)block,
-		  node->bytes, node->is_freed ? "freed and reachable" : "reachable", difference, ((unsigned long *)block)[difference]);
+	CHECK_MSG(word == ~node->hidden_word,
+		"%s: the word that names node %u of %u (%p, %zu bytes) is %#lx, not %#lx", where,
+		index, record->count, (void *)block, node->bytes, word, ~node->hidden_word);
+	CHECK_MSG(is_right_state, "%s: node %u of %u (%p, %zu bytes, %s) is in state %d", where,
+		index, record->count, (void *)block, node->bytes,
+		node->is_freed ? "freed and reachable" : "reachable", state);
+	CHECK_MSG(difference == SIZE_MAX, "%s: node %u of %u (%p, %zu bytes, %s): word %zu is %#lx",
+		where, index, record->count, (void *)block, node->bytes,
+		node->is_freed ? "freed and reachable" : "reachable", difference,
+		((unsigned long *)block)[difference]);
 	CHECK_GE(engine_usable(block), node->bytes);
 }
 
@@ -198,7 +212,8 @@ void record_verify(const struct record *record, const volatile uintptr_t *cell, 
 
 static void bury(struct graveyard *dead, const struct node *node)
 {
-	dead->graves[dead->count++ % GRAVES_MAX] = (struct grave){ node->hidden, node->bytes, node->seed, node->is_freed };
+	dead->graves[dead->count++ % GRAVES_MAX] =
+		(struct grave){node->hidden, node->bytes, node->seed, node->is_freed};
 }
 
 static NOINLINE void node_free(struct node *node)
@@ -207,8 +222,10 @@ static NOINLINE void node_free(struct node *node)
 	node->is_freed = true;
 }
 
-/* When the cell is cleared first, the addresses are on this stack: what nothing names may not be freed any more. */
-NOINLINE void record_free(struct record *record, volatile uintptr_t *cell, uint64_t *random, struct graveyard *dead, struct tally *tally)
+/* When the cell is cleared first, the addresses are on this stack: what nothing names may not be
+ * freed any more. */
+NOINLINE void record_free(struct record *record, volatile uintptr_t *cell, uint64_t *random,
+	struct graveyard *dead, struct tally *tally)
 {
 	volatile uintptr_t blocks[NODES_MAX];
 
@@ -228,7 +245,8 @@ NOINLINE void record_free(struct record *record, volatile uintptr_t *cell, uint6
 	record->count = 0;
 }
 
-void record_drop(struct record *record, volatile uintptr_t *cell, struct graveyard *dead, struct tally *tally)
+void record_drop(struct record *record, volatile uintptr_t *cell, struct graveyard *dead,
+	struct tally *tally)
 {
 	for (unsigned i = 0; i < record->count; i++) {
 		bury(dead, &record->nodes[i]);
@@ -259,7 +277,8 @@ void record_free_twice(struct record *record, uint64_t *random, struct tally *ta
 	tally->double_frees++;
 }
 
-static NOINLINE void node_realloc(struct record *record, volatile uintptr_t *cell, unsigned index, uint64_t *random)
+static NOINLINE void node_realloc(
+	struct record *record, volatile uintptr_t *cell, unsigned index, uint64_t *random)
 {
 	struct node *node = &record->nodes[index];
 	size_t bytes = random_size(random), kept = bytes < node->bytes ? bytes : node->bytes;
@@ -267,8 +286,8 @@ static NOINLINE void node_realloc(struct record *record, volatile uintptr_t *cel
 	char *block = engine_realloc((char *)~node->hidden, bytes);
 
 	CHECK_MSG(block, "no memory for realloc to %zu bytes", bytes);
-	CHECK_MSG(first_difference(block, kept & ~(size_t)7, node->seed) == SIZE_MAX, "realloc from %zu to %zu bytes changed contents", node->bytes,
-		  bytes);
+	CHECK_MSG(first_difference(block, kept & ~(size_t)7, node->seed) == SIZE_MAX,
+		"realloc from %zu to %zu bytes changed contents", node->bytes, bytes);
 	node->hidden = ~(uintptr_t)block;
 	node->bytes = bytes;
 	fill(block, node);
@@ -276,7 +295,8 @@ static NOINLINE void node_realloc(struct record *record, volatile uintptr_t *cel
 	name_node(record, cell, index, block, random);
 }
 
-void record_realloc_node(struct record *record, volatile uintptr_t *cell, uint64_t *random, struct tally *tally)
+void record_realloc_node(
+	struct record *record, volatile uintptr_t *cell, uint64_t *random, struct tally *tally)
 {
 	unsigned index = (unsigned)random_below(random, record->count);
 
@@ -293,7 +313,8 @@ static NOINLINE bool is_living(const struct grave *grave)
 {
 	char *block = (char *)~grave->hidden;
 	int state = engine_state(block);
-	bool is_occupied = state == STATE_ALLOCATED || state == STATE_SAMPLED || state == STATE_HINTED || state == STATE_PROBATION;
+	bool is_occupied = state == STATE_ALLOCATED || state == STATE_SAMPLED ||
+			   state == STATE_HINTED || state == STATE_PROBATION;
 
 	return is_occupied && first_difference(block, grave->bytes, grave->seed) == SIZE_MAX;
 }

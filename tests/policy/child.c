@@ -20,13 +20,15 @@ static void read_into(char *text, size_t capacity, int fd)
 	text[got > 0 ? got : 0] = 0;
 }
 
-static void become(const char *role, const char *options, const char *figures, int error, void (*prepare)(void))
+static void become(const char *role, const char *options, const char *figures, int error,
+	void (*prepare)(void))
 {
 	char program[PATH_MAX] = "", all_options[PATH_MAX];
-	char *arguments[] = { program, "--run", "play_a_role", 0 };
+	char *arguments[] = {program, "--run", "play_a_role", 0};
 
 	CHECK_GT(readlink("/proc/self/exe", program, sizeof(program) - 1), 0);
-	snprintf(all_options, sizeof(all_options), "%s%sstats_file=%s", options, *options ? ":" : "", figures);
+	snprintf(all_options, sizeof(all_options), "%s%sstats_file=%s", options,
+		*options ? ":" : "", figures);
 	setenv("GASKET_OPTIONS", all_options, 1);
 	setenv("POLICY_ROLE", role, 1);
 	dup2(error, STDERR_FILENO);
@@ -38,7 +40,7 @@ static void become(const char *role, const char *options, const char *figures, i
 
 struct outcome play(const char *role, const char *options, void (*prepare)(void))
 {
-	struct outcome outcome = { 0 };
+	struct outcome outcome = {0};
 	struct rusage usage;
 	char path[64];
 	int error = memfd_create("stderr", 0), figures;
@@ -60,8 +62,10 @@ struct outcome play(const char *role, const char *options, void (*prepare)(void)
 	close(figures);
 	if (WIFEXITED(outcome.status) && WEXITSTATUS(outcome.status) == TEST_SKIPPED)
 		test_skip(outcome.error + strlen("skipped: "));
-	CHECK_MSG(outcome.status == 0, "%s under %s: status %#x, standard error: %s", role, options, (unsigned)outcome.status, outcome.error);
-	dprintf(STDOUT_FILENO, "%s under '%s': peak %ld MiB\n", role, options, outcome.peak_kib >> 10);
+	CHECK_MSG(outcome.status == 0, "%s under %s: status %#x, standard error: %s", role, options,
+		(unsigned)outcome.status, outcome.error);
+	dprintf(STDOUT_FILENO, "%s under '%s': peak %ld MiB\n", role, options,
+		outcome.peak_kib >> 10);
 	return outcome;
 }
 
@@ -69,7 +73,8 @@ static uint64_t find_figure(const char *text, const char *name)
 {
 	size_t length = strlen(name);
 
-	for (const char *line = text; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
+	for (const char *line = text; line && *line;
+		line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
 		if (strncmp(line, name, length) == 0 && line[length] == '=')
 			return strtoull(line + length + 1, 0, 10);
 	}

@@ -1,6 +1,7 @@
 /*
- * How much memory a process takes that leaks, and what it gives back. In the suite 40 MiB/s are leaked for 6 s, which a busy machine can follow; with
- * POLICY_SECONDS=20 it is the full measure: 2 GiB in that time.
+ * How much memory a process takes that leaks, and what it gives back. In the suite 40 MiB/s are
+ * leaked for 6 s, which a busy machine can follow; with POLICY_SECONDS=20 it is the full measure: 2
+ * GiB in that time.
  */
 #include "tests/harness/test.h"
 #include "tests/policy/child.h"
@@ -29,7 +30,8 @@ static double leak_rate(void)
 
 static char *volatile recent[RING];
 
-/* One site per size, as programs leak: from 64 bytes to 64 KiB. The last few blocks are still named. */
+/* One site per size, as programs leak: from 64 bytes to 64 KiB. The last few blocks are still
+ * named. */
 static void leak(void)
 {
 	double start = seconds_now(), elapsed;
@@ -49,7 +51,8 @@ static void leak(void)
 	CHECK_GT((double)bytes, leak_seconds() * leak_rate() * 0.8);
 }
 
-/* 300 MiB come and go; within 10 s their pages are the kernel's again, though the program does nothing more. */
+/* 300 MiB come and go; within 10 s their pages are the kernel's again, though the program does
+ * nothing more. */
 static void give_back(void)
 {
 	enum { COUNT = 3000, BYTES = 100 << 10 };
@@ -69,11 +72,13 @@ static void give_back(void)
 	}
 	start = seconds_now();
 	while (resident_kib() > 60 << 10) {
-		CHECK_MSG(seconds_now() - start < 12, "%ld MiB of %ld are still resident after %.1f s", resident_kib() >> 10, peak >> 10,
-			  seconds_now() - start);
+		CHECK_MSG(seconds_now() - start < 12,
+			"%ld MiB of %ld are still resident after %.1f s", resident_kib() >> 10,
+			peak >> 10, seconds_now() - start);
 		usleep(100000);
 	}
-	dprintf(STDOUT_FILENO, "after %.1f s: %ld MiB\n", seconds_now() - start, resident_kib() >> 10);
+	dprintf(STDOUT_FILENO, "after %.1f s: %ld MiB\n", seconds_now() - start,
+		resident_kib() >> 10);
 }
 
 /* Times other threads of this process went to sleep. */
@@ -103,7 +108,8 @@ static long other_threads_sleeps(void)
 	return sleeps;
 }
 
-/* Large blocks come and go: each free leaves pages to give back, which is the next tick's work, not a wake-up each. */
+/* Large blocks come and go: each free leaves pages to give back, which is the next tick's work, not
+ * a wake-up each. */
 static void churn(void)
 {
 	enum { ROUNDS = 40000 };
@@ -118,7 +124,8 @@ static void churn(void)
 			sched_yield();
 	}
 	sleeps = other_threads_sleeps() - before;
-	CHECK_MSG(sleeps < ROUNDS / 400, "the collector went to sleep %ld times for %d blocks", sleeps, ROUNDS);
+	CHECK_MSG(sleeps < ROUNDS / 400, "the collector went to sleep %ld times for %d blocks",
+		sleeps, ROUNDS);
 }
 
 static void *use_little_and_wait(void *argument)
@@ -136,7 +143,8 @@ static void *use_little_and_wait(void *argument)
 	return NULL;
 }
 
-/* What a thread that has done little keeps: its stack, and pages of its own only where that pays. */
+/* What a thread that has done little keeps: its stack, and pages of its own only where that pays.
+ */
 static void many_threads(void)
 {
 	enum { COUNT = 200, KIB_EACH = 100 };
@@ -149,7 +157,8 @@ static void many_threads(void)
 	pthread_attr_init(&attributes);
 	pthread_attr_setstacksize(&attributes, 64 << 10);
 	for (int i = 0; i < COUNT; i++)
-		CHECK_EQ(pthread_create(&threads[i], &attributes, use_little_and_wait, &barrier), 0);
+		CHECK_EQ(
+			pthread_create(&threads[i], &attributes, use_little_and_wait, &barrier), 0);
 	pthread_barrier_wait(&barrier);
 	each = (resident_kib() - before) / COUNT;
 	CHECK_MSG(each < KIB_EACH, "%ld KiB for each thread", each);
@@ -176,9 +185,11 @@ TEST(play_a_role, .limit_seconds = 600)
 
 TEST(what_leaks_fast_is_taken_back, .limit_seconds = 120)
 {
-	struct outcome outcome = play("leak", "probation_cycles=1:probation_ms=1000:probation_bytes=0", 0);
+	struct outcome outcome =
+		play("leak", "probation_cycles=1:probation_ms=1000:probation_bytes=0", 0);
 
-	CHECK_MSG(outcome.peak_kib < (getenv("POLICY_SECONDS") ? 200 : 120) << 10, "peak %ld MiB", outcome.peak_kib >> 10);
+	CHECK_MSG(outcome.peak_kib < (getenv("POLICY_SECONDS") ? 200 : 120) << 10, "peak %ld MiB",
+		outcome.peak_kib >> 10);
 	CHECK_GT(figure(&outcome, "reclaimed_bytes"), (uint64_t)(leak_seconds() * leak_rate() / 4));
 }
 
@@ -222,6 +233,7 @@ TEST(a_slow_leak_stays_flat, .limit_seconds = 3600)
 			high = now > high ? now : high;
 		}
 	}
-	dprintf(STDOUT_FILENO, "%lu MiB leaked; in the last minute %ld to %ld MiB resident\n", bytes >> 20, low >> 10, high >> 10);
+	dprintf(STDOUT_FILENO, "%lu MiB leaked; in the last minute %ld to %ld MiB resident\n",
+		bytes >> 20, low >> 10, high >> 10);
 	CHECK_LE(high - low, (high + low) / 2 * 2 / 5);
 }

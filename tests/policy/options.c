@@ -1,5 +1,6 @@
 /*
- * Options do what they say: each test compares a process under one value with one under another. What a role does is the same in both.
+ * Options do what they say: each test compares a process under one value with one under another.
+ * What a role does is the same in both.
  */
 #include "tests/gc/hidden.h"
 #include "tests/policy/child.h"
@@ -17,7 +18,8 @@ static void *volatile keep[1 << 16];
 
 /* ---- when a cycle comes ---- */
 
-/* Freed blocks that nobody refers to; a cycle makes them free. More than one, for a stray word may still name this or that. */
+/* Freed blocks that nobody refers to; a cycle makes them free. More than one, for a stray word may
+ * still name this or that. */
 enum { WATCHED = 10 };
 static uintptr_t watched[WATCHED];
 
@@ -63,7 +65,8 @@ static void free_a_third(double limit)
 	tell_figure("came", waited < limit);
 }
 
-/* A heap that takes some time to mark; the cycle that is asked for costs so much CPU, and the next one comes when there has been enough of a rest. */
+/* A heap that takes some time to mark; the cycle that is asked for costs so much CPU, and the next
+ * one comes when there has been enough of a rest. */
 static void free_after_long_cycle(void)
 {
 	void **first = NULL;
@@ -144,7 +147,7 @@ static void collect_with_running_thread(void)
 
 static void claim(void)
 {
-	struct sigaction action = { .sa_handler = count_signal };
+	struct sigaction action = {.sa_handler = count_signal};
 
 	CHECK_EQ(sigaction(CHOSEN_SIGNAL, &action, NULL), 0);
 }
@@ -211,21 +214,26 @@ TEST(play_a_role, .limit_seconds = 120)
 
 TEST(quarantine_percent_starts_a_cycle)
 {
-	struct outcome more = play("third_and_no_cycle", "quarantine_bytes=64k:growth=100000:quarantine_percent=60", 0);
-	struct outcome less = play("third", "quarantine_bytes=64k:growth=100000:quarantine_percent=10", 0);
+	struct outcome more = play("third_and_no_cycle",
+		"quarantine_bytes=64k:growth=100000:quarantine_percent=60", 0);
+	struct outcome less =
+		play("third", "quarantine_bytes=64k:growth=100000:quarantine_percent=10", 0);
 
 	CHECK_EQ(told_figure(&more, "came"), 0u);
 	CHECK_EQ(told_figure(&less, "came"), 1u);
 }
 
 /*
- * Marking a list of a million blocks takes 11 ms of CPU at the very least, after which a collector with 1 % rests for over a second. The hinted bytes stay below the hard limit, where nobody
- * rests. A busy machine makes waits longer, never shorter.
+ * Marking a list of a million blocks takes 11 ms of CPU at the very least, after which a collector
+ * with 1 % rests for over a second. The hinted bytes stay below the hard limit, where nobody rests.
+ * A busy machine makes waits longer, never shorter.
  */
 TEST(cpu_percent_spaces_cycles, .limit_seconds = 120)
 {
-	const char *all = "pause_max_ms=10000:quarantine_bytes=1m:quarantine_percent=1:growth=100000:cpu_percent=100";
-	const char *little = "pause_max_ms=10000:quarantine_bytes=1m:quarantine_percent=1:growth=100000:cpu_percent=1";
+	const char *all =
+		"pause_max_ms=10000:quarantine_bytes=1m:quarantine_percent=1:growth=100000:cpu_percent=100";
+	const char *little =
+		"pause_max_ms=10000:quarantine_bytes=1m:quarantine_percent=1:growth=100000:cpu_percent=1";
 	struct outcome resting = play("long_cycle", little, 0), busy = play("long_cycle", all, 0);
 
 	CHECK_GT(told_figure(&resting, "waited_ms"), 1000u);
@@ -236,7 +244,8 @@ TEST(cpu_percent_spaces_cycles, .limit_seconds = 120)
 TEST(memory_limit_keeps_the_heap_below, .limit_seconds = 120)
 {
 	struct outcome free_running = play("garbage", "quarantine_bytes=200m:growth=100000", 0);
-	struct outcome limited = play("garbage", "quarantine_bytes=200m:growth=100000:memory_limit=64m", 0);
+	struct outcome limited =
+		play("garbage", "quarantine_bytes=200m:growth=100000:memory_limit=64m", 0);
 
 	CHECK_GT(free_running.peak_kib, 150 << 10);
 	CHECK_LT(limited.peak_kib, (64 + 16) << 10);

@@ -1,6 +1,7 @@
 /*
- * What becomes of freed memory in a process where no cycle can ever give a verdict: it is used again unproved, oldest first, so the process neither grows
- * without bound nor waits; leaks are never taken back; it is said once. And the harmlessness of misuse.
+ * What becomes of freed memory in a process where no cycle can ever give a verdict: it is used
+ * again unproved, oldest first, so the process neither grows without bound nor waits; leaks are
+ * never taken back; it is said once. And the harmlessness of misuse.
  *
  * Whatever it is that prevents verdicts, the same must hold: see expect_trust().
  *
@@ -33,8 +34,8 @@ enum { RING = 24 * 1024, RING_BYTES_MEAN = 6 * 1024 };
 
 static const char *const said = "no cycle gives a verdict";
 
-/* What nobody may wait longer for than one cycle: a few milliseconds here, or THROTTLE_WAIT_MS (200) for one that does not come. The rest is for a
- * busy machine. */
+/* What nobody may wait longer for than one cycle: a few milliseconds here, or THROTTLE_WAIT_MS
+ * (200) for one that does not come. The rest is for a busy machine. */
 enum { LONGEST_CALL_US = 1000000 };
 
 /* ---- roles ---- */
@@ -63,7 +64,8 @@ static void churn(uint64_t bytes)
 	static char *ring[RING];
 
 	while (bytes > 0) {
-		size_t index = next_random() % RING, size = 64 + next_random() % (2 * RING_BYTES_MEAN);
+		size_t index = next_random() % RING,
+		       size = 64 + next_random() % (2 * RING_BYTES_MEAN);
 		double start = seconds_now(), middle;
 
 		free(ring[index]);
@@ -145,7 +147,7 @@ static void *collect_for_ever(void *argument)
 
 static void *churn_small(void *argument)
 {
-	char *blocks[32] = { 0 };
+	char *blocks[32] = {0};
 
 	for (size_t i = 0;; i++) {
 		free(blocks[i % 32]);
@@ -155,7 +157,8 @@ static void *churn_small(void *argument)
 	return argument;
 }
 
-/* Many threads free and allocate beside a deaf one, while the collector has hardly an idle moment. */
+/* Many threads free and allocate beside a deaf one, while the collector has hardly an idle moment.
+ */
 static void crowd_beside_a_deaf_thread(void)
 {
 	enum { THREADS = 32, SECONDS = 3 };
@@ -171,10 +174,11 @@ static void crowd_beside_a_deaf_thread(void)
 	sleep(SECONDS);
 }
 
-/* The limit is set by a raw system call, so nobody is told; the heap grows inside what is reserved. */
+/* The limit is set by a raw system call, so nobody is told; the heap grows inside what is reserved.
+ */
 static void churn_without_address_space(void)
 {
-	struct rlimit limit = { 64 << 20, 64 << 20 };
+	struct rlimit limit = {64 << 20, 64 << 20};
 
 	churn(100 << 20); // the collector has its thread
 	CHECK_EQ(syscall(SYS_prlimit64, 0, RLIMIT_AS, &limit, 0), 0);
@@ -263,7 +267,7 @@ static void refuse_clone(void)
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAGAIN),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
-	struct sock_fprog program = { sizeof(code) / sizeof(code[0]), code };
+	struct sock_fprog program = {sizeof(code) / sizeof(code[0]), code};
 
 	CHECK_EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
 	CHECK_EQ(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
@@ -272,15 +276,17 @@ static void refuse_clone(void)
 /* ---- tests ---- */
 
 /*
- * Plays `role` in surroundings where no cycle gives a verdict, with no probation, so that the first verdict there is would take what is leaked. It ends,
- * with at most twice the memory that trusting all frees takes; it trusts, and says so once; nothing leaked is taken; and nobody waits long.
+ * Plays `role` in surroundings where no cycle gives a verdict, with no probation, so that the first
+ * verdict there is would take what is leaked. It ends, with at most twice the memory that trusting
+ * all frees takes; it trusts, and says so once; nothing leaked is taken; and nobody waits long.
  */
 static struct outcome expect_trust(const char *role, void (*prepare)(void))
 {
 	struct outcome trusted = play("churn", "free=trust", 0);
 	struct outcome outcome = play(role, "probation=off:scribble=1", prepare);
 
-	CHECK_MSG(outcome.peak_kib <= 2 * trusted.peak_kib, "peak %ld KiB, with free=trust %ld KiB", outcome.peak_kib, trusted.peak_kib);
+	CHECK_MSG(outcome.peak_kib <= 2 * trusted.peak_kib, "peak %ld KiB, with free=trust %ld KiB",
+		outcome.peak_kib, trusted.peak_kib);
 	CHECK_GT(figure(&outcome, "trusted_bytes"), churn_bytes() / 2);
 	CHECK_EQ(figure(&outcome, "trusting"), 1u);
 	CHECK_EQ(figure(&outcome, "reclaimed_blocks"), 0u);
@@ -334,13 +340,15 @@ TEST(with_verdicts_nothing_is_trusted, .limit_seconds = 3600)
 	struct outcome trusted = play("churn", "free=trust", 0);
 	struct outcome outcome;
 
-	// a machine so busy that three cycles in a row give no verdict is not what is tested here: again
+	// a machine so busy that three cycles in a row give no verdict is not what is tested here:
+	// again
 	for (int tries = 0; tries < 5; tries++) {
 		outcome = play("churn", "pause_max_ms=10000", 0);
 		if (occurrences(&outcome, said) == 0)
 			break;
 	}
-	CHECK_MSG(outcome.peak_kib <= 2 * trusted.peak_kib, "peak %ld KiB, with free=trust %ld KiB", outcome.peak_kib, trusted.peak_kib);
+	CHECK_MSG(outcome.peak_kib <= 2 * trusted.peak_kib, "peak %ld KiB, with free=trust %ld KiB",
+		outcome.peak_kib, trusted.peak_kib);
 	CHECK_GT(figure(&outcome, "reused_blocks"), 1000u);
 	CHECK_EQ(figure(&outcome, "trusted_bytes"), 0u);
 	CHECK_EQ(occurrences(&outcome, said), 0u);
@@ -376,7 +384,8 @@ static void *spin(void *argument)
 	return argument;
 }
 
-/* Blocks that nobody touches: they cost no memory and hardly any time, so nothing but the limit holds this thread back. */
+/* Blocks that nobody touches: they cost no memory and hardly any time, so nothing but the limit
+ * holds this thread back. */
 static void *churn_untouched(void *argument)
 {
 	while (!is_over)
@@ -386,14 +395,15 @@ static void *churn_untouched(void *argument)
 
 static void starve(int tid)
 {
-	const struct sched_param parameter = { 0 };
+	const struct sched_param parameter = {0};
 	cpu_set_t one;
 
 	CPU_ZERO(&one);
 	CPU_SET(sched_getcpu(), &one);
 	CHECK_EQ(sched_setscheduler(tid, SCHED_IDLE, &parameter), 0);
 	CHECK_EQ(sched_setaffinity(tid, sizeof(one), &one), 0);
-	CHECK_EQ(sched_setaffinity(0, sizeof(one), &one), 0); /* and the thread that spins, made next, is there, too */
+	CHECK_EQ(sched_setaffinity(0, sizeof(one), &one),
+		0); /* and the thread that spins, made next, is there, too */
 }
 
 /* The one task that is not the caller. */

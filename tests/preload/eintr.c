@@ -1,9 +1,10 @@
 /*
- * The census of EINTR: a thread in each call that signal(7) says is never restarted (and in many others) through a thousand collections. No call may be
- * interrupted, and no time-out may come early or more than 5 % late on average.
+ * The census of EINTR: a thread in each call that signal(7) says is never restarted (and in many
+ * others) through a thousand collections. No call may be interrupted, and no time-out may come
+ * early or more than 5 % late on average.
  *
- * Twice: with threads held at their gates, and with a handler installed behind the library's back, which makes it signal every thread; then the wrappers
- * repeat the calls.
+ * Twice: with threads held at their gates, and with a handler installed behind the library's back,
+ * which makes it signal every thread; then the wrappers repeat the calls.
  */
 #include "tests/harness/test.h"
 
@@ -50,7 +51,7 @@ enum { SPAN_MS = 200, STOPS = 1000, CALLS_MAX = 64 };
 struct call {
 	const char *name;
 	int (*run)(void);
-	int expected;	 /* errno of a call that timed out */
+	int expected;    /* errno of a call that timed out */
 	bool is_endless; /* returns only at the end, woken by release() */
 	pthread_t thread;
 	unsigned long made, interrupted, wrong;
@@ -85,7 +86,7 @@ static struct timespec deadline(clockid_t clock)
 	return at;
 }
 
-static const struct timespec span = { 0, SPAN_MS * 1000000L };
+static const struct timespec span = {0, SPAN_MS * 1000000L};
 
 static int result_of(long result)
 {
@@ -141,7 +142,7 @@ static int run_ppoll(void)
 
 static int run_select(void)
 {
-	struct timeval timeout = { 0, SPAN_MS * 1000 };
+	struct timeval timeout = {0, SPAN_MS * 1000};
 
 	return result_of(select(0, NULL, NULL, NULL, &timeout));
 }
@@ -235,7 +236,7 @@ static int semaphore_set = -1;
 
 static int run_semtimedop(void)
 {
-	struct sembuf take = { 0, -1, 0 };
+	struct sembuf take = {0, -1, 0};
 
 	return result_of(semtimedop(semaphore_set, &take, 1, &span));
 }
@@ -244,7 +245,7 @@ static int run_mq_timedreceive(void)
 {
 	static mqd_t queue = -1;
 	struct timespec at = deadline(CLOCK_REALTIME);
-	struct mq_attr attributes = { .mq_maxmsg = 1, .mq_msgsize = 8 };
+	struct mq_attr attributes = {.mq_maxmsg = 1, .mq_msgsize = 8};
 	char message[8];
 
 	if (queue == -1) {
@@ -261,12 +262,13 @@ static int run_mq_timedreceive(void)
 
 static int timed_socket(void)
 {
-	static _Thread_local int pair[2] = { -1, -1 };
-	struct timeval timeout = { 0, SPAN_MS * 1000 };
+	static _Thread_local int pair[2] = {-1, -1};
+	struct timeval timeout = {0, SPAN_MS * 1000};
 
 	if (pair[0] < 0) {
 		CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-		CHECK_EQ(setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)), 0);
+		CHECK_EQ(
+			setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)), 0);
 	}
 	return pair[0];
 }
@@ -288,8 +290,8 @@ static int run_recvfrom(void)
 static int run_recvmsg(void)
 {
 	char byte;
-	struct iovec vector = { &byte, 1 };
-	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
+	struct iovec vector = {&byte, 1};
+	struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
 
 	return result_of(recvmsg(timed_socket(), &message, 0));
 }
@@ -297,8 +299,8 @@ static int run_recvmsg(void)
 static int run_recvmmsg(void)
 {
 	char byte;
-	struct iovec vector = { &byte, 1 };
-	struct mmsghdr message = { .msg_hdr = { .msg_iov = &vector, .msg_iovlen = 1 } };
+	struct iovec vector = {&byte, 1};
+	struct mmsghdr message = {.msg_hdr = {.msg_iov = &vector, .msg_iovlen = 1}};
 
 	return result_of(recvmmsg(timed_socket(), &message, 1, 0, NULL));
 }
@@ -312,15 +314,16 @@ static int run_read_socket(void)
 
 static int full_timed_socket(void)
 {
-	static _Thread_local int pair[2] = { -1, -1 };
-	struct timeval timeout = { 0, SPAN_MS * 1000 };
+	static _Thread_local int pair[2] = {-1, -1};
+	struct timeval timeout = {0, SPAN_MS * 1000};
 	char filler[4096] = "";
 
 	if (pair[0] < 0) {
 		CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
 		while (send(pair[0], filler, sizeof(filler), MSG_DONTWAIT) > 0)
 			;
-		CHECK_EQ(setsockopt(pair[0], SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)), 0);
+		CHECK_EQ(
+			setsockopt(pair[0], SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)), 0);
 	}
 	return pair[0];
 }
@@ -338,8 +341,8 @@ static int run_sendto_timed(void)
 static int run_sendmsg_timed(void)
 {
 	char byte = 'x';
-	struct iovec vector = { &byte, 1 };
-	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
+	struct iovec vector = {&byte, 1};
+	struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
 
 	return result_of(sendmsg(full_timed_socket(), &message, 0));
 }
@@ -352,15 +355,16 @@ static int run_write_timed(void)
 /* To a listener that takes nobody. */
 static int run_connect(void)
 {
-	static struct sockaddr_un address = { .sun_family = AF_UNIX };
+	static struct sockaddr_un address = {.sun_family = AF_UNIX};
 	static socklen_t length;
-	struct timeval timeout = { 0, SPAN_MS * 1000 };
+	struct timeval timeout = {0, SPAN_MS * 1000};
 	int fd, error;
 
 	if (length == 0) {
 		int listener = socket(AF_UNIX, SOCK_STREAM, 0);
 
-		CHECK_EQ(bind(listener, (struct sockaddr *)&address, sizeof(sa_family_t)), 0); /* a name of the kernel's choice */
+		CHECK_EQ(bind(listener, (struct sockaddr *)&address, sizeof(sa_family_t)),
+			0); /* a name of the kernel's choice */
 		length = sizeof(address);
 		CHECK_EQ(getsockname(listener, (struct sockaddr *)&address, &length), 0);
 		CHECK_EQ(listen(listener, 0), 0);
@@ -379,14 +383,16 @@ static int run_connect(void)
 static int run_accept(void)
 {
 	static int listener = -1;
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	struct timeval timeout = { 0, SPAN_MS * 1000 };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct timeval timeout = {0, SPAN_MS * 1000};
 
 	if (listener < 0) {
 		listener = socket(AF_UNIX, SOCK_STREAM, 0);
-		CHECK_EQ(bind(listener, (struct sockaddr *)&address, sizeof(sa_family_t)), 0); /* a name of the kernel's choice */
+		CHECK_EQ(bind(listener, (struct sockaddr *)&address, sizeof(sa_family_t)),
+			0); /* a name of the kernel's choice */
 		CHECK_EQ(listen(listener, 1), 0);
-		CHECK_EQ(setsockopt(listener, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)), 0);
+		CHECK_EQ(setsockopt(listener, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)),
+			0);
 	}
 	return result_of(accept(listener, NULL, NULL));
 }
@@ -428,7 +434,7 @@ static int run_io_pgetevents(void)
 	struct {
 		unsigned long *mask;
 		size_t bytes;
-	} sized = { &mask, sizeof(mask) };
+	} sized = {&mask, sizeof(mask)};
 	char events[32];
 
 	if (context == 0 && syscall(SYS_io_setup, 1, &context) != 0)
@@ -458,14 +464,15 @@ static int run_raw_pselect(void)
 	struct {
 		unsigned long *mask;
 		size_t bytes;
-	} sized = { &mask, sizeof(mask) };
+	} sized = {&mask, sizeof(mask)};
 
 	return result_of(syscall(SYS_pselect6, 0, NULL, NULL, NULL, &timeout, &sized));
 }
 
 /* ---- without ---- */
 
-static int pipe_ends[2], full_pair[2], full_pipe[2], queue_id, full_queue_id, locked_file, record_file;
+static int pipe_ends[2], full_pair[2], full_pipe[2], queue_id, full_queue_id, locked_file,
+	record_file;
 static sem_t never;
 static char fifo[64], lock_name[64];
 static pid_t child, lock_holder;
@@ -572,7 +579,7 @@ static int run_sleep(void)
 
 static int run_semop(void)
 {
-	struct sembuf take = { 1, -1, 0 };
+	struct sembuf take = {1, -1, 0};
 
 	return result_of(semop(semaphore_set, &take, 1));
 }
@@ -582,7 +589,7 @@ static int run_msgsnd(void)
 	struct {
 		long type;
 		char text[8];
-	} message = { 1, "" };
+	} message = {1, ""};
 
 	return result_of(msgsnd(full_queue_id, &message, sizeof(message.text), 0));
 }
@@ -617,7 +624,7 @@ static int run_flock(void)
 
 static int run_fcntl(void)
 {
-	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1 };
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
 
 	return result_of(fcntl(record_file, F_SETLKW, &lock));
 }
@@ -633,64 +640,64 @@ static int run_join(void)
 }
 
 static struct call calls[] = {
-	{ "epoll_wait", run_epoll_wait, .expected = 0 },
-	{ "epoll_pwait", run_epoll_pwait, .expected = 0 },
-	{ "epoll_pwait2", run_epoll_pwait2, .expected = 0 },
-	{ "poll", run_poll, .expected = 0 },
-	{ "ppoll", run_ppoll, .expected = 0 },
-	{ "select", run_select, .expected = 0 },
-	{ "pselect", run_pselect, .expected = 0 },
-	{ "nanosleep", run_nanosleep, .expected = 0 },
-	{ "clock_nanosleep", run_clock_nanosleep, .expected = 0 },
-	{ "clock_nanosleep until", run_clock_nanosleep_until, .expected = 0 },
-	{ "usleep", run_usleep, .expected = 0 },
-	{ "sigtimedwait", run_sigtimedwait, .expected = EAGAIN },
-	{ "sem_timedwait", run_sem_timedwait, .expected = ETIMEDOUT },
-	{ "sem_clockwait", run_sem_clockwait, .expected = ETIMEDOUT },
-	{ "pthread_cond_timedwait", run_cond_timedwait, .expected = ETIMEDOUT },
-	{ "pthread_cond_clockwait", run_cond_clockwait, .expected = ETIMEDOUT },
-	{ "semtimedop", run_semtimedop, .expected = EAGAIN },
-	{ "mq_timedreceive", run_mq_timedreceive, .expected = ETIMEDOUT },
-	{ "recv", run_recv, .expected = EAGAIN },
-	{ "recvfrom", run_recvfrom, .expected = EAGAIN },
-	{ "recvmsg", run_recvmsg, .expected = EAGAIN },
-	{ "recvmmsg", run_recvmmsg, .expected = EAGAIN },
-	{ "read of a socket", run_read_socket, .expected = EAGAIN },
-	{ "accept", run_accept, .expected = EAGAIN },
-	{ "connect", run_connect, .expected = EAGAIN },
-	{ "send with a time-out", run_send_timed, .expected = EAGAIN },
-	{ "sendto", run_sendto_timed, .expected = EAGAIN },
-	{ "sendmsg", run_sendmsg_timed, .expected = EAGAIN },
-	{ "write to a socket", run_write_timed, .expected = EAGAIN },
-	{ "futex by syscall", run_futex, .expected = ETIMEDOUT },
-	{ "poll by syscall", run_raw_poll, .expected = 0 },
-	{ "epoll_wait by syscall", run_raw_epoll, .expected = 0 },
-	{ "io_getevents by syscall", run_io_getevents, .expected = 0 },
-	{ "io_pgetevents by syscall", run_io_pgetevents, .expected = 0 },
-	{ "nanosleep by syscall", run_raw_nanosleep, .expected = 0 },
-	{ "ppoll by syscall", run_raw_ppoll, .expected = 0 },
-	{ "pselect6 by syscall", run_raw_pselect, .expected = 0 },
-	{ "read", run_read, .is_endless = true },
-	{ "send", run_send, .is_endless = true },
-	{ "sem_wait", run_sem_wait, .is_endless = true },
-	{ "pthread_cond_wait", run_cond_wait, .is_endless = true },
-	{ "msgrcv", run_msgrcv, .is_endless = true },
-	{ "pause", run_pause, .is_endless = true, .expected = EINTR },
-	{ "sigsuspend", run_sigsuspend, .is_endless = true, .expected = EINTR },
-	{ "sigpause", run_sigpause, .is_endless = true, .expected = EINTR },
-	{ "sleep", run_sleep, .is_endless = true, .expected = EINTR },
-	{ "sigwait", run_sigwait, .is_endless = true },
-	{ "sigwaitinfo", run_sigwaitinfo, .is_endless = true },
-	{ "waitpid", run_waitpid, .is_endless = true },
-	{ "wait4", run_wait4, .is_endless = true },
-	{ "semop", run_semop, .is_endless = true },
-	{ "msgsnd", run_msgsnd, .is_endless = true },
-	{ "write", run_write, .is_endless = true },
-	{ "waitid", run_waitid, .is_endless = true },
-	{ "flock", run_flock, .is_endless = true },
-	{ "fcntl", run_fcntl, .is_endless = true },
-	{ "open of a fifo", run_open_fifo, .is_endless = true },
-	{ "pthread_join", run_join, .is_endless = true },
+	{"epoll_wait", run_epoll_wait, .expected = 0},
+	{"epoll_pwait", run_epoll_pwait, .expected = 0},
+	{"epoll_pwait2", run_epoll_pwait2, .expected = 0},
+	{"poll", run_poll, .expected = 0},
+	{"ppoll", run_ppoll, .expected = 0},
+	{"select", run_select, .expected = 0},
+	{"pselect", run_pselect, .expected = 0},
+	{"nanosleep", run_nanosleep, .expected = 0},
+	{"clock_nanosleep", run_clock_nanosleep, .expected = 0},
+	{"clock_nanosleep until", run_clock_nanosleep_until, .expected = 0},
+	{"usleep", run_usleep, .expected = 0},
+	{"sigtimedwait", run_sigtimedwait, .expected = EAGAIN},
+	{"sem_timedwait", run_sem_timedwait, .expected = ETIMEDOUT},
+	{"sem_clockwait", run_sem_clockwait, .expected = ETIMEDOUT},
+	{"pthread_cond_timedwait", run_cond_timedwait, .expected = ETIMEDOUT},
+	{"pthread_cond_clockwait", run_cond_clockwait, .expected = ETIMEDOUT},
+	{"semtimedop", run_semtimedop, .expected = EAGAIN},
+	{"mq_timedreceive", run_mq_timedreceive, .expected = ETIMEDOUT},
+	{"recv", run_recv, .expected = EAGAIN},
+	{"recvfrom", run_recvfrom, .expected = EAGAIN},
+	{"recvmsg", run_recvmsg, .expected = EAGAIN},
+	{"recvmmsg", run_recvmmsg, .expected = EAGAIN},
+	{"read of a socket", run_read_socket, .expected = EAGAIN},
+	{"accept", run_accept, .expected = EAGAIN},
+	{"connect", run_connect, .expected = EAGAIN},
+	{"send with a time-out", run_send_timed, .expected = EAGAIN},
+	{"sendto", run_sendto_timed, .expected = EAGAIN},
+	{"sendmsg", run_sendmsg_timed, .expected = EAGAIN},
+	{"write to a socket", run_write_timed, .expected = EAGAIN},
+	{"futex by syscall", run_futex, .expected = ETIMEDOUT},
+	{"poll by syscall", run_raw_poll, .expected = 0},
+	{"epoll_wait by syscall", run_raw_epoll, .expected = 0},
+	{"io_getevents by syscall", run_io_getevents, .expected = 0},
+	{"io_pgetevents by syscall", run_io_pgetevents, .expected = 0},
+	{"nanosleep by syscall", run_raw_nanosleep, .expected = 0},
+	{"ppoll by syscall", run_raw_ppoll, .expected = 0},
+	{"pselect6 by syscall", run_raw_pselect, .expected = 0},
+	{"read", run_read, .is_endless = true},
+	{"send", run_send, .is_endless = true},
+	{"sem_wait", run_sem_wait, .is_endless = true},
+	{"pthread_cond_wait", run_cond_wait, .is_endless = true},
+	{"msgrcv", run_msgrcv, .is_endless = true},
+	{"pause", run_pause, .is_endless = true, .expected = EINTR},
+	{"sigsuspend", run_sigsuspend, .is_endless = true, .expected = EINTR},
+	{"sigpause", run_sigpause, .is_endless = true, .expected = EINTR},
+	{"sleep", run_sleep, .is_endless = true, .expected = EINTR},
+	{"sigwait", run_sigwait, .is_endless = true},
+	{"sigwaitinfo", run_sigwaitinfo, .is_endless = true},
+	{"waitpid", run_waitpid, .is_endless = true},
+	{"wait4", run_wait4, .is_endless = true},
+	{"semop", run_semop, .is_endless = true},
+	{"msgsnd", run_msgsnd, .is_endless = true},
+	{"write", run_write, .is_endless = true},
+	{"waitid", run_waitid, .is_endless = true},
+	{"flock", run_flock, .is_endless = true},
+	{"fcntl", run_fcntl, .is_endless = true},
+	{"open of a fifo", run_open_fifo, .is_endless = true},
+	{"pthread_join", run_join, .is_endless = true},
 };
 
 enum { CALLS = sizeof(calls) / sizeof(calls[0]) };
@@ -744,7 +751,7 @@ static pid_t fork_waiter(int fd)
 	pid = fork();
 	if (pid == 0) {
 		if (fd >= 0) {
-			struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1 };
+			struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
 
 			fcntl(fd, F_SETLK, &lock);
 			flock(fd, LOCK_EX);
@@ -762,11 +769,11 @@ static pid_t fork_waiter(int fd)
 
 static void prepare(void)
 {
-	struct sigaction action = { .sa_handler = on_signal };
+	struct sigaction action = {.sa_handler = on_signal};
 	struct {
 		long type;
 		char text[8];
-	} message = { 1, "" };
+	} message = {1, ""};
 	char filler[4096] = "";
 
 	sigaction(SIGUSR2, &action, NULL);
@@ -803,8 +810,8 @@ static void release(void)
 	struct {
 		long type;
 		char text[8];
-	} message = { 1, "" };
-	struct sembuf give = { 1, 1, 0 };
+	} message = {1, ""};
+	struct sembuf give = {1, 1, 0};
 
 	is_over = 1;
 	CHECK_EQ(write(pipe_ends[1], "x", 1), 1);
@@ -859,14 +866,17 @@ static void census(unsigned long verdicts_least, double late_share)
 		double late = call->made ? call->lateness / (double)call->made : 0;
 
 		made += call->made;
-		CHECK_MSG(call->interrupted == 0, "%s: %lu of %lu were interrupted", call->name, call->interrupted, call->made);
-		CHECK_MSG(call->wrong == 0, "%s: %lu of %lu ended wrongly", call->name, call->wrong, call->made);
+		CHECK_MSG(call->interrupted == 0, "%s: %lu of %lu were interrupted", call->name,
+			call->interrupted, call->made);
+		CHECK_MSG(call->wrong == 0, "%s: %lu of %lu ended wrongly", call->name, call->wrong,
+			call->made);
 		if (call->is_endless)
 			continue;
 		CHECK_MSG(call->made > 0, "%s: never ended", call->name);
 		/* two clocks, and ticks of 4 ms for some time-outs */
 		CHECK_MSG(call->earliest > -5, "%s: %.2f ms early", call->name, -call->earliest);
-		CHECK_MSG(late < SPAN_MS * late_share, "%s: %.2f ms late on average", call->name, late);
+		CHECK_MSG(late < SPAN_MS * late_share, "%s: %.2f ms late on average", call->name,
+			late);
 	}
 	CHECK_MSG(verdicts >= verdicts_least, "%lu of %d stops gave a verdict", verdicts, STOPS);
 	/* how many fit into the stops depends on how fast the stops are */
@@ -885,7 +895,8 @@ static void *collect_until_the_end(void *argument)
 	return argument;
 }
 
-/* Here a socket's time-out counts from the first interruption, and 40 threads wake up for every stop. As the kernel takes it. */
+/* Here a socket's time-out counts from the first interruption, and 40 threads wake up for every
+ * stop. As the kernel takes it. */
 struct raw_action {
 	void (*handler)(int);
 	unsigned long flags;
@@ -902,19 +913,21 @@ __asm__(".globl raw_return\n"
 
 TEST(signalled_calls_are_repeated, .limit_seconds = 90)
 {
-	struct raw_action action = { .handler = on_signal };
+	struct raw_action action = {.handler = on_signal};
 
 	CHECK_EQ(syscall(SYS_rt_sigaction, SIGURG, &action, NULL, 8), 0);
 	census(STOPS / 2, 1);
 }
 
 /*
- * A handler set behind the library's back, which it does not see run: its interruption must be told apart from ours, also when its signal comes while the
- * thread stands still. One that comes just as the wrapper makes the call again is lost to it; then the next one ends the call.
+ * A handler set behind the library's back, which it does not see run: its interruption must be told
+ * apart from ours, also when its signal comes while the thread stands still. One that comes just as
+ * the wrapper makes the call again is lost to it; then the next one ends the call.
  */
 TEST(a_raw_handler_interrupts_as_ever)
 {
-	struct raw_action action = { .handler = on_signal, .flags = SA_RESTORER, .restorer = raw_return };
+	struct raw_action action = {
+		.handler = on_signal, .flags = SA_RESTORER, .restorer = raw_return};
 	pthread_t thread;
 	int at_once = 0;
 	sigset_t set;
@@ -927,8 +940,8 @@ TEST(a_raw_handler_interrupts_as_ever)
 	CHECK_EQ(pthread_create(&thread, NULL, collect_until_the_end, NULL), 0);
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 	for (int i = 0; i < 40; i++) {
-		struct itimerval twice = { { 0, 400000 }, { 0, 20000 } };
-		struct timespec second = { 1, 0 };
+		struct itimerval twice = {{0, 400000}, {0, 20000}};
+		struct timespec second = {1, 0};
 		double start = now_ms();
 
 		setitimer(ITIMER_REAL, &twice, NULL);
@@ -963,10 +976,12 @@ TEST(random_bytes_are_not_cut_short)
 /* A connection over which nobody reads. */
 static int lingering_socket(int seconds)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	struct linger linger = { 1, seconds };
+	struct sockaddr_in address = {
+		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct linger linger = {1, seconds};
 	socklen_t length = sizeof(address);
-	int listener = socket(AF_INET, SOCK_STREAM, 0), fd = socket(AF_INET, SOCK_STREAM, 0), room = 1024;
+	int listener = socket(AF_INET, SOCK_STREAM, 0), fd = socket(AF_INET, SOCK_STREAM, 0),
+	    room = 1024;
 	static char filler[1 << 20];
 
 	CHECK_EQ(setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room)), 0);
@@ -997,7 +1012,7 @@ static volatile pid_t waiting;
 /* Waits for system calls of the child that are to be answered here: it makes none. */
 static void *wait_by_ioctl(void *listener)
 {
-	struct seccomp_notif request = { .id = 0 };
+	struct seccomp_notif request = {.id = 0};
 
 	waiting = (pid_t)syscall(SYS_gettid);
 	ioctl(*(int *)listener, SECCOMP_IOCTL_NOTIF_RECV, &request);
@@ -1020,7 +1035,8 @@ static long count_sleeps(pid_t task)
 	return count;
 }
 
-/* In a child: a filter that has somebody else answer getppid(). Sends the descriptor at which the questions arrive. */
+/* In a child: a filter that has somebody else answer getppid(). Sends the descriptor at which the
+ * questions arrive. */
 static void install_filter(int report)
 {
 	struct sock_filter code[] = {
@@ -1029,17 +1045,21 @@ static void install_filter(int report)
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
-	struct sock_fprog filter = { sizeof(code) / sizeof(code[0]), code };
+	struct sock_fprog filter = {sizeof(code) / sizeof(code[0]), code};
 	union {
 		struct cmsghdr header;
 		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = { .header = { CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS } };
-	struct iovec vector = { "x", 1 };
-	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+	} control = {.header = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
+	struct iovec vector = {"x", 1};
+	struct msghdr message = {.msg_iov = &vector,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control)};
 	int listener;
 
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	listener = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &filter);
+	listener = (int)syscall(
+		SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &filter);
 	if (listener < 0)
 		_exit(TEST_SKIPPED);
 	memcpy(CMSG_DATA(&control.header), &listener, sizeof(listener));
@@ -1055,9 +1075,9 @@ static int make_listener(void)
 		struct cmsghdr header;
 		char bytes[CMSG_SPACE(sizeof(int))];
 	} control;
-	struct msghdr message = { .msg_control = &control, .msg_controllen = sizeof(control) };
+	struct msghdr message = {.msg_control = &control, .msg_controllen = sizeof(control)};
 	char byte;
-	struct iovec vector = { &byte, 1 };
+	struct iovec vector = {&byte, 1};
 	int pair[2], listener = -1;
 
 	message.msg_iov = &vector;
@@ -1090,11 +1110,11 @@ TEST(a_thread_that_waits_in_ioctl_is_left_alone)
 
 /* ---- pointers that are no pointers ---- */
 
-#define REFUSED(call)                                                                              \
-	do {                                                                                       \
-		errno = 0;                                                                         \
-		CHECK_EQ((long)(call), -1);                                                        \
-		CHECK_EQ(errno, EFAULT);                                                           \
+#define REFUSED(call) \
+	do { \
+		errno = 0; \
+		CHECK_EQ((long)(call), -1); \
+		CHECK_EQ(errno, EFAULT); \
 	} while (0)
 
 /* Those that libc hands to the kernel unread. */
@@ -1103,7 +1123,7 @@ TEST(bad_pointers_are_the_kernels_to_refuse)
 	void *bad = (void *)8;
 	struct epoll_event event;
 	uint32_t word = 0;
-	void *bad_mask[2] = { bad, (void *)8 };
+	void *bad_mask[2] = {bad, (void *)8};
 
 	REFUSED(nanosleep(bad, NULL));
 	CHECK_EQ(clock_nanosleep(CLOCK_MONOTONIC, 0, bad, NULL), EFAULT);

@@ -1,5 +1,6 @@
 /*
- * Children of every kind, from a process whose threads allocate while collections run back to back: none may hang, none may hurt its parent.
+ * Children of every kind, from a process whose threads allocate while collections run back to back:
+ * none may hang, none may hurt its parent.
  */
 #include "tests/harness/test.h"
 
@@ -19,7 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* A child that takes so long hangs. It shares the machine with all those threads, and with whatever else runs there. */
+/* A child that takes so long hangs. It shares the machine with all those threads, and with whatever
+ * else runs there. */
 enum { THREADS = 64, CHILD_SECONDS = 60 };
 
 static volatile int is_over;
@@ -28,14 +30,15 @@ static pthread_t threads[THREADS], collecting;
 
 static void *allocate(void *argument)
 {
-	void *blocks[32] = { NULL };
+	void *blocks[32] = {NULL};
 	unsigned random = (unsigned)(size_t)argument;
 
 	while (!is_over) {
 		random = random * 1103515245 + 12345;
 		free(blocks[random >> 27]);
 		blocks[random >> 27] = malloc((random >> 8) % 2000);
-		if (random % 256 == 0) /* what matters is to be inside malloc at the fork, not to fill memory */
+		if (random % 256 ==
+			0) /* what matters is to be inside malloc at the fork, not to fill memory */
 			usleep(1000);
 	}
 	for (int i = 0; i < 32; i++)
@@ -92,7 +95,8 @@ static void check_ended(pid_t child)
 	pid_t waited = waitpid(child, &status, 0);
 
 	CHECK_EQ(waited, child);
-	CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 0, "a child ended with status 0x%x", status);
+	CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 0, "a child ended with status 0x%x",
+		status);
 }
 
 TEST(fork_while_threads_allocate, .limit_seconds = 7200)
@@ -133,7 +137,8 @@ TEST(a_forked_child_collects_and_makes_threads, .limit_seconds = 60)
 			alarm(CHILD_SECONDS);
 			if (gasket_collect() != 1)
 				_exit(2);
-			if (pthread_create(&thread, NULL, return_argument, &result) != 0 || pthread_join(thread, &result) != 0)
+			if (pthread_create(&thread, NULL, return_argument, &result) != 0 ||
+				pthread_join(thread, &result) != 0)
 				_exit(3);
 			if (gasket_collect() != 1)
 				_exit(4);
@@ -226,7 +231,7 @@ TEST(a_vfork_child_allocates_and_leaves_its_parent_alone, .limit_seconds = 60)
 		pid_t child = vfork();
 
 		if (child == 0) {
-			struct timespec moment = { 0, 1000 };
+			struct timespec moment = {0, 1000};
 			char *block = malloc(1000);
 
 			signal(SIGINT, SIG_DFL);
@@ -267,7 +272,7 @@ TEST(a_vfork_child_that_is_killed_while_it_waits)
 static void *spawn(void *argument)
 {
 	extern char **environ;
-	char *arguments[] = { "true", NULL };
+	char *arguments[] = {"true", NULL};
 
 	for (int i = 0; i < 25; i++) {
 		pid_t child;
@@ -292,7 +297,7 @@ TEST(posix_spawn_from_threads, .limit_seconds = 60)
 }
 
 /* Long arguments, for the kernel copies them before it looks at signals for the last time. */
-static char long_argument[100000], *long_arguments[20] = { "true" };
+static char long_argument[100000], *long_arguments[20] = {"true"};
 
 static int exec_by_libc(const char *path)
 {
@@ -319,7 +324,7 @@ static void exec_during_collections(int (*exec)(const char *path))
 		pid_t child = fork();
 
 		if (child == 0) {
-			struct timespec moment = { 0, i * 20000 };
+			struct timespec moment = {0, i * 20000};
 
 			alarm(CHILD_SECONDS);
 			start(1);
@@ -353,7 +358,9 @@ static void allocate_in_fork_handler(void)
 
 TEST(fork_handlers_allocate, .limit_seconds = 60)
 {
-	CHECK_EQ(pthread_atfork(allocate_in_fork_handler, allocate_in_fork_handler, allocate_in_fork_handler), 0);
+	CHECK_EQ(pthread_atfork(allocate_in_fork_handler, allocate_in_fork_handler,
+			 allocate_in_fork_handler),
+		0);
 	start(8);
 	for (int i = 0; i < 50; i++) {
 		pid_t child = fork();

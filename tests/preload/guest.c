@@ -1,5 +1,6 @@
 /*
- * The collector's thread is a guest: what the program does to itself as a process of one thread, and what it lays on itself, goes on as without it.
+ * The collector's thread is a guest: what the program does to itself as a process of one thread,
+ * and what it lays on itself, goes on as without it.
  */
 #include "tests/harness/test.h"
 
@@ -71,8 +72,8 @@ TEST(asking_for_filters_is_no_sandbox)
 
 TEST(a_filter_that_is_refused_is_no_sandbox)
 {
-	struct sock_filter code[1] = { BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW) };
-	struct sock_fprog program = { .len = 0, .filter = code };
+	struct sock_filter code[1] = {BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+	struct sock_fprog program = {.len = 0, .filter = code};
 
 	CHECK_EQ(gasket_collect(), 1);
 	CHECK_EQ(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0), -1);

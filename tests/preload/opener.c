@@ -1,4 +1,5 @@
-/* Finds libplugin.so by its own RUNPATH, $ORIGIN/plugins: dlopen must see this library as its caller. */
+/* Finds libplugin.so by its own RUNPATH, $ORIGIN/plugins: dlopen must see this library as its
+ * caller. */
 #include <dlfcn.h>
 
 void *open_plugin(int flags);
@@ -7,6 +8,8 @@ void *open_plugin(int flags)
 {
 	void *plugin = dlopen("libplugin.so", flags);
 
-	__asm__ volatile("" : "+r"(plugin)); /* no jump in place of the call: this library is the caller */
+	__asm__ volatile(
+		""
+		: "+r"(plugin)); /* no jump in place of the call: this library is the caller */
 	return plugin;
 }

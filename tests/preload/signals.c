@@ -1,5 +1,6 @@
 /*
- * The program's own use of signals goes on as if nobody else used any: its handlers, masks, storms of them over malloc, jumps out of them.
+ * The program's own use of signals goes on as if nobody else used any: its handlers, masks, storms
+ * of them over malloc, jumps out of them.
  */
 #include "tests/harness/test.h"
 
@@ -64,7 +65,7 @@ static void count_signal(int number)
 static void *wait_blocked(void *argument)
 {
 	while (!is_over) {
-		struct timespec moment = { 0, 5000000 };
+		struct timespec moment = {0, 5000000};
 
 		nanosleep(&moment, NULL);
 	}
@@ -85,7 +86,7 @@ static void check_same_action(int number, const struct sigaction *wanted)
 
 TEST(a_handler_for_every_signal)
 {
-	struct sigaction action = { .sa_handler = count_signal, .sa_flags = SA_NODEFER };
+	struct sigaction action = {.sa_handler = count_signal, .sa_flags = SA_NODEFER};
 	unsigned long expected = 0;
 
 	start_collecting();
@@ -95,7 +96,8 @@ TEST(a_handler_for_every_signal)
 	for (int number = 1; number <= 64; number++) {
 		int result = sigaction(number, &action, NULL);
 
-		CHECK_EQ(result == 0, number != SIGKILL && number != SIGSTOP && number != 32 && number != 33);
+		CHECK_EQ(result == 0,
+			number != SIGKILL && number != SIGSTOP && number != 32 && number != 33);
 	}
 	usleep(200000);
 	CHECK_EQ(handled, 0ul); /* nothing of ours reaches them */
@@ -107,14 +109,16 @@ TEST(a_handler_for_every_signal)
 		expected++;
 		for (int i = 0; i < 1000 && handled < expected; i++)
 			usleep(100);
-		CHECK_MSG(handled == expected, "signal %d: %lu of %lu arrived", number, handled, expected);
+		CHECK_MSG(handled == expected, "signal %d: %lu of %lu arrived", number, handled,
+			expected);
 	}
 	stop_collecting(10);
 }
 
 TEST(dispositions_are_told_as_they_were_set)
 {
-	struct sigaction action = { .sa_handler = count_signal, .sa_flags = SA_RESETHAND | SA_SIGINFO };
+	struct sigaction action = {
+		.sa_handler = count_signal, .sa_flags = SA_RESETHAND | SA_SIGINFO};
 
 	sigemptyset(&action.sa_mask);
 	CHECK_EQ(sigaction(SIGUSR1, &action, NULL), 0);
@@ -142,10 +146,11 @@ TEST(dispositions_are_told_as_they_were_set)
 	CHECK_EQ(errno, EINVAL);
 }
 
-/* libc has a function of its own return from every handler; the kernel blocks neither SIGKILL nor SIGSTOP. */
+/* libc has a function of its own return from every handler; the kernel blocks neither SIGKILL nor
+ * SIGSTOP. */
 TEST(dispositions_are_told_as_libc_tells_them)
 {
-	struct sigaction action = { .sa_handler = count_signal, .sa_flags = SA_RESTART }, seen;
+	struct sigaction action = {.sa_handler = count_signal, .sa_flags = SA_RESTART}, seen;
 
 	sigfillset(&action.sa_mask);
 	for (int number = 1; number <= 64; number++) {
@@ -174,10 +179,10 @@ static void note_info(int number, siginfo_t *info, void *context)
 
 TEST(siginfo_reaches_the_handler)
 {
-	struct sigaction action = { .sa_sigaction = note_info, .sa_flags = SA_SIGINFO };
+	struct sigaction action = {.sa_sigaction = note_info, .sa_flags = SA_SIGINFO};
 
 	CHECK_EQ(sigaction(SIGRTMIN, &action, NULL), 0);
-	CHECK_EQ(sigqueue(getpid(), SIGRTMIN, (union sigval){ .sival_int = 42 }), 0);
+	CHECK_EQ(sigqueue(getpid(), SIGRTMIN, (union sigval){.sival_int = 42}), 0);
 	CHECK_EQ(handled, 1ul);
 	CHECK_EQ(seen_code, SI_QUEUE);
 	CHECK_EQ(seen_value, 42);
@@ -194,7 +199,8 @@ TEST(masks_are_told_as_they_were_set)
 	CHECK_EQ(pthread_sigmask(SIG_BLOCK, NULL, &seen), 0);
 	for (int number = 1; number <= 64; number++) {
 		if (number != SIGKILL && number != SIGSTOP && number != 32 && number != 33)
-			CHECK_MSG(sigismember(&seen, number) == 1, "signal %d is not blocked", number);
+			CHECK_MSG(sigismember(&seen, number) == 1, "signal %d is not blocked",
+				number);
 	}
 	sigemptyset(&all);
 	CHECK_EQ(sigprocmask(SIG_SETMASK, &all, &seen), 0);
@@ -257,7 +263,7 @@ TEST(a_thread_that_blocks_all_by_the_kernel_costs_the_verdict_only)
 TEST(a_program_may_wait_for_the_number_we_use)
 {
 	for (int number = 34; number <= 64; number++) {
-		struct timespec second = { 1, 0 };
+		struct timespec second = {1, 0};
 		sigset_t set;
 
 		gasket_collect();
@@ -265,7 +271,8 @@ TEST(a_program_may_wait_for_the_number_we_use)
 		sigaddset(&set, number);
 		CHECK_EQ(sigprocmask(SIG_BLOCK, &set, NULL), 0);
 		CHECK_EQ(kill(getpid(), number), 0);
-		CHECK_MSG(sigtimedwait(&set, NULL, &second) == number, "signal %d was lost", number);
+		CHECK_MSG(
+			sigtimedwait(&set, NULL, &second) == number, "signal %d was lost", number);
 		CHECK_EQ(sigprocmask(SIG_UNBLOCK, &set, NULL), 0);
 	}
 	CHECK_EQ(gasket_collect(), 1);
@@ -273,13 +280,13 @@ TEST(a_program_may_wait_for_the_number_we_use)
 
 static void queue_to_process(int number, int value)
 {
-	CHECK_EQ(sigqueue(getpid(), number, (union sigval){ .sival_int = value }), 0);
+	CHECK_EQ(sigqueue(getpid(), number, (union sigval){.sival_int = value}), 0);
 }
 
 /* Whatever number stops threads: it is one of these. */
 TEST(a_program_may_block_all_and_wait_for_any_number)
 {
-	struct timespec second = { 1, 0 };
+	struct timespec second = {1, 0};
 	sigset_t all, pending;
 	siginfo_t info;
 
@@ -292,7 +299,8 @@ TEST(a_program_may_block_all_and_wait_for_any_number)
 		CHECK_EQ(sigpending(&pending), 0);
 		CHECK_EQ(sigismember(&pending, number), 1);
 		for (int i = 0; i < 2; i++) {
-			CHECK_MSG(sigtimedwait(&all, &info, &second) == number, "signal %d was lost", number);
+			CHECK_MSG(sigtimedwait(&all, &info, &second) == number,
+				"signal %d was lost", number);
 			CHECK_EQ(info.si_code, SI_QUEUE);
 			CHECK_EQ(info.si_value.sival_int, number * 10 + i);
 		}
@@ -313,7 +321,8 @@ static void *wait_for_any(void *argument)
 	return argument;
 }
 
-/* The usual way: one thread waits for the signals of all; it inherits its mask, as do the others, to any of which a signal may come first. */
+/* The usual way: one thread waits for the signals of all; it inherits its mask, as do the others,
+ * to any of which a signal may come first. */
 TEST(a_thread_may_wait_for_any_number, .limit_seconds = 30)
 {
 	pthread_t waiter, sleepers[4];
@@ -343,7 +352,7 @@ TEST(resetting_every_disposition_behind_our_back_does_no_harm)
 		unsigned long flags;
 		void *restorer;
 		unsigned long mask;
-	} standard = { 0 };
+	} standard = {0};
 
 	CHECK_EQ(gasket_collect(), 1);
 	for (int number = 1; number <= 64; number++)
@@ -369,9 +378,9 @@ static void allocate_in_handler(int number)
 /* A timer of 10 kHz in this thread. */
 static void start_storm(void (*handler)(int), int flags)
 {
-	struct sigaction action = { .sa_handler = handler, .sa_flags = flags };
-	struct itimerspec period = { { 0, 100000 }, { 0, 100000 } };
-	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM };
+	struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
+	struct itimerspec period = {{0, 100000}, {0, 100000}};
+	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM};
 	timer_t timer;
 
 	CHECK_EQ(sigaction(SIGALRM, &action, NULL), 0);
@@ -443,7 +452,8 @@ TEST(handlers_may_allocate_at_any_instruction, .limit_seconds = 30)
 	storm();
 }
 
-/* Blocks of few sizes, so that a handler takes the slot that the code below it was about to take; each byte tells whose the block is. */
+/* Blocks of few sizes, so that a handler takes the slot that the code below it was about to take;
+ * each byte tells whose the block is. */
 enum { SMALL_BLOCKS = 512, SMALL_OF_HANDLER = 0xee };
 
 static void replace_small(unsigned char **at, unsigned size, int owner)
@@ -478,7 +488,8 @@ TEST(handlers_may_allocate_over_malloc_of_mode_fast, .options = "mode=fast", .li
 	start_storm(allocate_small_in_handler, SA_RESTART);
 	while (time(NULL) < end) {
 		for (int i = 0; i < 1000; i++) {
-			unsigned at = (random = random * 1103515245 + 12345) >> 8 & (SMALL_BLOCKS - 1);
+			unsigned at =
+				(random = random * 1103515245 + 12345) >> 8 & (SMALL_BLOCKS - 1);
 
 			replace_small(&blocks[at], 16 + 16 * (at % 8), (int)(at % 200));
 		}
@@ -497,7 +508,8 @@ static void allocate_and_jump(int number)
 
 static struct block *jump_blocks[2000];
 
-/* What was being made or freed when the jump came is lost, as with any malloc; what was finished stays whole. */
+/* What was being made or freed when the jump came is lost, as with any malloc; what was finished
+ * stays whole. */
 TEST(handlers_may_jump_out_of_malloc, .limit_seconds = 30)
 {
 	static volatile unsigned long jumps;
@@ -524,7 +536,7 @@ TEST(handlers_on_an_alternate_stack_may_jump, .limit_seconds = 30)
 	static volatile unsigned long jumps;
 	static unsigned random = 1;
 	static time_t end;
-	stack_t stack = { .ss_sp = malloc(65536), .ss_size = 65536 };
+	stack_t stack = {.ss_sp = malloc(65536), .ss_size = 65536};
 
 	CHECK_EQ(sigaltstack(&stack, NULL), 0);
 	stack.ss_sp = NULL; /* only the kernel knows it now */
@@ -543,7 +555,8 @@ TEST(handlers_on_an_alternate_stack_may_jump, .limit_seconds = 30)
 	CHECK_GT(jumps, 1000ul);
 }
 
-/* A handler that interrupts a blocked call runs the program's code: the thread must not count as stopped meanwhile. */
+/* A handler that interrupts a blocked call runs the program's code: the thread must not count as
+ * stopped meanwhile. */
 static void work_in_handler(int number)
 {
 	char *block = malloc(100);
@@ -563,7 +576,7 @@ static void work_in_handler(int number)
 
 TEST(handlers_run_over_blocked_calls, .limit_seconds = 30)
 {
-	struct sigaction action = { .sa_handler = work_in_handler };
+	struct sigaction action = {.sa_handler = work_in_handler};
 	pthread_t threads[4];
 	unsigned long sent = 0;
 
@@ -591,7 +604,7 @@ static void on_alarm(int number)
 
 TEST(a_handler_without_restart_interrupts_as_ever)
 {
-	struct sigaction action = { .sa_handler = on_alarm };
+	struct sigaction action = {.sa_handler = on_alarm};
 	int ends[2];
 	char byte;
 
@@ -599,7 +612,7 @@ TEST(a_handler_without_restart_interrupts_as_ever)
 	CHECK_EQ(sigaction(SIGALRM, &action, NULL), 0);
 	CHECK_EQ(pipe(ends), 0);
 	for (int i = 0; i < 5; i++) {
-		struct itimerval once = { { 0, 0 }, { 0, 50000 } };
+		struct itimerval once = {{0, 0}, {0, 50000}};
 
 		setitimer(ITIMER_REAL, &once, NULL);
 		errno = 0;

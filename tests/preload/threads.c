@@ -1,5 +1,6 @@
 /*
- * Birth and death of threads: many, often, small, cancelled, with destructors that allocate, without main.
+ * Birth and death of threads: many, often, small, cancelled, with destructors that allocate,
+ * without main.
  */
 #include "tests/harness/test.h"
 
@@ -89,7 +90,8 @@ static unsigned long read_number(const char *path, unsigned long otherwise)
 	return number;
 }
 
-/* Where the limit of the process's own control group is, if there is one: version 2 has one path, version 1 one for each controller. */
+/* Where the limit of the process's own control group is, if there is one: version 2 has one path,
+ * version 1 one for each controller. */
 static unsigned long pids_max(void)
 {
 	unsigned long least = ULONG_MAX;
@@ -106,7 +108,8 @@ static unsigned long pids_max(void)
 		for (char *end; (end = strrchr(group, '/')); *end = 0) {
 			unsigned long limit;
 
-			snprintf(path, sizeof(path), "/sys/fs/cgroup/%s%s/pids.max", is_old ? "pids" : "", group + 1);
+			snprintf(path, sizeof(path), "/sys/fs/cgroup/%s%s/pids.max",
+				is_old ? "pids" : "", group + 1);
 			limit = read_number(path, ULONG_MAX);
 			least = limit < least ? limit : least;
 		}
@@ -116,7 +119,8 @@ static unsigned long pids_max(void)
 	return least;
 }
 
-/* Skips if this system cannot have so many threads, and says why. Each has a stack with a guard: two mappings. */
+/* Skips if this system cannot have so many threads, and says why. Each has a stack with a guard:
+ * two mappings. */
 static void require_threads(unsigned long count)
 {
 	struct rlimit limit;
@@ -127,17 +131,21 @@ static void require_threads(unsigned long count)
 		const char *name;
 		unsigned long value, needed;
 	} limits[] = {
-		{ "RLIMIT_NPROC", geteuid() == 0 ? ULONG_MAX : limit.rlim_cur, count + 100 },
-		{ "pids.max of the control group", pids_max(), count + 100 },
-		{ "/proc/sys/kernel/threads-max", read_number("/proc/sys/kernel/threads-max", ULONG_MAX), count + 500 },
-		{ "/proc/sys/kernel/pid_max", read_number("/proc/sys/kernel/pid_max", ULONG_MAX), count + 500 },
-		{ "/proc/sys/vm/max_map_count", read_number("/proc/sys/vm/max_map_count", ULONG_MAX), 2 * count + 1000 },
+		{"RLIMIT_NPROC", geteuid() == 0 ? ULONG_MAX : limit.rlim_cur, count + 100},
+		{"pids.max of the control group", pids_max(), count + 100},
+		{"/proc/sys/kernel/threads-max",
+			read_number("/proc/sys/kernel/threads-max", ULONG_MAX), count + 500},
+		{"/proc/sys/kernel/pid_max", read_number("/proc/sys/kernel/pid_max", ULONG_MAX),
+			count + 500},
+		{"/proc/sys/vm/max_map_count", read_number("/proc/sys/vm/max_map_count", ULONG_MAX),
+			2 * count + 1000},
 	};
 
 	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
 		if (limits[i].value >= limits[i].needed)
 			continue;
-		snprintf(reason, sizeof(reason), "%s is %lu, %lu is needed", limits[i].name, limits[i].value, limits[i].needed);
+		snprintf(reason, sizeof(reason), "%s is %lu, %lu is needed", limits[i].name,
+			limits[i].value, limits[i].needed);
 		test_skip(reason);
 	}
 }
@@ -154,7 +162,8 @@ TEST(five_thousand_threads, .limit_seconds = 100)
 	sem_init(&may_end, 0, 0);
 	pthread_attr_init(&attributes);
 	pthread_attr_setstacksize(&attributes, 65536);
-	while (count < COUNT && (error = pthread_create(&threads[count], &attributes, wait_for_leave, &arguments[count])) == 0)
+	while (count < COUNT && (error = pthread_create(&threads[count], &attributes,
+					 wait_for_leave, &arguments[count])) == 0)
 		count++;
 	CHECK_MSG(count == COUNT, "pthread_create number %d: %s", count + 1, strerror(error));
 	for (int i = 0; i < 10; i++)
@@ -218,7 +227,8 @@ static void *live_briefly(void *argument)
 	return argument;
 }
 
-/* What one cycle finds garbage. On a busy machine a cycle may be late and give no verdict: then nothing was taken back, and the next one counts. */
+/* What one cycle finds garbage. On a busy machine a cycle may be late and give no verdict: then
+ * nothing was taken back, and the next one counts. */
 static void collect_garbage(void)
 {
 	for (int i = 0; i < 100; i++) {
@@ -241,7 +251,8 @@ static void churn(int count, bool detached)
 		while (detached && i % DETACHED_MAX == 0 && count_tasks() > others)
 			usleep(100);
 		do
-			error = pthread_create(&thread, NULL, detached ? live_detached : live_briefly, NULL);
+			error = pthread_create(
+				&thread, NULL, detached ? live_detached : live_briefly, NULL);
 		while (error == EAGAIN && usleep(1000) == 0);
 		CHECK_EQ(error, 0);
 		if (detached)
@@ -253,7 +264,8 @@ static void churn(int count, bool detached)
 		usleep(100);
 }
 
-/* Each thread leaks a value, which its destructor set in the last round: the collections take all of them back. */
+/* Each thread leaks a value, which its destructor set in the last round: the collections take all
+ * of them back. */
 TEST(churn_keeps_memory_flat, .limit_seconds = 3600)
 {
 	const char *full = getenv("GASKET_TEST_FULL");
@@ -317,7 +329,8 @@ static void *pass(void *argument)
 
 static void free_blocks(int count)
 {
-	void **blocks = mmap(NULL, (size_t)count * sizeof(*blocks), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void **blocks = mmap(NULL, (size_t)count * sizeof(*blocks), PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	for (int i = 0; i < count; i++)
 		blocks[i] = malloc(BLOCK_BYTES);
@@ -332,14 +345,17 @@ static void *free_nearly_all(void *argument)
 	return argument;
 }
 
-/* A thread on a stack of the program's own: joining it frees its table of TLS, under the lock of libc's list of such stacks. */
+/* A thread on a stack of the program's own: joining it frees its table of TLS, under the lock of
+ * libc's list of such stacks. */
 static void *join_at_the_goal(void *left)
 {
 	pthread_attr_t attributes;
 	pthread_t thread;
-	void *stack = mmap(NULL, 1 << 18, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *stack =
+		mmap(NULL, 1 << 18, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	free(malloc(BLOCK_BYTES)); /* a thread's first block has a stack record, and its free another way */
+	free(malloc(BLOCK_BYTES)); /* a thread's first block has a stack record, and its free
+				      another way */
 	pthread_attr_init(&attributes);
 	pthread_attr_setstack(&attributes, stack, 1 << 18);
 	if (pthread_create(&thread, &attributes, pass, stack) != 0)
@@ -357,7 +373,8 @@ static void run_thread(void *(*start)(void *), size_t argument)
 	CHECK_EQ(pthread_join(thread, NULL), 0);
 }
 
-/* Somewhere among these counts it is the free inside the join that wants the collector, which no process has yet that was just forked. */
+/* Somewhere among these counts it is the free inside the join that wants the collector, which no
+ * process has yet that was just forked. */
 TEST(a_join_may_be_what_wants_the_first_collection, .limit_seconds = 60)
 {
 	for (size_t left = 0; left < JOIN_FREES_AT_MOST; left++) {
@@ -410,7 +427,9 @@ TEST(stacks_of_the_programs_own)
 	char *stack = malloc(1 << 18);
 
 	pthread_attr_init(&attributes);
-	CHECK_EQ(pthread_attr_setstack(&attributes, (void *)(((size_t)stack + 15) & ~(size_t)15), (1 << 18) - 16), 0);
+	CHECK_EQ(pthread_attr_setstack(
+			 &attributes, (void *)(((size_t)stack + 15) & ~(size_t)15), (1 << 18) - 16),
+		0);
 	for (int i = 0; i < 20; i++) {
 		pthread_t thread;
 		void *result;
@@ -431,7 +450,8 @@ static volatile int cleaned, blocked;
 
 static void clean(void *argument)
 {
-	char *block = malloc(64); /* the gate must be left by now: this allocates in a thread that no longer waits */
+	char *block = malloc(64); /* the gate must be left by now: this allocates in a thread that
+				     no longer waits */
 
 	strcpy(block, "cleanup");
 	for (int i = 0; i < 100; i++) {
@@ -500,7 +520,8 @@ static void *wait_to_be_cancelled(void *argument)
 			pause();
 	default:
 		for (;;)
-			accept(never_readable(), NULL, NULL) == -1 && errno == EINVAL ? usleep(1000) : 0;
+			accept(never_readable(), NULL, NULL) == -1 && errno == EINVAL ? usleep(1000)
+										      : 0;
 	}
 	pthread_cleanup_pop(1);
 	return NULL;
@@ -516,7 +537,8 @@ TEST(cancellation_passes_the_gate, .limit_seconds = 60)
 
 		blocked = cleaned = 0;
 		for (size_t i = 0; i < KINDS; i++)
-			CHECK_EQ(pthread_create(&threads[i], NULL, wait_to_be_cancelled, (void *)i), 0);
+			CHECK_EQ(pthread_create(&threads[i], NULL, wait_to_be_cancelled, (void *)i),
+				0);
 		usleep(3000);
 		for (int i = 0; i < KINDS; i++)
 			CHECK_EQ(pthread_cancel(threads[i]), 0);
@@ -578,8 +600,9 @@ static void cancel_and_join(pthread_t thread)
 }
 
 /*
- * The first unwinding through a gated call looks for functions of libgcc. Here it must wait for the loader's lock, which somebody holds who opens a fifo as
- * a library: meanwhile the thread is one that runs, and each collection has to stop it.
+ * The first unwinding through a gated call looks for functions of libgcc. Here it must wait for the
+ * loader's lock, which somebody holds who opens a fifo as a library: meanwhile the thread is one
+ * that runs, and each collection has to stop it.
  */
 TEST(a_thread_that_is_unwound_does_not_count_as_waiting)
 {
@@ -596,7 +619,8 @@ TEST(a_thread_that_is_unwound_does_not_count_as_waiting)
 	CHECK_EQ(pthread_create(&thread, NULL, poll_until_cancelled, NULL), 0);
 	while (!waiting)
 		usleep(1000);
-	collect_garbage(); /* no thread can be made while the lock is held, not the collector's either */
+	collect_garbage(); /* no thread can be made while the lock is held, not the collector's
+			      either */
 	CHECK_EQ(pthread_create(&opener, NULL, open_library, fifo), 0);
 	usleep(50000);
 	CHECK_EQ(pthread_cancel(thread), 0);

@@ -1,6 +1,7 @@
 /*
- * leak_cases CASE [STATUS]: leaks a known number of blocks of known sizes from functions whose names a report must show. Prints a line to
- * standard output first, into its buffer, and ends with STATUS (0). Loops are volatile, or each turn might become a site of its own.
+ * leak_cases CASE [STATUS]: leaks a known number of blocks of known sizes from functions whose
+ *names a report must show. Prints a line to standard output first, into its buffer, and ends with
+ *STATUS (0). Loops are volatile, or each turn might become a site of its own.
  *
  *	clean	nothing
  *	leaks	3 blocks, 2 lists of 4, 1 ring of 3, one tree with two leaves
@@ -93,7 +94,8 @@ KEEP static void leak_all(void)
 KEEP static void leak_in_plugin(const char *path)
 {
 	void *plugin = dlopen(path, RTLD_NOW);
-	void *(*plugin_make)(size_t) = plugin ? (void *(*)(size_t))dlsym(plugin, "plugin_make") : NULL;
+	void *(*plugin_make)(size_t) =
+		plugin ? (void *(*)(size_t))dlsym(plugin, "plugin_make") : NULL;
 
 	if (!plugin_make)
 		exit(1);

@@ -1,8 +1,10 @@
 /*
- * What is taken back from probation and what is not. Times are short here; each rule has a case in which everything else speaks for taking the
- * block back, so that it fails when the rule is not there.
+ * What is taken back from probation and what is not. Times are short here; each rule has a case in
+ * which everything else speaks for taking the block back, so that it fails when the rule is not
+ * there.
  *
- * Blocks are known by their inverted addresses only (tests/gc/hidden.h). `leak()` makes a group grow; `rounds()` lets it grow while time passes.
+ * Blocks are known by their inverted addresses only (tests/gc/hidden.h). `leak()` makes a group
+ * grow; `rounds()` lets it grow while time passes.
  */
 #include "tests/gc/hidden.h"
 
@@ -23,7 +25,8 @@
 
 enum { GROUP_MAX = 20000, ROUND_MS = 40, RECLAIMED = 0, NO_BLOCK = -1 };
 
-#define SHORT "probation=on:leaks=reclaim:free=hint:stacks=all:probation_cycles=2:probation_ms=320:probation_bytes=0"
+#define SHORT \
+	"probation=on:leaks=reclaim:free=hint:stacks=all:probation_cycles=2:probation_ms=320:probation_bytes=0"
 
 struct group {
 	size_t size;
@@ -36,7 +39,8 @@ static struct group group, other;
 static int blocks_made;
 
 /*
- * All of a group must have one stack, whichever test line asks for it: a thread of its own allocates for both groups.
+ * All of a group must have one stack, whichever test line asks for it: a thread of its own
+ * allocates for both groups.
  */
 static struct {
 	sem_t wanted, done;
@@ -69,7 +73,8 @@ static void *leaker_main(void *argument)
 			if (leaker.group == &other || leaker.in_pairs)
 				add_to_other();
 			if (leaker.in_pairs)
-				put_in_block(other.hidden[other.count - 1], group.hidden[group.count - 1], 8);
+				put_in_block(other.hidden[other.count - 1],
+					group.hidden[group.count - 1], 8);
 		}
 		scrub();
 		sem_post(&leaker.done);
@@ -111,7 +116,7 @@ static void leak_pairs(int count)
 
 static void pass_time(int milliseconds)
 {
-	struct timespec time = { milliseconds / 1000, milliseconds % 1000 * 1000000L };
+	struct timespec time = {milliseconds / 1000, milliseconds % 1000 * 1000000L};
 
 	nanosleep(&time, NULL);
 }
@@ -136,13 +141,15 @@ static bool was_reused(const struct group *blocks, uintptr_t hidden, int order)
 	return false;
 }
 
-/* True if the block was taken back: its slot or span is free, or was given out again to a later one. */
+/* True if the block was taken back: its slot or span is free, or was given out again to a later
+ * one. */
 static bool was_reclaimed(const struct group *blocks, int index)
 {
 	uintptr_t hidden = blocks->hidden[index];
 	int state = state_of(hidden);
 
-	return state == RECLAIMED || state == NO_BLOCK || was_reused(&group, hidden, blocks->order[index]) ||
+	return state == RECLAIMED || state == NO_BLOCK ||
+	       was_reused(&group, hidden, blocks->order[index]) ||
 	       was_reused(&other, hidden, blocks->order[index]);
 }
 
@@ -155,7 +162,8 @@ static int count_reclaimed(const struct group *blocks, int first, int count)
 	return reclaimed;
 }
 
-/* More than `least` of these are taken back, if need be after some more rounds: a busy machine needs them. */
+/* More than `least` of these are taken back, if need be after some more rounds: a busy machine
+ * needs them. */
 static void check_reclaimed(const struct group *blocks, int first, int count, int least)
 {
 	int each = blocks->size > 1000 ? 2 : 100;
@@ -180,12 +188,13 @@ TEST(group_that_grows_is_taken_back_by_size_class_without_stacks, .options = SHO
 {
 	group.size = 64;
 	rounds(16, 100);
-	// what was there at the first observation belongs to the group of the start, which must grow, too, to be taken back
+	// what was there at the first observation belongs to the group of the start, which must
+	// grow, too, to be taken back
 	check_reclaimed(&group, 200, 400, 350);
 }
 
 TEST(first_taking_back_of_a_site_is_told_once, .options = SHORT ":report=stderr",
-     .contains = "byte(s) in slots of 80, allocated in hide_block_dirty (")
+	.contains = "byte(s) in slots of 80, allocated in hide_block_dirty (")
 {
 	group.size = 64;
 	rounds(12, 100);
@@ -293,14 +302,18 @@ TEST(held_block_goes_after_its_holder, .options = SHORT)
 		collect();
 		pass_time(ROUND_MS);
 		for (int i = 0; i < group.count; i++)
-			CHECK_MSG(!was_reclaimed(&other, i) || was_reclaimed(&group, i), "pair %d of %d: holder %d, held %d", i, group.count,
-				  state_of(group.hidden[i]), state_of(other.hidden[i]));
+			CHECK_MSG(!was_reclaimed(&other, i) || was_reclaimed(&group, i),
+				"pair %d of %d: holder %d, held %d", i, group.count,
+				state_of(group.hidden[i]), state_of(other.hidden[i]));
 	}
-	// cycles come by themselves now, one at a time: between two of them holders are gone and what they held is not
+	// cycles come by themselves now, one at a time: between two of them holders are gone and
+	// what they held is not
 	for (int i = 0; i < 2000 && !seen; i++) {
 		pass_time(2);
 		for (int k = 0; k < group.count && !seen; k++)
-			seen = was_reclaimed(&group, k) && state_of(other.hidden[k]) == LOST_PROBATION && !was_reclaimed(&other, k);
+			seen = was_reclaimed(&group, k) &&
+			       state_of(other.hidden[k]) == LOST_PROBATION &&
+			       !was_reclaimed(&other, k);
 		if (i % 20 == 0)
 			leak_pairs(50);
 	}
@@ -329,7 +342,8 @@ TEST(rings_are_taken_back, .options = SHORT)
 
 		leak(100);
 		for (int i = first; i < group.count; i++)
-			put_in_block(group.hidden[i], group.hidden[i + 1 < group.count ? i + 1 : first], 16);
+			put_in_block(group.hidden[i],
+				group.hidden[i + 1 < group.count ? i + 1 : first], 16);
 		collect();
 		pass_time(ROUND_MS);
 	}
@@ -409,20 +423,24 @@ static bool are_in_one_mapping(const void *first, const void *second)
 
 	CHECK_NOT_NULL(file);
 	while (!found && fscanf(file, "%lx-%lx%*[^\n]", &start, &end) == 2)
-		found = start <= (uintptr_t)first && (uintptr_t)first < end && start <= (uintptr_t)second && (uintptr_t)second < end;
+		found = start <= (uintptr_t)first && (uintptr_t)first < end &&
+			start <= (uintptr_t)second && (uintptr_t)second < end;
 	fclose(file);
 	return found;
 }
 
-/* The kernel puts the collector's stack, which is made at the first cycle, right below the last mapping and joins the two. */
+/* The kernel puts the collector's stack, which is made at the first cycle, right below the last
+ * mapping and joins the two. */
 TEST(block_with_a_disguised_address_right_above_the_stack_of_the_collector_stays, .options = SHORT)
 {
 	enum { MAPPING_BYTES = 512 * 1024, STACK_BYTES = 400 * 1024, GAPS = 64 };
 	char *memory;
 
 	for (int i = 0; i < GAPS; i++) // higher up there is no room for the stack then
-		CHECK(mmap(NULL, MAPPING_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED);
-	memory = mmap(NULL, MAPPING_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
+		CHECK(mmap(NULL, MAPPING_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) !=
+			MAP_FAILED);
+	memory = mmap(NULL, MAPPING_BYTES, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
 	CHECK(memory != MAP_FAILED);
 	group.size = 64;
 	gasket_collect();
@@ -452,7 +470,7 @@ TEST(what_such_a_block_refers_to_stays, .options = SHORT)
 
 static NOINLINE void tell_epoll(int epoll, int fd, uintptr_t hidden)
 {
-	struct epoll_event event = { .events = EPOLLIN, .data.ptr = reveal(hidden) };
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = reveal(hidden)};
 
 	CHECK_EQ(syscall(SYS_epoll_ctl, epoll, EPOLL_CTL_ADD, fd, &event), 0);
 	memset(&event, 0, sizeof(event));
@@ -475,7 +493,9 @@ TEST(block_that_only_an_epoll_descriptor_names_stays, .options = SHORT)
 
 static NOINLINE void tell_timer(uintptr_t hidden)
 {
-	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1, .sigev_value.sival_ptr = reveal(hidden) };
+	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL,
+		.sigev_signo = SIGUSR1,
+		.sigev_value.sival_ptr = reveal(hidden)};
 	int timer;
 
 	CHECK_EQ(syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer), 0);
@@ -536,7 +556,7 @@ TEST(nothing_goes_while_bytes_wait_in_a_pipe_with_a_name, .options = SHORT)
 
 static void make_pipes(int count)
 {
-	struct rlimit limit = { 20000, 20000 };
+	struct rlimit limit = {20000, 20000};
 	int ends[2];
 
 	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
@@ -577,7 +597,7 @@ TEST(nothing_goes_while_bytes_wait_in_a_socket_pair_of_our_own, .options = SHORT
 /* Two datagram sockets; the receiver has a name and no other end of its own. */
 static void make_datagram_sockets(int *ret_from, int *ret_to)
 {
-	struct sockaddr_un name = { .sun_family = AF_UNIX };
+	struct sockaddr_un name = {.sun_family = AF_UNIX};
 	socklen_t bytes = sizeof(name);
 
 	*ret_from = socket(AF_UNIX, SOCK_DGRAM, 0);
@@ -612,8 +632,9 @@ TEST(nothing_goes_while_a_datagram_of_a_socket_that_is_closed_waits, .options = 
 
 TEST(nothing_goes_while_a_connection_waits_to_be_accepted, .options = SHORT)
 {
-	struct sockaddr_un name = { .sun_family = AF_UNIX };
-	int listener = socket(AF_UNIX, SOCK_STREAM, 0), client = socket(AF_UNIX, SOCK_STREAM, 0), server;
+	struct sockaddr_un name = {.sun_family = AF_UNIX};
+	int listener = socket(AF_UNIX, SOCK_STREAM, 0), client = socket(AF_UNIX, SOCK_STREAM, 0),
+	    server;
 	socklen_t bytes = sizeof(name);
 	char byte = 'x';
 
@@ -681,7 +702,8 @@ TEST(block_that_comes_back_while_requests_are_in_flight_is_live_again, .options 
 }
 
 TEST(freeing_a_block_on_probation_stops_its_site, .options = SHORT ":report=stderr",
-     .contains = "the program used a block that nothing refers to, allocated in hide_block_dirty (")
+	.contains =
+		"the program used a block that nothing refers to, allocated in hide_block_dirty (")
 {
 	group.size = 64;
 	other.size = 64;
@@ -743,8 +765,10 @@ static NOINLINE uintptr_t reallocate_hidden(uintptr_t hidden)
 	return ~(uintptr_t)realloc(reveal(hidden), 50);
 }
 
-TEST(three_pieces_of_evidence_stop_all, .options = SHORT ":report=stderr:probation_cycles=1:probation_ms=40",
-     .contains = "the program used 3 blocks that nothing refers to: leaks are no longer taken back in this process")
+TEST(three_pieces_of_evidence_stop_all,
+	.options = SHORT ":report=stderr:probation_cycles=1:probation_ms=40",
+	.contains =
+		"the program used 3 blocks that nothing refers to: leaks are no longer taken back in this process")
 {
 	uintptr_t moved;
 

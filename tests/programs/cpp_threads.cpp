@@ -1,6 +1,7 @@
 /*
- * A program under test: exceptions through many frames and across threads, thread_local objects whose destructors allocate, containers
- * that grow and shrink. Prints sums that do not depend on scheduling.
+ * A program under test: exceptions through many frames and across threads, thread_local objects
+ * whose destructors allocate, containers that grow and shrink. Prints sums that do not depend on
+ * scheduling.
  */
 #include <atomic>
 #include <chrono>
@@ -18,7 +19,8 @@
 #include <unordered_map>
 #include <vector>
 
-namespace {
+namespace
+{
 
 std::atomic<unsigned long> destroyed{0}, thrown{0};
 
@@ -42,7 +44,8 @@ thread_local std::unique_ptr<std::string> last = std::make_unique<std::string>("
 struct node {
 	std::unique_ptr<node> left, right;
 	std::string text;
-	explicit node(int depth) : text("node at depth " + std::to_string(depth) + " with a text that is not short")
+	explicit node(int depth)
+	    : text("node at depth " + std::to_string(depth) + " with a text that is not short")
 	{
 		if (depth > 0) {
 			left = std::make_unique<node>(depth - 1);
@@ -57,7 +60,11 @@ struct node {
 
 struct failure : std::runtime_error {
 	std::shared_ptr<std::vector<int>> payload;
-	explicit failure(int value) : std::runtime_error("failure " + std::to_string(value)), payload(std::make_shared<std::vector<int>>(100, value)) {}
+	explicit failure(int value)
+	    : std::runtime_error("failure " + std::to_string(value)),
+	      payload(std::make_shared<std::vector<int>>(100, value))
+	{
+	}
 };
 
 int descend(int depth, int value)
@@ -106,7 +113,8 @@ unsigned long work(int seed)
 		} catch (const std::exception &error) {
 			sum += unnest(error);
 		}
-		kept.lines.push_back("line " + std::to_string(i) + std::string(static_cast<std::size_t>(i), 'k'));
+		kept.lines.push_back("line " + std::to_string(i) +
+				     std::string(static_cast<std::size_t>(i), 'k'));
 		last = std::make_unique<std::string>(kept.lines.back());
 	}
 	for (const auto &tree : trees)

@@ -1,6 +1,7 @@
 /*
- * A program under test: forks twice, starts a session, closes every descriptor, and serves on a UNIX socket with two threads.
- * Usage: daemon SOCKET. Requests: "descriptors" (how many are open), "work N" (a sum), "end".
+ * A program under test: forks twice, starts a session, closes every descriptor, and serves on a
+ * UNIX socket with two threads. Usage: daemon SOCKET. Requests: "descriptors" (how many are open),
+ * "work N" (a sum), "end".
  */
 #include <dirent.h>
 #include <pthread.h>
@@ -40,7 +41,8 @@ static uint64_t work(unsigned seed)
 
 	pthread_mutex_lock(&lock);
 	for (unsigned i = 0; i < 300; i++) {
-		struct entry *entry = malloc(sizeof(*entry)), **place = &table[(seed * 31 + i * 7) % 512];
+		struct entry *entry = malloc(sizeof(*entry)),
+			     **place = &table[(seed * 31 + i * 7) % 512];
 		if (!entry || asprintf(&entry->text, "entry %u of %u", i, seed) < 0)
 			abort();
 		entry->value = i;
@@ -86,7 +88,8 @@ static void answer(int connection)
 	if (read(connection, request, sizeof(request) - 1) < 0)
 		abort();
 	if (strncmp(request, "work ", 5) == 0)
-		snprintf(text, sizeof(text), "%llu\n", (unsigned long long)work((unsigned)atoi(request + 5)));
+		snprintf(text, sizeof(text), "%llu\n",
+			(unsigned long long)work((unsigned)atoi(request + 5)));
 	else if (strcmp(request, "descriptors") == 0)
 		snprintf(text, sizeof(text), "%d\n", count_descriptors());
 	if (write(connection, text, strlen(text)) < 0)
@@ -118,7 +121,8 @@ int main(int count, char **arguments)
 	become_daemon();
 	strncpy(address.sun_path, socket_path, sizeof(address.sun_path) - 1);
 	int listener = socket(AF_UNIX, SOCK_STREAM, 0);
-	if (bind(listener, (struct sockaddr *)&address, sizeof(address)) != 0 || listen(listener, 50) != 0)
+	if (bind(listener, (struct sockaddr *)&address, sizeof(address)) != 0 ||
+		listen(listener, 50) != 0)
 		return 1;
 	pthread_t thread;
 	pthread_create(&thread, NULL, serve, &listener);

@@ -1,14 +1,16 @@
 /*
- * The service that scripts/run shows: a small key-value server on loopback with clients of its own, and the mistakes of a real one.
+ * The service that scripts/run shows: a small key-value server on loopback with clients of its own,
+ *and the mistakes of a real one.
  *
  *	six leaks		session_create		a session whose client hangs up without QUIT
- *				header_add		the headers of a request that is refused (a list: one direct, the others indirect)
- *				cache_store		the old value when a key is stored again
+ *				header_add		the headers of a request that is refused (a list:
+ *one direct, the others indirect) cache_store		the old value when a key is stored again
  *				log_format		the line when the log is full
  *				scratch_create		the buffer of each worker thread that ends
- *				subscription_create	two objects that refer to each other, and nobody to them
- *	one use after free	last_peer: the name of the last client, kept by pointer, read when it was freed long ago
- *	one double free		request_finish: an empty request is freed by its parser, too
+ *				subscription_create	two objects that refer to each other, and nobody
+ *to them one use after free	last_peer: the name of the last client, kept by pointer, read when
+ *it was freed long ago one double free		request_finish: an empty request is freed by its
+ *parser, too
  *
  * It prints its resident memory every half second, and says at the end how much it lost.
  */
@@ -32,7 +34,14 @@
 #endif
 #define NOT_A_TAIL_CALL __asm__ volatile("" : : : "memory")
 
-enum { CLIENTS = 3, CACHE_SLOTS = 64, SECONDS = 5, VALUE_BYTES = 12000, SCRATCH_BYTES = 30000, LINE_BYTES = 256 };
+enum {
+	CLIENTS = 3,
+	CACHE_SLOTS = 64,
+	SECONDS = 5,
+	VALUE_BYTES = 12000,
+	SCRATCH_BYTES = 30000,
+	LINE_BYTES = 256
+};
 
 struct session {
 	int socket;
@@ -62,7 +71,7 @@ static struct {
 	atomic_bool stop;
 	atomic_ulong requests, leaked_bytes;
 	struct sockaddr_in address;
-} service = { .lock = PTHREAD_MUTEX_INITIALIZER };
+} service = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static void lost(size_t bytes)
 {
@@ -295,7 +304,8 @@ static void *server(void *argument)
 
 static void talk(int socket, unsigned round)
 {
-	static const char *const lines[] = { "SET a value that is stored\n", "GET something\n", "SUB a topic\n", "BAD request\n", "SET another\n" };
+	static const char *const lines[] = {"SET a value that is stored\n", "GET something\n",
+		"SUB a topic\n", "BAD request\n", "SET another\n"};
 	char answer;
 
 	for (unsigned i = 0; i < 20; i++) {
@@ -316,7 +326,8 @@ static void *client(void *argument)
 
 		if (connection < 0)
 			continue;
-		if (connect(connection, (struct sockaddr *)&service.address, sizeof(service.address)) == 0)
+		if (connect(connection, (struct sockaddr *)&service.address,
+			    sizeof(service.address)) == 0)
 			talk(connection, round);
 		close(connection);
 	}
@@ -328,9 +339,11 @@ static int listen_on_loopback(void)
 	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	socklen_t bytes = sizeof(service.address);
 
-	service.address = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	if (listener < 0 || bind(listener, (struct sockaddr *)&service.address, bytes) != 0 || listen(listener, 64) != 0 ||
-	    getsockname(listener, (struct sockaddr *)&service.address, &bytes) != 0) {
+	service.address = (struct sockaddr_in){
+		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	if (listener < 0 || bind(listener, (struct sockaddr *)&service.address, bytes) != 0 ||
+		listen(listener, 64) != 0 ||
+		getsockname(listener, (struct sockaddr *)&service.address, &bytes) != 0) {
 		perror("leaky_service: loopback");
 		exit(1);
 	}
@@ -352,13 +365,14 @@ static unsigned long resident_kilobytes(void)
 
 static void watch(void)
 {
-	const struct timespec half = { .tv_nsec = 500000000 };
+	const struct timespec half = {.tv_nsec = 500000000};
 
 	printf("    time   requests      lost so far   resident\n");
 	for (int i = 1; i <= 2 * SECONDS; i++) {
 		nanosleep(&half, NULL);
-		printf("  %4.1f s   %8lu   %8.1f MB   %5.1f MB\n", i / 2.0, (unsigned long)service.requests, (double)service.leaked_bytes / 1e6,
-		       (double)resident_kilobytes() / 1e3);
+		printf("  %4.1f s   %8lu   %8.1f MB   %5.1f MB\n", i / 2.0,
+			(unsigned long)service.requests, (double)service.leaked_bytes / 1e6,
+			(double)resident_kilobytes() / 1e3);
 		fflush(stdout);
 	}
 }
@@ -370,7 +384,7 @@ int main(void)
 	pthread_t threads[CLIENTS + 1];
 
 	printf("leaky_service on port %d, %d seconds, GASKET_OPTIONS=%s: six leaks, a use after free and a double free\n",
-	       ntohs(service.address.sin_port), SECONDS, options ? options : "");
+		ntohs(service.address.sin_port), SECONDS, options ? options : "");
 	fflush(stdout);
 	pthread_create(&threads[CLIENTS], NULL, server, (void *)(intptr_t)listener);
 	for (int i = 0; i < CLIENTS; i++)

@@ -1,14 +1,18 @@
 /*
- * Stops malloc, free and their like after every instruction, and runs two full cycles at each stop, with probation off: whatever the program will hold or
- * still holds must be named by a register or the stack at every moment (the state store comes when the address is in a register, and free keeps
- * its argument to the end).
+ * Stops malloc, free and their like after every instruction, and runs two full cycles at each stop,
+ * with probation off: whatever the program will hold or still holds must be named by a register or
+ * the stack at every moment (the state store comes when the address is in a register, and free
+ * keeps its argument to the end).
  *
- * How: the trap flag is set around one call. The handler of SIGTRAP asks another thread, the helper, for a collection and spins until it is over, so that
- * the stepped thread is stopped where it stands, with the interrupted registers in its signal frame. The helper then allocates blocks of the same size:
- * if the slot under way was taken back, it is handed out a second time and both are noticed.
+ * How: the trap flag is set around one call. The handler of SIGTRAP asks another thread, the
+ * helper, for a collection and spins until it is over, so that the stepped thread is stopped where
+ * it stands, with the interrupted registers in its signal frame. The helper then allocates blocks
+ * of the same size: if the slot under way was taken back, it is handed out a second time and both
+ * are noticed.
  *
- * Code that blocks all signals would be killed by a blocked trap: the handler sees the system call coming and takes SIGTRAP out of its mask. No thread can
- * be stopped there, so no cycle is asked for either. An instruction is stopped at a few times at most, so that loops end.
+ * Code that blocks all signals would be killed by a blocked trap: the handler sees the system call
+ * coming and takes SIGTRAP out of its mask. No thread can be stopped there, so no cycle is asked
+ * for either. An instruction is stopped at a few times at most, so that loops end.
  */
 #include "tests/harness/test.h"
 
@@ -27,7 +31,8 @@
 
 #if defined(__x86_64__)
 
-/* With every block sampled a call takes thousands of instructions, nearly all of them the unwinder's: one visit each, and fewer calls. */
+/* With every block sampled a call takes thousands of instructions, nearly all of them the
+ * unwinder's: one visit each, and fewer calls. */
 #ifndef STEPPER_SAMPLES
 #define STEPPER_SAMPLES 0
 #endif
@@ -55,14 +60,15 @@ static struct {
 	uint64_t mask; /* in place of the one a system call named */
 } step;
 
-static unsigned char visits[PLACES_MAX]; /* by hash of the address: two instructions may share one */
+static unsigned char
+	visits[PLACES_MAX]; /* by hash of the address: two instructions may share one */
 static unsigned char *volatile helper_blocks[HELPER_BLOCKS];
 static size_t helper_bytes[HELPER_BLOCKS];
 static uint64_t helper_next;
 
 /*
- * Calls function(a, b, c) with the trap flag set and returns the complement of its result. `a` is given as its complement, so that no register but the
- * argument's names the block.
+ * Calls function(a, b, c) with the trap flag set and returns the complement of its result. `a` is
+ * given as its complement, so that no register but the argument's names the block.
  */
 uintptr_t call_stepped(void *function, uintptr_t hidden_a, uintptr_t b, uintptr_t c);
 __asm__(".text\n"
@@ -101,9 +107,11 @@ static void check_helper_block(unsigned index)
 	if (!block)
 		return;
 	state = gasket_block_state(block);
-	CHECK_MSG(state == 1 || state == 4, "a block of the helper (%p) is in state %d", (void *)block, state);
+	CHECK_MSG(state == 1 || state == 4, "a block of the helper (%p) is in state %d",
+		(void *)block, state);
 	for (size_t i = 0; i < helper_bytes[index]; i += 8)
-		CHECK_MSG(block[i] == (unsigned char)(index + 1), "a block of the helper (%p) was changed", (void *)block);
+		CHECK_MSG(block[i] == (unsigned char)(index + 1),
+			"a block of the helper (%p) was changed", (void *)block);
 }
 
 static void allocate_some(void)
@@ -148,7 +156,8 @@ static bool is_mask_call(const greg_t *registers)
 {
 	const unsigned char *code = (const unsigned char *)registers[REG_RIP];
 
-	return code[0] == 0x0f && code[1] == 0x05 && registers[REG_RAX] == SYS_rt_sigprocmask && registers[REG_RSI] != 0;
+	return code[0] == 0x0f && code[1] == 0x05 && registers[REG_RAX] == SYS_rt_sigprocmask &&
+	       registers[REG_RSI] != 0;
 }
 
 static void on_trap(int signal, siginfo_t *info, void *context)
@@ -164,7 +173,8 @@ static void on_trap(int signal, siginfo_t *info, void *context)
 		step.mask = *(const uint64_t *)registers[REG_RSI] & ~(1ull << (SIGTRAP - 1));
 		registers[REG_RSI] = (greg_t)&step.mask;
 	}
-	if (sigismember(&interrupted->uc_sigmask, SIGUSR2) || *seen >= VISITS_MAX || step.stops >= STOPS_MAX)
+	if (sigismember(&interrupted->uc_sigmask, SIGUSR2) || *seen >= VISITS_MAX ||
+		step.stops >= STOPS_MAX)
 		return;
 	++*seen;
 	step.stops++;
@@ -173,10 +183,12 @@ static void on_trap(int signal, siginfo_t *info, void *context)
 		syscall(SYS_sched_yield);
 }
 
-/* Steps through function(~hidden_a, b, c); the helper allocates `count` blocks of `bytes` at each stop. The result is a complement. */
-static __attribute__((noinline)) uintptr_t step_with(void *function, uintptr_t hidden_a, uintptr_t b, uintptr_t c, size_t bytes, unsigned count)
+/* Steps through function(~hidden_a, b, c); the helper allocates `count` blocks of `bytes` at each
+ * stop. The result is a complement. */
+static __attribute__((noinline)) uintptr_t step_with(
+	void *function, uintptr_t hidden_a, uintptr_t b, uintptr_t c, size_t bytes, unsigned count)
 {
-	struct sigaction action = { .sa_sigaction = on_trap, .sa_flags = SA_SIGINFO };
+	struct sigaction action = {.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO};
 	pthread_t helper;
 	uintptr_t hidden;
 
@@ -185,19 +197,23 @@ static __attribute__((noinline)) uintptr_t step_with(void *function, uintptr_t h
 	memset(visits, 0, sizeof(visits));
 	step.bytes = bytes;
 	step.count = count;
-	step.kept = count > HELPER_KEEPS ? HELPER_BLOCKS : count == 1 ? HELPER_KEEPS / 12 : HELPER_KEEPS;
+	step.kept = count > HELPER_KEEPS ? HELPER_BLOCKS
+		    : count == 1         ? HELPER_KEEPS / 12
+					 : HELPER_KEEPS;
 	CHECK_EQ(pthread_create(&helper, 0, help, 0), 0);
 	hidden = call_stepped(function, hidden_a, b, c);
 	__atomic_store_n(&step.is_over, true, __ATOMIC_RELEASE);
 	pthread_join(helper, 0);
 	for (unsigned i = 0; i < HELPER_BLOCKS; i++)
 		check_helper_block(i);
-	CHECK_MSG(step.verdicts > 0 && step.verdicts * 10 >= step.stops * 9, "%lu stops, %lu with a verdict", step.stops, step.verdicts);
+	CHECK_MSG(step.verdicts > 0 && step.verdicts * 10 >= step.stops * 9,
+		"%lu stops, %lu with a verdict", step.stops, step.verdicts);
 	dprintf(STDOUT_FILENO, "%lu instructions, %lu stops\n", step.instructions, step.stops);
 	return hidden;
 }
 
-static uintptr_t step_through(void *function, uintptr_t hidden_a, uintptr_t b, uintptr_t c, size_t bytes)
+static uintptr_t step_through(
+	void *function, uintptr_t hidden_a, uintptr_t b, uintptr_t c, size_t bytes)
 {
 	return step_with(function, hidden_a, b, c, bytes, bytes >= LARGE_BYTES ? 1 : 8);
 }
@@ -212,8 +228,9 @@ static __attribute__((noinline)) void check_result(uintptr_t hidden, size_t byte
 	state = gasket_block_state(block);
 	CHECK_MSG(state == 1 || state == 4, "the block (%p) is in state %d", (void *)block, state);
 	for (unsigned i = 0; i < HELPER_BLOCKS; i++)
-		CHECK_MSG(!helper_blocks[i] || block + bytes <= helper_blocks[i] || helper_blocks[i] + helper_bytes[i] <= block,
-			  "the block (%p) was handed out twice", (void *)block);
+		CHECK_MSG(!helper_blocks[i] || block + bytes <= helper_blocks[i] ||
+				  helper_blocks[i] + helper_bytes[i] <= block,
+			"the block (%p) was handed out twice", (void *)block);
 	memset(block, 0xee, bytes);
 	for (unsigned i = 0; i < HELPER_BLOCKS; i++)
 		check_helper_block(i);
@@ -234,7 +251,8 @@ static __attribute__((noinline)) void check_contents(uintptr_t hidden, size_t by
 	const unsigned char *block = (const unsigned char *)~hidden;
 
 	for (size_t i = 0; i < bytes; i++)
-		CHECK_MSG(block[i] == byte, "byte %zu of the block (%p) is %#x, not %#x", i, (const void *)block, block[i], byte);
+		CHECK_MSG(block[i] == byte, "byte %zu of the block (%p) is %#x, not %#x", i,
+			(const void *)block, block[i], byte);
 }
 
 static void step_malloc(size_t bytes)
@@ -250,7 +268,8 @@ __attribute__((unused)) static void step_calloc(size_t bytes)
 	check_result(hidden, bytes);
 }
 
-/* Nothing names the block but the argument of free: between the making and the call no cycle may come, so the interval is long. */
+/* Nothing names the block but the argument of free: between the making and the call no cycle may
+ * come, so the interval is long. */
 static void step_free(size_t bytes)
 {
 	step_through((void *)free, make_hidden(bytes, 0x11), 0, 0, bytes);
@@ -259,7 +278,8 @@ static void step_free(size_t bytes)
 static void step_realloc(size_t old_bytes, size_t bytes)
 {
 	size_t kept = old_bytes < bytes ? old_bytes : bytes;
-	uintptr_t hidden = step_through((void *)realloc, make_hidden(old_bytes, 0x22), bytes, 0, bytes);
+	uintptr_t hidden =
+		step_through((void *)realloc, make_hidden(old_bytes, 0x22), bytes, 0, bytes);
 
 	check_contents(hidden, kept, 0x22);
 	check_result(hidden, bytes);
@@ -332,8 +352,9 @@ static void *make_and_end(void *argument)
 }
 
 /*
- * The block's span is nobody's: its thread has ended. The helper takes all that is free and more at each stop, so that the slot, if it were taken back,
- * would have another owner when free stores its state.
+ * The block's span is nobody's: its thread has ended. The helper takes all that is free and more at
+ * each stop, so that the slot, if it were taken back, would have another owner when free stores its
+ * state.
  */
 TEST(free_of_a_block_of_a_thread_that_has_ended, .limit_seconds = 60)
 {

@@ -1,11 +1,14 @@
 /*
- * The allocator's inside under load: threads are born and die, all of them put blocks of every size into boxes and take out, check, resize and free what
- * others put there; batches of one size go through the central lists, large blocks through the page heap, whose free pages are given back meanwhile; and
- * cycles run back to back. What the collector may take back is the model's business (tests/model): here nothing is leaked, and nothing is used after
- * its free, so it must hold with free=trust too.
+ * The allocator's inside under load: threads are born and die, all of them put blocks of every size
+ * into boxes and take out, check, resize and free what others put there; batches of one size go
+ * through the central lists, large blocks through the page heap, whose free pages are given back
+ * meanwhile; and cycles run back to back. What the collector may take back is the model's business
+ * (tests/model): here nothing is leaked, and nothing is used after its free, so it must hold with
+ * free=trust too.
  *
- * Every block says how large it is, and has a word of its own in each of its pages and at its end: blocks that overlap, pages given back too early and
- * contents lost by realloc are seen. STRESS_SECONDS (3) is how long it goes on, STRESS_SEED where it begins.
+ * Every block says how large it is, and has a word of its own in each of its pages and at its end:
+ * blocks that overlap, pages given back too early and contents lost by realloc are seen.
+ * STRESS_SECONDS (3) is how long it goes on, STRESS_SEED where it begins.
  */
 #include "tests/harness/test.h"
 #include "tests/model/engine.h"
@@ -24,7 +27,15 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { THREADS = 6, BOXES = 128, BATCH = 200, LIFE_STEPS = 500, VERDICTS = 3, PAGE = 4096, MIB = 1 << 20 };
+enum {
+	THREADS = 6,
+	BOXES = 128,
+	BATCH = 200,
+	LIFE_STEPS = 500,
+	VERDICTS = 3,
+	PAGE = 4096,
+	MIB = 1 << 20
+};
 
 /* At the front of each block. */
 struct block {
@@ -32,14 +43,15 @@ struct block {
 	uint64_t seed;
 };
 
-/* Blocks on their way from one thread to another; a root. Exchanged with release and acquire: the block's contents go with it. */
+/* Blocks on their way from one thread to another; a root. Exchanged with release and acquire: the
+ * block's contents go with it. */
 static struct block *boxes[BOXES];
 
 static struct {
 	double end;
 	uint64_t seed;
 	uint64_t steps, passed_on, resized, batches, lives; // relaxed
-	uint64_t cycles, verdicts, purged;		    // each by one thread
+	uint64_t cycles, verdicts, purged;                  // each by one thread
 } stress;
 
 struct source {
@@ -62,12 +74,14 @@ static double seconds_now(void)
 	return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-/* On a busy machine most stops come too late; it goes on until some cycles have judged what goes on here. */
+/* On a busy machine most stops come too late; it goes on until some cycles have judged what goes on
+ * here. */
 static bool is_over(void)
 {
 	double now = seconds_now();
 
-	return now > stress.end && (load_relaxed(&stress.verdicts) >= VERDICTS || now > stress.end + 100);
+	return now > stress.end &&
+	       (load_relaxed(&stress.verdicts) >= VERDICTS || now > stress.end + 100);
 }
 
 static void count(uint64_t *counter)
@@ -80,9 +94,13 @@ static void count(uint64_t *counter)
 /* Small, a span of one size, several units, and large ones with a mapping's worth of pages. */
 static size_t random_size(struct source *random)
 {
-	static const size_t limits[] = { 256, 2048, 32 << 10, 256 << 10, 4 * MIB };
+	static const size_t limits[] = {256, 2048, 32 << 10, 256 << 10, 4 * MIB};
 	uint64_t chance = random_below(random, 100);
-	size_t limit = limits[chance < 40 ? 0 : chance < 70 ? 1 : chance < 90 ? 2 : chance < 98 ? 3 : 4];
+	size_t limit = limits[chance < 40   ? 0
+			      : chance < 70 ? 1
+			      : chance < 90 ? 2
+			      : chance < 98 ? 3
+					    : 4];
 
 	return sizeof(struct block) + 8 + random_below(random, limit);
 }
@@ -109,11 +127,15 @@ static void verify(struct block *block, uint64_t kept)
 	for (uint64_t at = PAGE; at + 16 <= kept; at += PAGE) {
 		uint64_t word = *(uint64_t *)((char *)block + at);
 
-		CHECK_MSG(word == block->seed + at || (kept == block->bytes && (uint64_t *)((char *)block + at) == last_word(block, kept)),
-			"block %p of %lu bytes: at %lu there is %lx instead of %lx", (void *)block, block->bytes, at, word, block->seed + at);
+		CHECK_MSG(word == block->seed + at ||
+				  (kept == block->bytes && (uint64_t *)((char *)block + at) ==
+								   last_word(block, kept)),
+			"block %p of %lu bytes: at %lu there is %lx instead of %lx", (void *)block,
+			block->bytes, at, word, block->seed + at);
 	}
 	if (kept == block->bytes)
-		CHECK_MSG(*last_word(block, kept) == ~block->seed, "block %p of %lu bytes: its end is %lx instead of %lx", (void *)block,
+		CHECK_MSG(*last_word(block, kept) == ~block->seed,
+			"block %p of %lu bytes: its end is %lx instead of %lx", (void *)block,
 			block->bytes, *last_word(block, kept), ~block->seed);
 }
 
@@ -122,7 +144,9 @@ static struct block *make(struct source *random)
 	size_t bytes = random_size(random);
 	uint64_t kind = random_below(random, 10);
 	size_t alignment = 16ull << random_below(random, 13);
-	struct block *block = kind < 6 ? engine_malloc(bytes) : kind < 8 ? engine_calloc(bytes) : engine_aligned(alignment, bytes);
+	struct block *block = kind < 6   ? engine_malloc(bytes)
+			      : kind < 8 ? engine_calloc(bytes)
+					 : engine_aligned(alignment, bytes);
 
 	CHECK_NOT_NULL(block);
 	CHECK_EQ((uintptr_t)block % (kind < 8 ? 16 : alignment), 0u);
@@ -178,7 +202,8 @@ static void resize(struct source *random)
 static void batch(struct source *random)
 {
 	struct block *blocks[BATCH];
-	size_t bytes = sizeof(struct block) + 8 + random_below(random, random_below(random, 4) ? 500 : 9000);
+	size_t bytes = sizeof(struct block) + 8 +
+		       random_below(random, random_below(random, 4) ? 500 : 9000);
 
 	for (int i = 0; i < BATCH; i++) {
 		blocks[i] = engine_malloc(bytes);
@@ -186,7 +211,8 @@ static void batch(struct source *random)
 		stamp(blocks[i], bytes, random->state + (uint64_t)i);
 	}
 	for (int i = 0; i < BATCH; i++) {
-		struct block *block = blocks[(i * 7 + 3) % BATCH]; // 7 and BATCH have no common factor: each once
+		struct block *block =
+			blocks[(i * 7 + 3) % BATCH]; // 7 and BATCH have no common factor: each once
 
 		verify_and_free(i % 8 == 0 ? exchange(random, block) : block);
 	}
@@ -210,7 +236,7 @@ static void step(struct source *random)
 
 static void *live(void *argument)
 {
-	struct source random = { *(uint64_t *)argument };
+	struct source random = {*(uint64_t *)argument};
 
 	engine_enter();
 	engine_thread_begin();
@@ -267,11 +293,11 @@ static void purge(size_t limit)
 
 static void *give_back(void *argument)
 {
-	struct source random = { stress.seed + 99 };
+	struct source random = {stress.seed + 99};
 
 	engine_thread_begin();
 	while (!is_over()) {
-		struct timespec moment = { 0, 2000000 };
+		struct timespec moment = {0, 2000000};
 
 		engine_enter();
 		purge(random_below(&random, 200));
@@ -292,10 +318,13 @@ static void expect_empty(void)
 		verify_and_free(boxes[i]);
 		boxes[i] = NULL;
 	}
-	for (int i = 0; i < 50 && !(engine_collect() && pages->used_unit_count << UNIT_SHIFT <= 8 * MIB); i++)
+	for (int i = 0;
+		i < 50 && !(engine_collect() && pages->used_unit_count << UNIT_SHIFT <= 8 * MIB);
+		i++)
 		continue;
 	purge(0);
-	CHECK_MSG(pages->used_unit_count << UNIT_SHIFT <= 8 * MIB, "%lu KiB are in use after everything was freed",
+	CHECK_MSG(pages->used_unit_count << UNIT_SHIFT <= 8 * MIB,
+		"%lu KiB are in use after everything was freed",
 		(unsigned long)pages->used_unit_count << UNIT_SHIFT >> 10);
 	CHECK_EQ(pages->dirty_unit_count, 0u);
 	heap_check();
@@ -312,22 +341,27 @@ static void run_stress(void)
 	CHECK_EQ(pthread_create(&collecting, NULL, collect, NULL), 0);
 	CHECK_EQ(pthread_create(&giving, NULL, give_back, NULL), 0);
 	for (uint64_t i = 0; i < THREADS; i++)
-		CHECK_EQ(pthread_create(&leaders[i], NULL, lead_lives, (void *)(uintptr_t)(stress.seed * 1000 + i)), 0);
+		CHECK_EQ(pthread_create(&leaders[i], NULL, lead_lives,
+				 (void *)(uintptr_t)(stress.seed * 1000 + i)),
+			0);
 	for (int i = 0; i < THREADS; i++)
 		CHECK_EQ(pthread_join(leaders[i], NULL), 0);
 	CHECK_EQ(pthread_join(collecting, NULL), 0);
 	CHECK_EQ(pthread_join(giving, NULL), 0);
 	engine_stop();
 	expect_empty();
-	dprintf(STDOUT_FILENO, "%lu steps, %lu passed on, %lu resized, %lu batches, %lu lives, %lu of %lu cycles with a verdict, %lu units given back\n",
-		stress.steps, stress.passed_on, stress.resized, stress.batches, stress.lives, stress.verdicts, stress.cycles, stress.purged);
+	dprintf(STDOUT_FILENO,
+		"%lu steps, %lu passed on, %lu resized, %lu batches, %lu lives, %lu of %lu cycles with a verdict, %lu units given back\n",
+		stress.steps, stress.passed_on, stress.resized, stress.batches, stress.lives,
+		stress.verdicts, stress.cycles, stress.purged);
 	CHECK_GE(stress.lives, (uint64_t)THREADS);
 	CHECK_GT(stress.passed_on, 100u);
 	CHECK_GT(stress.purged, 0u);
 	CHECK_GE(stress.verdicts, (uint64_t)VERDICTS);
 }
 
-TEST(blocks_stay_whole_with_free_as_a_hint, .limit_seconds = 7200, .options = "quarantine_bytes=256m")
+TEST(blocks_stay_whole_with_free_as_a_hint, .limit_seconds = 7200,
+	.options = "quarantine_bytes=256m")
 {
 	run_stress();
 }

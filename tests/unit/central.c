@@ -1,5 +1,6 @@
 /*
- * Central lists, thread caches and the sweep: a slot is handed out once; HINTED and unmarked becomes FREE, nothing else; empty spans go back.
+ * Central lists, thread caches and the sweep: a slot is handed out once; HINTED and unmarked
+ * becomes FREE, nothing else; empty spans go back.
  */
 #include "tests/harness/test.h"
 
@@ -79,7 +80,8 @@ static bool none(int i)
 
 TEST(only_hinted_and_unmarked_slots_are_swept)
 {
-	static const enum slot_state states[] = { SLOT_ALLOCATED, SLOT_HINTED, SLOT_PROBATION, SLOT_SAMPLED, SLOT_CACHED };
+	static const enum slot_state states[] = {
+		SLOT_ALLOCATED, SLOT_HINTED, SLOT_PROBATION, SLOT_SAMPLED, SLOT_CACHED};
 	struct signal_guard guard;
 
 	signals_block(&guard);
@@ -93,7 +95,9 @@ TEST(only_hinted_and_unmarked_slots_are_swept)
 		bool is_garbage = i % 2 == 1 && states[i / 2 % 5] == SLOT_HINTED;
 
 		CHECK_EQ(*slot_state(slots[i]), is_garbage ? SLOT_FREE : states[i / 2 % 5]);
-		CHECK(!is_garbage || slot_is_marked(slots[i])); // or the next cycle would not count it as visited
+		CHECK(!is_garbage ||
+			slot_is_marked(
+				slots[i])); // or the next cycle would not count it as visited
 	}
 	heap_check();
 	signals_restore(&guard);
@@ -142,7 +146,7 @@ TEST(a_flushed_cache_gives_everything_back)
 	CHECK(heap_init(8));
 	cache = thread_cache_create();
 	CHECK_NOT_NULL(cache);
-	for (unsigned class = 1; class <= SIZE_CLASS_COUNT; class++) {
+	for (unsigned class = 1; class <= SIZE_CLASS_COUNT; class ++) {
 		CHECK(thread_cache_refill(cache, class));
 		CHECK_NE(cache->bins[class].word, 0u);
 	}

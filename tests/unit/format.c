@@ -7,13 +7,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SAME(...)                                                                                  \
-	do {                                                                                       \
-		char ours[256], theirs[256];                                                       \
-		size_t length = format_text(ours, sizeof(ours), __VA_ARGS__);                      \
-		snprintf(theirs, sizeof(theirs), __VA_ARGS__);                                     \
-		CHECK_STR_EQ(ours, theirs);                                                        \
-		CHECK_EQ(length, strlen(theirs));                                                  \
+#define SAME(...) \
+	do { \
+		char ours[256], theirs[256]; \
+		size_t length = format_text(ours, sizeof(ours), __VA_ARGS__); \
+		snprintf(theirs, sizeof(theirs), __VA_ARGS__); \
+		CHECK_STR_EQ(ours, theirs); \
+		CHECK_EQ(length, strlen(theirs)); \
 	} while (0)
 
 TEST(formats_as_printf_does)

@@ -31,17 +31,20 @@ TEST(runs_are_disjoint_fresh_and_reused)
 			random = random * 6364136223846793005ull + 1442695040888963407ull;
 			if (runs[i].count > 0 && (random >> 33) % 2) {
 				for (uint32_t slot = 0; slot < runs[i].count * 64; slot++)
-					CHECK_EQ(heap.states[(size_t)runs[i].first * 64 + slot], (uint8_t)(i % 5 + 1));
+					CHECK_EQ(heap.states[(size_t)runs[i].first * 64 + slot],
+						(uint8_t)(i % 5 + 1));
 				groups_free(runs[i].first, runs[i].count);
 				for (uint32_t slot = 0; slot < runs[i].count * 64; slot++)
-					CHECK_EQ(heap.states[(size_t)runs[i].first * 64 + slot], SLOT_FREE);
+					CHECK_EQ(heap.states[(size_t)runs[i].first * 64 + slot],
+						SLOT_FREE);
 				runs[i].count = 0;
 			} else if (runs[i].count == 0) {
 				runs[i].count = 1 + (uint32_t)(random >> 40) % 8;
 				CHECK(groups_alloc(runs[i].count, &runs[i].first));
 				CHECK_GT(runs[i].first, 0u);
 				check_fresh(runs[i].first, runs[i].count);
-				memset(heap.states + (size_t)runs[i].first * 64, i % 5 + 1, runs[i].count * 64);
+				memset(heap.states + (size_t)runs[i].first * 64, i % 5 + 1,
+					runs[i].count * 64);
 				if (runs[i].first + runs[i].count > highest)
 					highest = runs[i].first + runs[i].count;
 			}

@@ -13,7 +13,8 @@ enum { KEYS = 300, STEPS = 200000 };
 
 static struct held_key key_of(int number)
 {
-	return (struct held_key){HELD_EPOLL + (uint32_t)number % 3, (uint32_t)number, (uint64_t)number / 2};
+	return (struct held_key){
+		HELD_EPOLL + (uint32_t)number % 3, (uint32_t)number, (uint64_t)number / 2};
 }
 
 static size_t seen;

@@ -1,5 +1,6 @@
 /*
- * Large blocks: moving pages instead of copying goes on for ever, and a refused system call leaves nothing broken.
+ * Large blocks: moving pages instead of copying goes on for ever, and a refused system call leaves
+ * nothing broken.
  */
 #include "tests/harness/test.h"
 
@@ -98,7 +99,7 @@ static void refuse_fixed_mappings(void)
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOMEM),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
-	struct sock_fprog filter = { sizeof(code) / sizeof(code[0]), code };
+	struct sock_fprog filter = {sizeof(code) / sizeof(code[0]), code};
 
 	CHECK_EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
 	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) != 0)

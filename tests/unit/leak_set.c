@@ -1,5 +1,6 @@
 /*
- * Who is direct among leaked blocks: the fewest blocks from which all of them are reached. Blocks here are live ones of the heap; the set does not ask.
+ * Who is direct among leaked blocks: the fewest blocks from which all of them are reached. Blocks
+ * here are live ones of the heap; the set does not ask.
  */
 #include "core/alloc/alloc.h"
 #include "core/base/option.h"
@@ -24,7 +25,8 @@ static void make(int count)
 	for (int i = 0; i < count; i++) {
 		blocks[i] = alloc_zeroed(BLOCK_WORDS * sizeof(uintptr_t) - 8);
 		CHECK_NOT_NULL(blocks[i]);
-		CHECK_NOT_NULL(leak_set_add(&set, (uintptr_t)blocks[i], BLOCK_WORDS * sizeof(uintptr_t)));
+		CHECK_NOT_NULL(
+			leak_set_add(&set, (uintptr_t)blocks[i], BLOCK_WORDS * sizeof(uintptr_t)));
 	}
 	leak_set_sort(&set);
 }
@@ -145,7 +147,8 @@ TEST(long_list_needs_no_deep_stack)
 	CHECK(is_root(MANY - 1));
 }
 
-/* Against the definition: no root is reached from another root unless they share a ring, and every block is reached. */
+/* Against the definition: no root is reached from another root unless they share a ring, and every
+ * block is reached. */
 TEST(random_graphs_agree_with_the_definition)
 {
 	enum { COUNT = 40, GRAPHS = 200 };
@@ -153,7 +156,7 @@ TEST(random_graphs_agree_with_the_definition)
 
 	make(COUNT);
 	for (int graph = 0; graph < GRAPHS; graph++) {
-		bool reach[COUNT][COUNT] = { { false } };
+		bool reach[COUNT][COUNT] = {{false}};
 
 		for (int i = 0; i < COUNT; i++) {
 			memset(blocks[i], 0, (BLOCK_WORDS - 1) * sizeof(uintptr_t));
@@ -181,7 +184,8 @@ TEST(random_graphs_agree_with_the_definition)
 			for (int j = 0; j < COUNT; j++) {
 				held |= is_root(j) && reach[j][i];
 				if (i != j && is_root(i) && is_root(j))
-					CHECK_MSG(!reach[i][j], "graph %d: root %d reaches root %d", graph, i, j);
+					CHECK_MSG(!reach[i][j], "graph %d: root %d reaches root %d",
+						graph, i, j);
 			}
 			CHECK_MSG(held, "graph %d: nothing direct holds %d", graph, i);
 		}

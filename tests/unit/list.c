@@ -12,8 +12,7 @@ TEST(lists_keep_their_order)
 	CHECK(list_is_empty(&head));
 	for (int i = 0; i < 5; i++)
 		list_push_back(&head, &items[i]);
-	list_for_each(link, &head)
-		CHECK_EQ((void *)link, (void *)&items[count++]);
+	list_for_each(link, &head) CHECK_EQ((void *)link, (void *)&items[count++]);
 	CHECK_EQ(count, 5);
 	list_remove(&items[2]);
 	list_remove(&items[2]); // removed twice: alone in its own list

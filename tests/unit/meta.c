@@ -13,7 +13,8 @@ static void check_zero(const char *piece, size_t bytes)
 
 TEST(pieces_are_zero_aligned_and_recycled)
 {
-	static const size_t sizes[] = { 1, 63, 64, 65, 200, 4000, 4096, 4097, 5000, 8192, 70000, 1 << 20 };
+	static const size_t sizes[] = {
+		1, 63, 64, 65, 200, 4000, 4096, 4097, 5000, 8192, 70000, 1 << 20};
 	struct signal_guard guard;
 
 	signals_block(&guard);

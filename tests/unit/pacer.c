@@ -52,7 +52,7 @@ TEST(near_a_limit_goals_shrink_but_never_below_the_heap)
 
 TEST(goals_grow_with_the_heap)
 {
-	struct pacer_goal before = { 0, 0, 0 };
+	struct pacer_goal before = {0, 0, 0};
 
 	for (uint64_t heap = 0; heap < 100000 * MIB; heap += 37 * MIB) {
 		struct pacer_input next = input(heap, 0);

@@ -1,6 +1,7 @@
 /*
- * The page heap against a shadow of units: spans are aligned, disjoint and entered in the map; what is freed coalesces, so that after everything is
- * freed one run is left; pages given back read as zero; memory said to be fresh is.
+ * The page heap against a shadow of units: spans are aligned, disjoint and entered in the map; what
+ * is freed coalesces, so that after everything is freed one run is left; pages given back read as
+ * zero; memory said to be fresh is.
  */
 #include "tests/harness/test.h"
 
@@ -80,8 +81,7 @@ static size_t count_runs(void)
 {
 	size_t runs = 0;
 
-	heap_for_each_span(span)
-		runs += span->kind == SPAN_FREE_RUN;
+	heap_for_each_span(span) runs += span->kind == SPAN_FREE_RUN;
 	return runs;
 }
 
@@ -148,7 +148,7 @@ static void refuse_to_discard_locked_memory(void)
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
-	struct sock_fprog filter = { sizeof(code) / sizeof(code[0]), code };
+	struct sock_fprog filter = {sizeof(code) / sizeof(code[0]), code};
 
 	CHECK_EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
 	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) != 0)

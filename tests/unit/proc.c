@@ -1,5 +1,6 @@
 /*
- * The readers of /proc: mappings by kind, pages with contents by both ways, reads that cannot fault, tasks.
+ * The readers of /proc: mappings by kind, pages with contents by both ways, reads that cannot
+ * fault, tasks.
  */
 #include "core/os/maps.h"
 #include "core/os/pages.h"
@@ -117,7 +118,8 @@ TEST(many_mappings_are_all_read)
 		CHECK_EQ(mprotect(memory + (size_t)i * PAGE, PAGE, PROT_READ), 0);
 	maps = read_maps();
 	for (size_t i = 0; i < maps.count; i++) {
-		found += maps.list[i].start >= (uintptr_t)memory && maps.list[i].end <= (uintptr_t)memory + (size_t)COUNT * PAGE;
+		found += maps.list[i].start >= (uintptr_t)memory &&
+			 maps.list[i].end <= (uintptr_t)memory + (size_t)COUNT * PAGE;
 		CHECK(i == 0 || maps.list[i].start >= maps.list[i - 1].end);
 	}
 	CHECK_GE(found, (size_t)COUNT - 1);
@@ -169,8 +171,14 @@ static void check_file_pages(bool fast)
 	pages_scan_set_fast(fast);
 	data[PAGE] = 2;
 	CHECK_EQ(find_pages(data + PAGE, PAGE, PAGES_OWN).pages, 1u);
-	CHECK_EQ(find_pages((void *)((uintptr_t)check_pages & ~(uintptr_t)(PAGE - 1)), PAGE, PAGES_OWN).pages, 0u);
-	CHECK_EQ(find_pages((void *)((uintptr_t)check_pages & ~(uintptr_t)(PAGE - 1)), PAGE, PAGES_PRESENT).pages, 1u);
+	CHECK_EQ(find_pages(
+			 (void *)((uintptr_t)check_pages & ~(uintptr_t)(PAGE - 1)), PAGE, PAGES_OWN)
+			 .pages,
+		0u);
+	CHECK_EQ(find_pages((void *)((uintptr_t)check_pages & ~(uintptr_t)(PAGE - 1)), PAGE,
+			 PAGES_PRESENT)
+			 .pages,
+		1u);
 }
 
 TEST(clean_file_pages_are_not_own)
@@ -199,7 +207,8 @@ TEST(shared_memory_written_through_another_mapping_is_found)
 
 TEST(all_pages_are_wanted_of_shared_memory_with_pages_on_disk)
 {
-	char *memory = mmap(NULL, 1 << 30, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *memory = mmap(NULL, 1 << 30, PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	struct found found = {.base = (uintptr_t)memory};
 
 	CHECK(memory != MAP_FAILED);
@@ -210,7 +219,8 @@ TEST(all_pages_are_wanted_of_shared_memory_with_pages_on_disk)
 		CHECK_EQ(find_pages(memory, 64 * PAGE, PAGES_WHOLE).runs, 1u);
 		CHECK_EQ(find_pages(memory, 64 * PAGE, PAGES_SHARED).pages, 1u);
 	}
-	CHECK(!pages_for_each((uintptr_t)memory, (uintptr_t)memory + (1 << 30), PAGES_WHOLE, note_run, &found));
+	CHECK(!pages_for_each(
+		(uintptr_t)memory, (uintptr_t)memory + (1 << 30), PAGES_WHOLE, note_run, &found));
 }
 
 TEST(guard_pages_of_madvise_are_no_contents)
@@ -228,7 +238,8 @@ TEST(guard_pages_of_madvise_are_no_contents)
 
 TEST(sparse_16_tib_costs_nothing)
 {
-	char *memory = mmap(NULL, 16ull << 40, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *memory = mmap(NULL, 16ull << 40, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	struct timespec begin, end;
 	struct found found;
 
@@ -297,7 +308,8 @@ TEST(tasks_are_listed_with_their_state)
 			CHECK((flags & (TASK_IO_WORKER | TASK_USER_WORKER)) == 0);
 		}
 		CHECK(!walk.failed);
-		CHECK(count == COUNT + 1 || count == COUNT + 2); // a sanitizer has a thread of its own
+		CHECK(count == COUNT + 1 ||
+			count == COUNT + 2); // a sanitizer has a thread of its own
 	}
 }
 
@@ -310,7 +322,9 @@ static void *after_main_has_exited(void *argument)
 	usleep(50000); // main is a zombie now
 	CHECK_EQ(kind_at(&walk), MAPPING_ANONYMOUS);
 	CHECK(memory_read(copy, (uintptr_t)copy, sizeof(copy)));
-	CHECK_GE(find_pages((void *)((uintptr_t)copy & ~(uintptr_t)(PAGE - 1)), PAGE, PAGES_OWN).pages, 1u);
+	CHECK_GE(find_pages((void *)((uintptr_t)copy & ~(uintptr_t)(PAGE - 1)), PAGE, PAGES_OWN)
+			 .pages,
+		1u);
 	CHECK(task_walk_begin(&walk));
 	while (task_walk_next(&walk, &tid))
 		count++;
@@ -344,7 +358,9 @@ TEST(all_of_it_works_after_root_was_dropped)
 	CHECK_EQ(open("/proc/self/pagemap", O_RDONLY), -1);
 	CHECK(maps_read(&maps));
 	CHECK(memory_read(copy, (uintptr_t)&maps, sizeof(copy)));
-	CHECK_GE(find_pages((void *)((uintptr_t)copy & ~(uintptr_t)(PAGE - 1)), PAGE, PAGES_OWN).pages, 1u);
+	CHECK_GE(find_pages((void *)((uintptr_t)copy & ~(uintptr_t)(PAGE - 1)), PAGE, PAGES_OWN)
+			 .pages,
+		1u);
 	CHECK(task_walk_begin(&walk));
 	CHECK(task_walk_next(&walk, &tid));
 	CHECK(task_read_state(tid, &state, &flags));

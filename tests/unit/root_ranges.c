@@ -13,7 +13,8 @@ static struct root_range memory[3][CAPACITY];
 
 static struct root_ranges make(size_t capacity)
 {
-	return (struct root_ranges){.list = memory[0], .batch = memory[1], .spare = memory[2], .capacity = capacity};
+	return (struct root_ranges){
+		.list = memory[0], .batch = memory[1], .spare = memory[2], .capacity = capacity};
 }
 
 static void check_against(const struct root_ranges *ranges, const int *owners)

@@ -1,6 +1,7 @@
 /*
- * What a pass over the roots reads, and what not. A token stands in one place of memory and nowhere else (everywhere else it is inverted); a sink
- * counts by scanner how often it comes by. No thread is known to the core here, so stacks are read as mappings.
+ * What a pass over the roots reads, and what not. A token stands in one place of memory and nowhere
+ * else (everywhere else it is inverted); a sink counts by scanner how often it comes by. No thread
+ * is known to the core here, so stacks are read as mappings.
  */
 #include "core/base/option.h"
 #include "core/gc/roots.h"
@@ -59,14 +60,16 @@ static void count_token(void *argument, const uintptr_t *words, size_t count)
 	}
 }
 
-/* The sink's comparisons leave the token in vector registers, and the loader saves those on the stack when it binds a function. */
+/* The sink's comparisons leave the token in vector registers, and the loader saves those on the
+ * stack when it binds a function. */
 static void forget_registers(void)
 {
-	__asm__ volatile("pxor %%xmm0, %%xmm0\n\tpxor %%xmm1, %%xmm1\n\tpxor %%xmm2, %%xmm2\n\tpxor %%xmm3, %%xmm3\n\t"
-			 "pxor %%xmm4, %%xmm4\n\tpxor %%xmm5, %%xmm5\n\tpxor %%xmm6, %%xmm6\n\tpxor %%xmm7, %%xmm7\n\t"
-			 "pxor %%xmm8, %%xmm8\n\tpxor %%xmm9, %%xmm9\n\tpxor %%xmm10, %%xmm10\n\tpxor %%xmm11, %%xmm11\n\t"
-			 "pxor %%xmm12, %%xmm12\n\tpxor %%xmm13, %%xmm13\n\tpxor %%xmm14, %%xmm14\n\tpxor %%xmm15, %%xmm15"
-			 ::: "memory");
+	__asm__ volatile(
+		"pxor %%xmm0, %%xmm0\n\tpxor %%xmm1, %%xmm1\n\tpxor %%xmm2, %%xmm2\n\tpxor %%xmm3, %%xmm3\n\t"
+		"pxor %%xmm4, %%xmm4\n\tpxor %%xmm5, %%xmm5\n\tpxor %%xmm6, %%xmm6\n\tpxor %%xmm7, %%xmm7\n\t"
+		"pxor %%xmm8, %%xmm8\n\tpxor %%xmm9, %%xmm9\n\tpxor %%xmm10, %%xmm10\n\tpxor %%xmm11, %%xmm11\n\t"
+		"pxor %%xmm12, %%xmm12\n\tpxor %%xmm13, %%xmm13\n\tpxor %%xmm14, %%xmm14\n\tpxor %%xmm15, %%xmm15" ::
+			: "memory");
 }
 
 static struct hits *scan(bool expected)
@@ -81,8 +84,8 @@ static struct hits *scan(bool expected)
 	roots_register(scanners, SCANNER_COUNT);
 	hits->scan.sink = count_token;
 	hits->scan.sink_argument = hits;
-	CHECK_MSG(roots_scan(&hits->scan) == expected, "%s at %lx", roots_failure_text(hits->scan.failure),
-		  (unsigned long)hits->scan.failure_address);
+	CHECK_MSG(roots_scan(&hits->scan) == expected, "%s at %lx",
+		roots_failure_text(hits->scan.failure), (unsigned long)hits->scan.failure_address);
 	forget_registers();
 	return hits;
 }
@@ -132,7 +135,7 @@ TEST(executable_memory_is_read_at_every_byte)
 
 	for (size_t i = 0; i < 8; i++)
 		put_token(code + 64 + i * 17);
-	put_token(code + PAGE - 3); // over the edge of a page
+	put_token(code + PAGE - 3);      // over the edge of a page
 	put_token(code + 16 * PAGE - 5); // and of the pieces in which it is read
 	CHECK_EQ(mprotect(code, 40 * PAGE, PROT_READ | PROT_EXEC), 0);
 	CHECK_EQ(scan(true)->total, 10);
@@ -263,8 +266,8 @@ TEST(protected_shared_memory_without_page_tables_is_read)
 /* ---- shared memory that is swapped out ---- */
 
 /*
- * What it looks like: the page is on disk, and neither in our page tables nor in the page cache. A file that was deleted counts as memory, and such a page of it
- * can be had without a swap device.
+ * What it looks like: the page is on disk, and neither in our page tables nor in the page cache. A
+ * file that was deleted counts as memory, and such a page of it can be had without a swap device.
  */
 static char *map_page_on_disk(void)
 {
@@ -293,9 +296,12 @@ static int write_swap_source(const void *memory, const char *amount)
 {
 	int file = (int)syscall(SYS_memfd_create, "smaps", 0);
 
-	dprintf(file, "1000-2000 rw-p 00000000 00:00 0 \nSize:                  4 kB\nSwap:                  4 kB\nVmFlags: rd wr\n");
-	dprintf(file, "%lx-%lx rw-s 00000000 00:01 7 /dev/zero (deleted)\nSize:                 16 kB\nSwap:           %8s kB\n"
-		"SwapPss:               0 kB\nVmFlags: rd wr sh\n", (unsigned long)memory, (unsigned long)memory + 4 * PAGE, amount);
+	dprintf(file,
+		"1000-2000 rw-p 00000000 00:00 0 \nSize:                  4 kB\nSwap:                  4 kB\nVmFlags: rd wr\n");
+	dprintf(file,
+		"%lx-%lx rw-s 00000000 00:01 7 /dev/zero (deleted)\nSize:                 16 kB\nSwap:           %8s kB\n"
+		"SwapPss:               0 kB\nVmFlags: rd wr sh\n",
+		(unsigned long)memory, (unsigned long)memory + 4 * PAGE, amount);
 	return file;
 }
 
@@ -416,7 +422,8 @@ TEST(absent_pages_of_a_userfaultfd_are_not_touched)
 
 TEST(sparse_16_tib_cost_less_than_100_ms_and_no_memory)
 {
-	char *memory = mmap(NULL, 16ull << 40, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *memory = mmap(NULL, 16ull << 40, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	struct timespec begin, end;
 
 	if (memory == MAP_FAILED)

@@ -1,5 +1,6 @@
 /*
- * The distances must be exponential, not merely have the right mean: shares below some quantiles are compared with the law.
+ * The distances must be exponential, not merely have the right mean: shares below some quantiles
+ * are compared with the law.
  */
 #include "core/base/option.h"
 #include "core/profile/sampler.h"
@@ -13,8 +14,9 @@ TEST(distances_are_exponential_with_the_mean_asked_for)
 	static const struct {
 		double quantile;
 		double share;
-	} law[] = { { 0.01, 9950 }, { 0.1, 95163 }, { 0.5, 393469 }, { 1, 632121 }, { 2, 864665 }, { 4, 981684 } };
-	unsigned below[6] = { 0 };
+	} law[] = {
+		{0.01, 9950}, {0.1, 95163}, {0.5, 393469}, {1, 632121}, {2, 864665}, {4, 981684}};
+	unsigned below[6] = {0};
 	uint64_t state = 1;
 	double sum = 0;
 
@@ -29,8 +31,9 @@ TEST(distances_are_exponential_with_the_mean_asked_for)
 	CHECK_GT(sum / DRAWS, 0.99 * (double)options.sample_bytes);
 	CHECK_LT(sum / DRAWS, 1.01 * (double)options.sample_bytes);
 	for (int k = 0; k < 6; k++)
-		CHECK_MSG(below[k] > law[k].share - 3000 && below[k] < law[k].share + 3000, "below %.2f means: %u, expected %.0f",
-			  law[k].quantile, below[k], law[k].share);
+		CHECK_MSG(below[k] > law[k].share - 3000 && below[k] < law[k].share + 3000,
+			"below %.2f means: %u, expected %.0f", law[k].quantile, below[k],
+			law[k].share);
 }
 
 TEST(every_block_or_none_by_option)

@@ -16,7 +16,7 @@ TEST(each_size_has_the_smallest_class_that_fits)
 
 TEST(classes_fill_their_spans_and_groups)
 {
-	for (unsigned class = 1; class <= SIZE_CLASS_COUNT; class++) {
+	for (unsigned class = 1; class <= SIZE_CLASS_COUNT; class ++) {
 		const struct size_class *entry = &size_classes[class];
 		size_t span = (size_t)entry->unit_count << UNIT_SHIFT;
 
@@ -32,10 +32,11 @@ TEST(classes_fill_their_spans_and_groups)
 TEST(division_is_exact_for_every_offset)
 {
 	heap.base = 1ull << 40;
-	for (unsigned class = 1; class <= SIZE_CLASS_COUNT; class++) {
+	for (unsigned class = 1; class <= SIZE_CLASS_COUNT; class ++) {
 		const struct size_class *entry = &size_classes[class];
 
-		for (size_t offset = 0; offset < (size_t)entry->unit_count << UNIT_SHIFT; offset += 8) {
+		for (size_t offset = 0; offset < (size_t)entry->unit_count << UNIT_SHIFT;
+			offset += 8) {
 			uint64_t map_entry = MAP_ENTRY(class, offset >> UNIT_SHIFT, 1);
 			uint64_t quotient = span_quotient(heap.base + offset, map_entry, class);
 			bool is_start = (uint32_t)quotient < entry->magic;

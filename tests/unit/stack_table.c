@@ -5,7 +5,7 @@
 
 TEST(keeps_each_stack_once)
 {
-	uintptr_t a[] = { 1, 2, 3 }, b[] = { 1, 2, 4 };
+	uintptr_t a[] = {1, 2, 3}, b[] = {1, 2, 4};
 	uint32_t id = stack_table_add(a, 3, 0);
 
 	CHECK_NE(id, 0u);
@@ -17,7 +17,7 @@ TEST(keeps_each_stack_once)
 
 TEST(tells_epochs_apart)
 {
-	uintptr_t a[] = { 1, 2, 3 };
+	uintptr_t a[] = {1, 2, 3};
 
 	CHECK_NE(stack_table_add(a, 3, 0), stack_table_add(a, 3, 1));
 }
@@ -51,7 +51,7 @@ static void *add_all(void *argument)
 	uint32_t *mine = argument;
 
 	for (uintptr_t i = 0; i < STACKS; i++) {
-		uintptr_t frames[] = { i * 64, i / 7, 5 };
+		uintptr_t frames[] = {i * 64, i / 7, 5};
 
 		mine[i] = stack_table_add(frames, 3, 0);
 	}

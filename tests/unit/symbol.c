@@ -15,7 +15,7 @@ static __attribute__((noinline)) int static_function(int value)
 
 static struct symbol look_up(uintptr_t address)
 {
-	struct symbol symbol = { 0 };
+	struct symbol symbol = {0};
 
 	CHECK(modules_scan());
 	symbol_find(address, module_epoch(), &symbol);
@@ -36,7 +36,8 @@ TEST(names_static_functions_of_the_program)
 
 TEST(names_exported_functions_of_stripped_libraries)
 {
-	struct symbol symbol = look_up((uintptr_t)dlsym(RTLD_DEFAULT, "gnu_get_libc_version") + 1); // no sanitizer replaces it
+	struct symbol symbol = look_up((uintptr_t)dlsym(RTLD_DEFAULT, "gnu_get_libc_version") +
+				       1); // no sanitizer replaces it
 
 	CHECK(strstr(symbol.module->path, "libc.so"));
 	CHECK_STR_EQ(symbol.function, "gnu_get_libc_version");

@@ -1,6 +1,6 @@
 /*
- * Stacks of code as distributions build it: -O2, without frame pointers. Each test knows the functions it goes through and wants exactly those,
- * in order, with nothing between.
+ * Stacks of code as distributions build it: -O2, without frame pointers. Each test knows the
+ * functions it goes through and wants exactly those, in order, with nothing between.
  */
 #include "core/base/option.h"
 #include "core/profile/module.h"
@@ -38,7 +38,8 @@ static const char *name_of(unsigned index)
 {
 	struct symbol symbol;
 
-	if (index >= frame_count || !symbol_find(frames[index] - 1, module_epoch(), &symbol) || !symbol.function)
+	if (index >= frame_count || !symbol_find(frames[index] - 1, module_epoch(), &symbol) ||
+		!symbol.function)
 		return "?";
 	return symbol.function;
 }
@@ -48,7 +49,7 @@ static void check_names(const char *const *names)
 	for (unsigned i = 0; names[i]; i++)
 		CHECK_STR_EQ(name_of(i), names[i]);
 }
-#define CHECK_NAMES(...) check_names((const char *const[]){ __VA_ARGS__, NULL })
+#define CHECK_NAMES(...) check_names((const char *const[]){__VA_ARGS__, NULL})
 
 static KEEP int inner(int value)
 {
@@ -73,7 +74,8 @@ static KEEP int outer(int value)
 TEST(names_every_function_of_code_without_frame_pointers)
 {
 	outer(1);
-	CHECK_NAMES("inner", "middle", "outer", "test_body_names_every_function_of_code_without_frame_pointers");
+	CHECK_NAMES("inner", "middle", "outer",
+		"test_body_names_every_function_of_code_without_frame_pointers");
 }
 
 TEST(goes_on_to_the_first_function_of_the_process)
@@ -114,7 +116,8 @@ TEST(goes_through_callbacks_of_libc)
 	sort();
 	CHECK_NAMES("inner", "compare");
 	CHECK_GT(index_of("sort"), 2);
-	CHECK_STR_EQ(name_of((unsigned)index_of("sort") + 1), "test_body_goes_through_callbacks_of_libc");
+	CHECK_STR_EQ(name_of((unsigned)index_of("sort") + 1),
+		"test_body_goes_through_callbacks_of_libc");
 }
 
 /* A variable-length array: the frame is found by rbp. An over-aligned local: by a saved pointer. */
@@ -146,7 +149,8 @@ static KEEP int with_wide_alignment(int a, int b, int c, int d, int e, int f, in
 TEST(goes_through_realigned_and_variable_frames)
 {
 	with_wide_alignment(1, 2, 3, 4, 5, 6, 7);
-	CHECK_NAMES("inner", "with_array", "with_alignment", "with_wide_alignment", "test_body_goes_through_realigned_and_variable_frames");
+	CHECK_NAMES("inner", "with_array", "with_alignment", "with_wide_alignment",
+		"test_body_goes_through_realigned_and_variable_frames");
 }
 
 static void on_signal(int number)
@@ -163,7 +167,7 @@ static KEEP void interrupted(void)
 
 TEST(goes_through_signal_frames)
 {
-	struct sigaction action = { .sa_handler = on_signal };
+	struct sigaction action = {.sa_handler = on_signal};
 
 	sigaction(SIGUSR1, &action, NULL);
 	interrupted();
@@ -173,8 +177,10 @@ TEST(goes_through_signal_frames)
 
 TEST(goes_from_an_alternate_stack_to_the_interrupted_one)
 {
-	struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_ONSTACK };
-	stack_t stack = { .ss_size = 65536, .ss_sp = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) };
+	struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_ONSTACK};
+	stack_t stack = {.ss_size = 65536,
+		.ss_sp = mmap(
+			NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)};
 
 	CHECK_EQ(sigaltstack(&stack, NULL), 0);
 	sigaction(SIGUSR1, &action, NULL);
@@ -217,7 +223,7 @@ TEST(names_functions_of_a_library_opened_later_and_closed_since)
 	enter = (void (*)(void (*)(void)))dlsym(handle, "unwind_module_enter");
 	enter(call_back);
 	CHECK_NAMES("inner", "call_back", "unwind_module_step", "unwind_module_enter",
-		    "test_body_names_functions_of_a_library_opened_later_and_closed_since");
+		"test_body_names_functions_of_a_library_opened_later_and_closed_since");
 	epoch = module_epoch();
 	CHECK_EQ(dlclose(handle), 0);
 	symbols_close();
@@ -237,7 +243,8 @@ TEST(same_stack_with_and_without_known_bounds)
 		if (round == 0) {
 			count = frame_count;
 			memcpy(copy, frames, sizeof(copy));
-			unwind_set_stack((uintptr_t)__builtin_frame_address(0) - 65536, (uintptr_t)__builtin_frame_address(0) + 256);
+			unwind_set_stack((uintptr_t)__builtin_frame_address(0) - 65536,
+				(uintptr_t)__builtin_frame_address(0) + 256);
 		}
 	}
 	CHECK_EQ(frame_count, count);
@@ -245,7 +252,7 @@ TEST(same_stack_with_and_without_known_bounds)
 }
 
 /* What a just-in-time compiler emits: push rbp; mov rbp, rsp; call *rdi; pop rbp; ret. */
-static const unsigned char made_code[] = { 0x55, 0x48, 0x89, 0xe5, 0xff, 0xd7, 0x5d, 0xc3 };
+static const unsigned char made_code[] = {0x55, 0x48, 0x89, 0xe5, 0xff, 0xd7, 0x5d, 0xc3};
 
 static KEEP void call_made_code(void *code)
 {
@@ -255,7 +262,8 @@ static KEEP void call_made_code(void *code)
 
 TEST(follows_the_frame_pointer_through_made_code)
 {
-	void *code = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *code = mmap(
+		NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	memcpy(code, made_code, sizeof(made_code));
 	call_made_code(code);
@@ -263,12 +271,15 @@ TEST(follows_the_frame_pointer_through_made_code)
 	CHECK_EQ(frames[2], (uintptr_t)code + 6);
 }
 
-/* The same without a frame pointer, and rbp pointing nowhere: sub rsp, 8; xor ebp, ebp ...; the walk ends, nothing is invented. */
-static const unsigned char made_code_without[] = { 0x55, 0x48, 0xc7, 0xc5, 0x10, 0x00, 0x00, 0x00, 0xff, 0xd7, 0x5d, 0xc3 };
+/* The same without a frame pointer, and rbp pointing nowhere: sub rsp, 8; xor ebp, ebp ...; the
+ * walk ends, nothing is invented. */
+static const unsigned char made_code_without[] = {
+	0x55, 0x48, 0xc7, 0xc5, 0x10, 0x00, 0x00, 0x00, 0xff, 0xd7, 0x5d, 0xc3};
 
 TEST(ends_where_nothing_is_known)
 {
-	void *code = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *code = mmap(
+		NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	memcpy(code, made_code_without, sizeof(made_code_without));
 	call_made_code(code);

@@ -1,5 +1,6 @@
 /*
- * The candidate filter against the plain definition, word by word, with every kind of word near every edge.
+ * The candidate filter against the plain definition, word by word, with every kind of word near
+ * every edge.
  */
 #include "core/gc/words.h"
 #include "tests/harness/test.h"
@@ -27,7 +28,8 @@ static bool is_candidate(uintptr_t word, uintptr_t base, size_t used)
 
 static uintptr_t choose_word(uintptr_t base, size_t used)
 {
-	uintptr_t edges[] = {0, base - 1, base, base + 1, base + used - 1, base + used, base + used + 1, UINTPTR_MAX};
+	uintptr_t edges[] = {0, base - 1, base, base + 1, base + used - 1, base + used,
+		base + used + 1, UINTPTR_MAX};
 	uintptr_t word = edges[next_random() % 8];
 
 	switch (next_random() % 4) {

@@ -1,6 +1,6 @@
 /*
- * Stopping the world without a preload: threads register themselves, handlers are ours alone. Each thread bumps a counter as fast as it can; in a pause no
- * counter may move.
+ * Stopping the world without a preload: threads register themselves, handlers are ours alone. Each
+ * thread bumps a counter as fast as it can; in a pause no counter may move.
  */
 #include "tests/harness/test.h"
 
@@ -61,7 +61,7 @@ static void *block(void *argument)
 	thread_attach();
 	worker->tid = thread_id_now();
 	while (!load_relaxed(&is_over)) {
-		struct timespec moment = { 0, (worker->number % 4) * 20000 };
+		struct timespec moment = {0, (worker->number % 4) * 20000};
 		struct gate_frame frame;
 
 		gate_publish(&frame);
@@ -292,7 +292,8 @@ static void *set_a_handler_while_stopping(void *argument)
 	thread_attach();
 	SYSCALL(rt_sigprocmask, SIG_SETMASK, &all, 0, sizeof(all));
 	worker->tid = thread_id_now();
-	while (!(blocked = thread_find(load_relaxed(&workers[0].tid))) || thread_gate_state(blocked) != GATE_HELD)
+	while (!(blocked = thread_find(load_relaxed(&workers[0].tid))) ||
+		thread_gate_state(blocked) != GATE_HELD)
 		usleep(100);
 	signal(SIGUSR1, on_signal);
 	SYSCALL(rt_sigprocmask, SIG_SETMASK, &none, 0, sizeof(none));
