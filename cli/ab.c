@@ -39,9 +39,10 @@ struct comparison {
 	bool output_varies; // it differs between two runs under the base itself
 };
 
-static const char *const metric_titles[METRIC_COUNT] = {"wall s", "CPU s", "peak MiB", "faults"};
-static const char *const metric_names[METRIC_COUNT] = {
-	"wall_seconds", "cpu_seconds", "peak_bytes", "minor_faults"};
+static const char *const metric_titles[METRIC_COUNT] = {
+	"wall s", "CPU s", "peak MiB", "mean MiB", "faults", "switches"};
+static const char *const metric_names[METRIC_COUNT] = {"wall_seconds", "cpu_seconds", "peak_bytes",
+	"mean_bytes", "page_faults", "context_switches"};
 
 static char *print_to_string(const char *format, const char *text)
 {
@@ -227,9 +228,11 @@ static struct ratio ratio_to_base(const struct comparison *comparison,
 
 static void print_summary(struct summary summary, enum metric metric)
 {
-	double scale = metric == METRIC_PEAK ? 1 << 20 : 1;
+	bool is_memory = metric == METRIC_PEAK || metric == METRIC_MEAN;
+	bool is_count = metric == METRIC_FAULTS || metric == METRIC_SWITCHES;
+	double scale = is_memory ? 1 << 20 : 1;
 	double percent = summary.median > 0 ? 100 * summary.spread / summary.median : 0;
-	int digits = metric == METRIC_FAULTS ? 0 : metric == METRIC_PEAK ? 1 : 3;
+	int digits = is_count ? 0 : is_memory ? 1 : 3;
 
 	printf("  %9.*f ±%4.1f%%", digits, summary.median / scale, percent);
 }

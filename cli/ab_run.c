@@ -1,7 +1,5 @@
 /*
- * A run is a fork and exec of its own. CPU time, peak memory and faults are the kernel's for the
- * process and the children it waited for. The peak cannot be below that of this command (the kernel
- * counts what was there before exec), about 4 MiB.
+ * A run is a fork and exec of its own, in the environment of its allocator.
  */
 #include "cli/ab_run.h"
 
@@ -14,9 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 static int input = -1;
@@ -44,59 +39,39 @@ void runs_take_input(void)
 	copy_all(STDIN_FILENO, input);
 }
 
-static void become(const struct allocator *allocator, const char *path, char **argv, int output)
+/* What a child becomes. */
+struct start {
+	const struct allocator *allocator;
+	const char *path;
+	char **argv;
+	int output; // -1: /dev/null
+};
+
+static void become(const void *data)
 {
+	const struct start *start = data;
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	lseek(input, 0, SEEK_SET);
 	dup2(input, STDIN_FILENO);
-	dup2(output >= 0 ? output : null, STDOUT_FILENO);
+	dup2(start->output >= 0 ? start->output : null, STDOUT_FILENO);
 	dup2(null, STDERR_FILENO);
 	unsetenv("GASKET_OPTIONS");
-	launch_add_options(allocator->options);
-	if (allocator->library)
-		launch_preload(allocator->library);
-	execv(path, argv);
+	launch_add_options(start->allocator->options);
+	if (start->allocator->library)
+		launch_preload(start->allocator->library);
+	execv(start->path, start->argv);
 	_exit(errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN);
-}
-
-static double seconds(struct timeval time)
-{
-	return (double)time.tv_sec + (double)time.tv_usec / 1e6;
-}
-
-static double now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
 static struct run run_to(
 	const struct allocator *allocator, const char *path, char **argv, int output)
 {
-	struct run run = {0};
-	struct rusage usage;
-	double start = now();
-	pid_t child = fork();
+	struct start start = {allocator, path, argv, output};
+	struct measurement measurement;
 
-	if (child < 0)
-		fail(EXIT_FAILED, "fork: %s", strerror(errno));
-	if (child == 0)
-		become(allocator, path, argv, output);
-	while (wait4(child, &run.status, 0, &usage) < 0) {
-		if (errno != EINTR)
-			fail(EXIT_FAILED, "wait: %s", strerror(errno));
-	}
-	run.metric[METRIC_WALL] = now() - start;
-	run.user_seconds = seconds(usage.ru_utime);
-	run.system_seconds = seconds(usage.ru_stime);
-	run.metric[METRIC_CPU] = run.user_seconds + run.system_seconds;
-	run.metric[METRIC_PEAK] = (double)usage.ru_maxrss * 1024;
-	run.metric[METRIC_FAULTS] = (double)usage.ru_minflt;
-	run.major_faults = (double)usage.ru_majflt;
-	return run;
+	measure_start(&measurement, become, &start);
+	return measure_end(&measurement);
 }
 
 struct run run_measured(const struct allocator *allocator, const char *path, char **argv)

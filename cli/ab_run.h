@@ -3,25 +3,14 @@
  */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
+#include "cli/measure.h"
+
 #include <stdint.h>
 
 struct allocator {
 	char *name;
 	char *library; // preloaded; NULL: libc's own malloc
 	char *options; // GASKET_OPTIONS, or NULL
-};
-
-/* What a run cost, and how it ended. */
-enum metric { METRIC_WALL, METRIC_CPU, METRIC_PEAK, METRIC_FAULTS, METRIC_COUNT };
-
-struct run {
-	double metric[METRIC_COUNT]; // seconds, seconds, bytes, count
-	double user_seconds;
-	double system_seconds;
-	double major_faults;
-	int status; // of wait
 };
 
 /* What a run printed and how it ended, for comparison. */
