@@ -118,15 +118,16 @@ void idle_run(struct run *run)
 {
 	struct worker worker;
 	void **blocks = table_map(run->operations * sizeof(*blocks));
+	uint64_t dirty;
 
 	worker_start(&worker, 0, run, NULL);
 	for (uint64_t i = 0; i < run->operations; i++)
 		blocks[i] = block_create(&worker, mix_draw(&mix_objects, &worker));
 	sleep_ms((unsigned)(run->wait_seconds * 1000));
-	note(run, "private_kib=%lu resident_kib=%lu",
-		(unsigned long)(proc_kib("smaps_rollup", "Private_Clean") +
-				proc_kib("smaps_rollup", "Private_Dirty")),
-		(unsigned long)resident_kib());
+	dirty = proc_kib("smaps_rollup", "Private_Dirty");
+	note(run, "private_kib=%lu dirty_kib=%lu resident_kib=%lu",
+		(unsigned long)(dirty + proc_kib("smaps_rollup", "Private_Clean")),
+		(unsigned long)dirty, (unsigned long)resident_kib());
 	free_all(&worker, blocks, run->operations);
 	run->checksum = worker.checksum;
 	table_unmap(blocks, run->operations * sizeof(*blocks));
