@@ -39,7 +39,8 @@ ONE_CPU = [
 ]
 
 # Of the work of one thread's run: on the two CPUs of a small machine a run with more threads would be too short.
-THREADS_SCALE = 1.5
+THREADS_SCALE = 1.2
+ONE_CPU_SCALE = 0.6
 QUICK_SCALE = 0.1
 
 
@@ -94,7 +95,7 @@ def suites(quick, inputs, factor=1.0):
 	missing = [f'{case.name} ({case.missing()} is not installed)' for case in PROGRAMS if case.missing()]
 	return [
 		Suite('alloc', list(workload_rows(WORKLOADS, quick, factor)), 'bound by allocation'),
-		Suite('one-cpu', list(workload_rows(ONE_CPU, quick, factor, prefix=('taskset', '-c', '0'))), 'bound by allocation, on one CPU'),
+		Suite('one-cpu', list(workload_rows(ONE_CPU, quick, factor * ONE_CPU_SCALE, prefix=('taskset', '-c', '0'))), 'bound by allocation, on one CPU'),
 		Suite('programs', [program_row(case, inputs, quick) for case in PROGRAMS if not case.missing()], 'whole programs', missing=missing),
 		Suite('small', list(small_rows(quick)), 'small processes'),
 		Suite('memory', [workload_row('fragmentation', 1, scale, more=('--wait', '2' if quick else '10'))], 'after 90 % was freed', together=True),

@@ -50,7 +50,7 @@ class Redis:
 		"""Returns seconds and the answer."""
 		client = ['redis-cli', '-p', str(port)]
 		start = time.monotonic()
-		subprocess.run(['redis-benchmark', '-p', str(port), '-q', '-c', '20', '-P', '8', '-r', '20000', '-d', '100', '-n', '4000' if quick else '20000',
+		subprocess.run(['redis-benchmark', '-p', str(port), '-q', '-c', '20', '-P', '8', '-r', '20000', '-d', '100', '-n', '2000' if quick else '8000',
 			'-t', 'set,get,incr,lpush,rpush,lpop,sadd,hset,spop,zadd,zpopmin,lrange_100,mset'], check=True, stdout=subprocess.DEVNULL)
 		subprocess.run([*client, 'flushall'], check=True, stdout=subprocess.DEVNULL)
 		with open(os.path.join(inputs, 'redis.txt'), 'rb') as commands:
@@ -65,10 +65,10 @@ PYTHON = {'PYTHONMALLOC': 'malloc', 'PYTHONHASHSEED': '0', 'PYTHONDONTWRITEBYTEC
 
 PROGRAMS = [
 	Redis(),
-	Case('python-objects', ['/usr/bin/python3', '@HERE/objects.py', '150000'], PYTHON, ['/usr/bin/python3', '@HERE/objects.py', '20000']),
-	Case('python-json', ['/usr/bin/python3', '@HERE/documents.py', '@INPUTS/documents.json', '3'], PYTHON),
+	Case('python-objects', ['/usr/bin/python3', '@HERE/objects.py', '50000'], PYTHON, ['/usr/bin/python3', '@HERE/objects.py', '20000']),
+	Case('python-json', ['/usr/bin/python3', '@HERE/documents.py', '@INPUTS/documents.json', '2'], PYTHON),
 	Case('sqlite3', ['sqlite3', '-batch', '-init', '/dev/null', ':memory:', '.read @INPUTS/queries.sql']),
-	Case('g++', ['g++', '-std=c++17', '-O1', '-S', '-DDEPTH=6', '-o', '-', '@HERE/templates.cpp'], None,
+	Case('g++', ['g++', '-std=c++17', '-O1', '-S', '-DDEPTH=3', '-o', '-', '@HERE/templates.cpp'], None,
 		['g++', '-std=c++17', '-O0', '-S', '-DDEPTH=1', '-o', '-', '@HERE/templates.cpp']),
 	Case('lua-trees', ['lua5.4', '@HERE/trees.lua', '14'], None, ['lua5.4', '@HERE/trees.lua', '11']),
 	Case('perl-trees', ['perl', '@HERE/trees.pl', '13'], None, ['perl', '@HERE/trees.pl', '10']),

@@ -16,7 +16,7 @@ def documents(folder, size):
 	pick = random.Random(1)
 	records = [{'id': number, 'kind': pick.choice(WORDS), 'value': pick.randrange(10**6), 'text': ' '.join(pick.choices(WORDS, k=12)),
 		'tags': pick.sample(WORDS, 4), 'nested': {'a': [number, number + 1], 'b': None, 'c': number % 3 == 0}}
-		for number in range(int(24000 * size))]
+		for number in range(int(16000 * size))]
 	write(folder, 'documents.json', json.dumps(records))
 
 
@@ -50,7 +50,7 @@ def redis_commands(folder, size):
 	"""Inline commands for redis-cli --pipe: strings, hashes, lists and sets that are made, grown and deleted."""
 	pick = random.Random(3)
 	lines = []
-	for number in range(int(60000 * size)):
+	for number in range(int(30000 * size)):
 		key = pick.randrange(8000)
 		lines += [f'SET string:{key} {"v" * pick.randrange(1, 200)}', f'HSET hash:{key % 800} field:{number % 50} {"h" * pick.randrange(1, 60)}',
 			f'RPUSH list:{key % 400} {number}', f'SADD set:{key % 300} member:{number}']
