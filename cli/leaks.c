@@ -2,12 +2,12 @@
  * gasket leaks: runs the program as a child with leak checking on, waits, and turns what its
  * processes found into a status.
  *
- * Each process writes its figures and its report to files of its own in a private directory
- * (options stats_file and report); the figures tell whether leaks were looked for, and found. The
- * reports are shown when the program has ended: many programs close their standard error before
- * that. The program's own status is never altered inside, so scripts and makefiles run to their
- * end; only a final 0 is replaced. Terminal signals reach the program by themselves, being sent to
- * the whole process group; others are passed on.
+ * Each process writes its figures and its report to files of its own in a private directory (options
+ * stats_file and report); the figures tell whether leaks were looked for, and found. The reports are
+ * shown when the program has ended: many programs close their standard error before that. The program's own status is never
+ * altered inside, so scripts and makefiles run to their end; only a final 0 is replaced. Terminal
+ * signals reach the program by themselves, being sent to the whole process group; others are passed
+ * on.
  */
 #include "cli/command.h"
 #include "cli/launch.h"

@@ -1,17 +1,13 @@
 /*
- * Calls that may block, with the gate around them: a thread that waits in one counts as stopped for
- * a collection, and no signal is sent to it. So the program sees no EINTR that it would not see
- * without us, and a thread that hangs in a dead file system spoils no collection.
+ * Calls that may block, with the gate around them: a thread that waits in one counts as stopped for a collection, and no signal is sent to it. So the
+ * program sees no EINTR that it would not see without us, and a thread that hangs in a dead file system spoils no collection.
  *
- * Each wrapper publishes its caller's registers, its own arguments and the stack pointer in a frame
- * on its stack (gate_publish, then gate_enter), calls libc and leaves the gate, also when the
- * thread is cancelled or an exception passes: the frame has a cleanup. If a call was interrupted
- * although no handler of the program ran but our stop signal did (it had been delayed by a raw
- * signal mask), it is made again with what is left of its time-out.
+ * Each wrapper publishes its caller's registers, its own arguments and the stack pointer in a frame on its stack (gate_publish, then gate_enter), calls libc
+ * and leaves the gate, also when the thread is cancelled or an exception passes: the frame has a cleanup. If a call was interrupted although no handler of
+ * the program ran but our stop signal did (it had been delayed by a raw signal mask), it is made again with what is left of its time-out.
  *
- * Where there is no record of the thread yet, or it is inside another gated call, the call goes
- * straight through (core/gc/world.c decides). errno is libc's alone: it is put back when a call is
- * repeated.
+ * Where there is no record of the thread yet, or it is inside another gated call, the call goes straight through (core/gc/world.c decides).
+ * errno is libc's alone: it is put back when a call is repeated.
  */
 #include "core/base/atomic.h"
 #include "core/base/option.h"
@@ -36,9 +32,9 @@
 /* A call under way. */
 struct blocked {
 	struct gate_frame frame;
-	int error;         // errno before it
-	uint64_t deadline; // of a socket with a time-out of its own, set when the call was
-			   // interrupted first; 0: none
+	int error; // errno before it
+	uint64_t
+		deadline; // of a socket with a time-out of its own, set when the call was interrupted first; 0: none
 };
 
 static inline void leave(struct blocked *blocked)
@@ -47,8 +43,8 @@ static inline void leave(struct blocked *blocked)
 }
 
 /*
- * A process that waits is one that somebody may want to look at: it gets its public page; and a
- * request that was left there may start the collector, as does interval_ms.
+ * A process that waits is one that somebody may want to look at: it gets its public page; and a request that was left there may start the
+ * collector, as does interval_ms.
  */
 static COLD void look_up(void)
 {
@@ -147,8 +143,7 @@ static bool span_left(const struct timespec **timeout, struct timespec *left, ui
 	return true;
 }
 
-/* Of a time-out that only the kernel reads: a bad pointer is its to refuse. What it has waited by
- * is readable. */
+/* Of a time-out that only the kernel reads: a bad pointer is its to refuse. What it has waited by is readable. */
 static bool span_left_since(const struct timespec **timeout, struct timespec *left,
 	const struct timespec *whole, uint64_t start)
 {
@@ -186,9 +181,8 @@ static uint64_t socket_timeout_ns(int fd, int option)
 }
 
 /*
- * A call on a socket with a time-out of its own would wait for all of it again. What is left is
- * waited for here, counted from the first interruption (no clock is read before every call). False:
- * it is over, errno is EAGAIN; or a handler of the program interrupted.
+ * A call on a socket with a time-out of its own would wait for all of it again. What is left is waited for here, counted from the first interruption (no
+ * clock is read before every call). False: it is over, errno is EAGAIN; or a handler of the program interrupted.
  */
 static COLD bool socket_left(struct blocked *blocked, int fd, int option)
 {
@@ -283,8 +277,7 @@ static COLD bool socket_left(struct blocked *blocked, int fd, int option)
 	gate_publish(&blocked.frame); \
 	gate_enter(&blocked.frame)
 
-/* The same for calls in which a process waits; a program that is about to be replaced needs no
- * page. */
+/* The same for calls in which a process waits; a program that is about to be replaced needs no page. */
 #define BLOCKED(...) \
 	be_seen(); \
 	GATED(__VA_ARGS__)
@@ -332,9 +325,8 @@ SAME(sigsuspend, __sigsuspend)
 SAME(aio_suspend, aio_suspend64)
 
 /*
- * An interrupted connect() on a TCP socket goes on in the background and may be waited for by poll;
- * made again it waits for the same end. On a Unix socket it was undone, poll says "writable" at
- * once, and it waits for all of SO_SNDTIMEO again: so it is not made again after that time.
+ * An interrupted connect() on a TCP socket goes on in the background and may be waited for by poll; made again it waits for the same end. On a Unix socket
+ * it was undone, poll says "writable" at once, and it waits for all of SO_SNDTIMEO again: so it is not made again after that time.
  */
 static COLD bool connect_left(struct blocked *blocked, int fd)
 {
@@ -363,8 +355,7 @@ EXPORT int connect(int fd, const struct sockaddr *address, socklen_t length)
 }
 SAME(connect, __connect)
 
-/* A socket may linger. A descriptor is closed whatever the result is, so the call is never made
- * again. */
+/* A socket may linger. A descriptor is closed whatever the result is, so the call is never made again. */
 EXPORT int close(int fd)
 {
 	GATED(WORDS(fd));
@@ -407,8 +398,7 @@ EXPORT int bsd_sigpause(int mask)
 	return __sigpause(mask, 0);
 }
 
-/* libc's makes an interrupted wait again by itself, for the set it began with; ours may be another
- * one by then. */
+/* libc's makes an interrupted wait again by itself, for the set it began with; ours may be another one by then. */
 EXPORT int sigwait(const sigset_t *restrict set, int *restrict ret_number)
 {
 	siginfo_t info;
@@ -506,8 +496,8 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 /* ---- sleeping ---- */
 
 /*
- * libc's remainder does not know how long the thread was stopped, so a sleep that is made again
- * ends by the clock. What the program's handler interrupts is answered with libc's remainder.
+ * libc's remainder does not know how long the thread was stopped, so a sleep that is made again ends by the clock. What the program's handler interrupts is
+ * answered with libc's remainder.
  */
 EXPORT int nanosleep(const struct timespec *span, struct timespec *ret_left)
 {

@@ -1,8 +1,7 @@
 /*
- * The collector thread: made by libc's pthread_create, for setuid and friends must reach it, but on
- * a stack of ours, which is no root (its addresses of dead blocks would keep them alive). All
- * signals are blocked in it but libc's own two. It is made only from a slow path of malloc or free,
- * never inside a fork, a signal handler, or a thread that is being made.
+ * The collector thread: made by libc's pthread_create, for setuid and friends must reach it, but on a stack of ours, which is no root (its addresses of
+ * dead blocks would keep them alive). All signals are blocked in it but libc's own two. It is made only from a slow path of malloc or free, never inside a
+ * fork, a signal handler, or a thread that is being made.
  */
 #include "preload/collector.h"
 
@@ -101,8 +100,7 @@ static bool start_collector(void)
 	return error == 0;
 }
 
-/* A join returns as soon as the thread has no use of the memory any more; the kernel counts it for
- * some moments more. Not for ever: the id is used again. */
+/* A join returns as soon as the thread has no use of the memory any more; the kernel counts it for some moments more. Not for ever: the id is used again. */
 static void wait_until_gone(void)
 {
 	enum { WAITS = 1000, WAIT_NS = 100000 };

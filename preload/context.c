@@ -1,7 +1,6 @@
 /*
- * Contexts (makecontext). A fibre whose stack is a piece of its thread's own, say an array of
- * main's, moves the stack pointer up and down within one stack: what lies below the pointer may be
- * the frames of whoever waits for the fibre. Of such a thread the whole stack counts as live.
+ * Contexts (makecontext). A fibre whose stack is a piece of its thread's own, say an array of main's, moves the stack pointer up and down within one stack:
+ * what lies below the pointer may be the frames of whoever waits for the fibre. Of such a thread the whole stack counts as live.
  */
 #include "core/gc/thread.h"
 #include "preload/jump.h"

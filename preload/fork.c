@@ -1,23 +1,17 @@
 /*
- * fork. The handlers are registered right after the first allocation, before any library's
- * constructor can have registered its own: so ours run last before the fork and first after it, and
- * other handlers may allocate (those that come earlier all the same pass our locks, see
- * lock_fork_begin).
+ * fork. The handlers are registered right after the first allocation, before any library's constructor can have registered its own: so ours run last before
+ * the fork and first after it, and other handlers may allocate (those that come earlier all the same pass our locks, see lock_fork_begin).
  *
- * Before: the lock of libc's list of streams is taken (libc takes it after our handler, and who
- * holds it in fflush(NULL) may call malloc in a stream's write function), a collection under way is
- * waited for (inside a gate, for it may want to stop this thread; not for ever), then every lock is
- * taken in the order of lock.def, so that the child finds nothing half done. After, in the child:
- * only this thread is left, there is no collector and no stop, the other threads' caches go back to
- * the heap.
+ * Before: the lock of libc's list of streams is taken (libc takes it after our handler, and who holds it in fflush(NULL) may call malloc in a stream's write
+ * function), a collection under way is waited for (inside a gate, for it may want to stop this thread; not for ever), then every lock is taken in the order of
+ * lock.def, so that the child finds nothing half done. After, in the child: only this thread is left, there is no collector and no stop, the other threads'
+ * caches go back to the heap.
  *
- * A child made by raw clone or _Fork notices on its first slow path that it is one
- * (core/os/process.h) and repairs what it can: the locks are opened, other threads' caches are
- * abandoned.
+ * A child made by raw clone or _Fork notices on its first slow path that it is one (core/os/process.h) and repairs what it can: the locks are opened, other
+ * threads' caches are abandoned.
  *
- * A vfork child runs on its parent's thread record: the gate and the tables of signals are left
- * alone there. clone() with CLONE_VM that is neither a thread nor a vfork makes a process that
- * nobody can stop: no verdict from then on.
+ * A vfork child runs on its parent's thread record: the gate and the tables of signals are left alone there. clone() with CLONE_VM that is neither a thread
+ * nor a vfork makes a process that nobody can stop: no verdict from then on.
  */
 #include "preload/fork.h"
 
@@ -56,8 +50,7 @@ static struct {
 	bool has_list_lock;
 } forking;
 
-/* Of libc. Which fork locks and, in the child, resets, is decided by whether the process has had
- * threads. */
+/* Of libc. Which fork locks and, in the child, resets, is decided by whether the process has had threads. */
 static struct {
 	const char *is_single_threaded; // since 2.32
 	uint32_t had_threads;           // in place of it; fork of libc before 2.28 always locks
@@ -107,8 +100,7 @@ static bool wait_for_cycle(void)
 
 __attribute__((constructor(102))) static void fork_constructor(void)
 {
-	// not by name, which would be a symbol too new; from the first object that has it, for the
-	// program's copy is the one in use
+	// not by name, which would be a symbol too new; from the first object that has it, for the program's copy is the one in use
 	libc.is_single_threaded = dlsym(RTLD_DEFAULT, "__libc_single_threaded");
 }
 
@@ -118,8 +110,7 @@ void fork_note_thread(void)
 	store_relaxed(&libc.had_threads, 1);
 }
 
-/* Only if libc locks too, for with one thread it leaves the lock alone. Signals open: the owner may
- * be stopped. */
+/* Only if libc locks too, for with one thread it leaves the lock alone. Signals open: the owner may be stopped. */
 static bool lock_list_of_streams(void)
 {
 	bool has_threads = libc.is_single_threaded ? !load_relaxed(libc.is_single_threaded)
@@ -190,8 +181,7 @@ static void repair(bool is_clean, bool can_walk)
 	stats_after_fork_in_child();
 }
 
-/* Part of the heap is lost: what is there can be used, new memory can be had, nothing is taken
- * back. */
+/* Part of the heap is lost: what is there can be used, new memory can be had, nothing is taken back. */
 static void live_without_collector(void)
 {
 	collector_forbid();
@@ -206,8 +196,7 @@ static void after_in_child(void)
 	process_note();
 	repair(true, true);
 	signals_restore(&guard);
-	// libc has done it, unless the process had one thread until another fork handler made the
-	// second
+	// libc has done it, unless the process had one thread until another fork handler made the second
 	if (forking.has_list_lock)
 		REAL(_IO_list_resetlock)();
 }
@@ -235,8 +224,7 @@ void thread_first_hook(void)
 
 /* ---- children that share the memory ---- */
 
-/* The child runs on the parent's record; if there were none, its first malloc would leave one with
- * its own id in the parent's place. */
+/* The child runs on the parent's record; if there were none, its first malloc would leave one with its own id in the parent's place. */
 static void note_vfork(void)
 {
 	sandbox_note_clone();

@@ -1,8 +1,7 @@
 /*
- * Calls that assume a process of one thread, or that would leave our thread outside a sandbox: the
- * collector thread is ended around them. It comes back when it is wanted, and then inherits what
- * the thread that starts it has. After seccomp filters none comes back: a filter may kill for a
- * call not yet made. A filter that the kernel refused changes nothing.
+ * Calls that assume a process of one thread, or that would leave our thread outside a sandbox: the collector thread is ended around them. It comes back when
+ * it is wanted, and then inherits what the thread that starts it has. After seccomp filters none comes back: a filter may kill for a call not yet made. A filter
+ * that the kernel refused changes nothing.
  */
 #include "core/alloc/alloc.h"
 #include "core/base/atomic.h"
@@ -53,8 +52,8 @@ struct former {
 };
 
 /*
- * What is made lazily is made while it can be: this thread's cache, the public page. No more
- * stacks, for reading the modules' tables of frames takes system calls of its own.
+ * What is made lazily is made while it can be: this thread's cache, the public page. No more stacks, for reading the modules' tables of frames takes
+ * system calls of its own.
  */
 static struct former forbid_collector(void)
 {
@@ -82,8 +81,7 @@ static void look_for_others(struct thread *thread, void *found)
 		*(bool *)found = true;
 }
 
-/* The program is in no sandbox after all. With other threads, which may have entered one meanwhile,
- * it stays as it is. */
+/* The program is in no sandbox after all. With other threads, which may have entered one meanwhile, it stays as it is. */
 static void allow_collector(const struct former *former)
 {
 	bool has_others = false;
@@ -115,8 +113,7 @@ static enum guard seccomp_guard(unsigned long operation, unsigned long filter)
 	return operation == SECCOMP_SET_MODE_STRICT ? GUARD_FORBID : GUARD_NONE;
 }
 
-/* What is the thread's own affair must be the same in the collector: it begins again with what the
- * thread has that starts it. */
+/* What is the thread's own affair must be the same in the collector: it begins again with what the thread has that starts it. */
 static enum guard prctl_guard(unsigned long option, unsigned long a, unsigned long b)
 {
 	switch (option) {

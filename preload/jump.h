@@ -6,8 +6,7 @@
 #include <stdint.h>
 #include <ucontext.h>
 
-/* What syscall(number, ...) does: 0 the call, 1 the call inside the gate, 2 the call as its wrapper
- * makes it (the collector thread ended; exec). */
+/* What syscall(number, ...) does: 0 the call, 1 the call inside the gate, 2 the call as its wrapper makes it (the collector thread ended; exec). */
 enum { SYSCALL_DIRECT, SYSCALL_GATED, SYSCALL_GUARDED };
 extern const uint8_t syscall_way[512] __attribute__((visibility("hidden")));
 

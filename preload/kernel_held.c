@@ -1,18 +1,14 @@
 /*
- * Calls that leave a pointer with the kernel. Each does what libc's does and notes the value in the
- * table of scanners/kernel_held.h.
+ * Calls that leave a pointer with the kernel. Each does what libc's does and notes the value in the table of scanners/kernel_held.h.
  *
- * The call and the change of the table happen with signals blocked, so a pause comes before both or
- * after both: at no pause does the kernel hold a value that the table lacks. That is right for
- * short calls only. mq_notify with SIGEV_THREAD starts a thread inside libc; so its value is
- * entered under a key of the calling thread before the call, and under its own after it.
+ * The call and the change of the table happen with signals blocked, so a pause comes before both or after both: at no pause does the kernel hold a
+ * value that the table lacks. That is right for short calls only. mq_notify with SIGEV_THREAD starts a thread inside libc; so its value is entered
+ * under a key of the calling thread before the call, and under its own after it.
  *
- * Not here, for the pointer is in the program's memory all the same: timers with SIGEV_THREAD and
- * POSIX AIO (lists inside libc). sigaltstack: each thread's record has it. io_uring and native AIO:
- * their rings are mappings, which say that requests may be in flight.
+ * Not here, for the pointer is in the program's memory all the same: timers with SIGEV_THREAD and POSIX AIO (lists inside libc). sigaltstack: each
+ * thread's record has it. io_uring and native AIO: their rings are mappings, which say that requests may be in flight.
  *
- * An entry outlives the close of its descriptor until the number is used again: that costs a
- * block's memory, never a block.
+ * An entry outlives the close of its descriptor until the number is used again: that costs a block's memory, never a block.
  */
 #include "core/base/attr.h"
 #include "core/os/lock.h"
@@ -26,8 +22,7 @@
 #include <sys/epoll.h>
 #include <time.h>
 
-/* libc's own function of that name. The look-up may take the loader's lock, so the first use comes
- * before held_begin(). */
+/* libc's own function of that name. The look-up may take the loader's lock, so the first use comes before held_begin(). */
 #define NEXT(name) \
 	({ \
 		static void *next_##name; \

@@ -1,7 +1,6 @@
 /*
- * libc 2.34 gave some functions new versions when it took in libdl and libpthread. Whoever calls
- * one of these includes this header and gets the old version, which every libc has and which means
- * the same. The rest of that kind is called through preload/real.h.
+ * libc 2.34 gave some functions new versions when it took in libdl and libpthread. Whoever calls one of these includes this header and gets the old version,
+ * which every libc has and which means the same. The rest of that kind is called through preload/real.h.
  */
 #pragma once
 

@@ -1,12 +1,10 @@
 /*
- * setrlimit, prlimit and mlockall. A program that limits its own address space (RLIMIT_AS) counts
- * on what it has mapped itself; our reserved range would be above any such limit, and its next mmap
- * or thread would fail. So the reservation is given back first, and the heap grows by mapping from
- * then on. A limit set from outside, or before exec, is found by heap_init() instead.
+ * setrlimit, prlimit and mlockall. A program that limits its own address space (RLIMIT_AS) counts on what it has mapped itself; our reserved range would be
+ * above any such limit, and its next mmap or thread would fail. So the reservation is given back first, and the heap grows by mapping from then on.
+ * A limit set from outside, or before exec, is found by heap_init() instead.
  *
- * mlockall likewise: all that is mapped counts against RLIMIT_MEMLOCK, with or without pages. And
- * what malloc maps after MCL_FUTURE is locked as any other new mapping is, and refused when the
- * limit is reached; memory made usable within a reservation would not be.
+ * mlockall likewise: all that is mapped counts against RLIMIT_MEMLOCK, with or without pages. And what malloc maps after MCL_FUTURE is locked as any other
+ * new mapping is, and refused when the limit is reached; memory made usable within a reservation would not be.
  */
 #include "core/alloc/alloc.h"
 #include "core/base/attr.h"

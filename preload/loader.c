@@ -1,6 +1,6 @@
 /*
- * dlopen and dlclose. RTLD_DEEPBIND is dropped (a plugin opened so would call libc's malloc and
- * free on our blocks); libc must see the program as the caller, so the wrapper is a jump (jump.S).
+ * dlopen and dlclose. RTLD_DEEPBIND is dropped (a plugin opened so would call libc's malloc and free on our blocks); libc must see the program as the caller,
+ * so the wrapper is a jump (jump.S).
  */
 #include "core/profile/module.h"
 #include "preload/jump.h"

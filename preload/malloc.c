@@ -1,11 +1,8 @@
 /*
- * The malloc family with glibc's promises: errno, zero sizes, alignments. The work is core/alloc's;
- * here sizes from outside are checked once.
+ * The malloc family with glibc's promises: errno, zero sizes, alignments. The work is core/alloc's; here sizes from outside are checked once.
  *
- * glibc's corner cases, compared row by row by tests/api: malloc(0) is a block of its own;
- * realloc(p, 0) frees and returns NULL; sizes above PTRDIFF_MAX and products that overflow fail
- * with ENOMEM; success and free leave errno alone; memalign rounds odd alignments up to a power of
- * two.
+ * glibc's corner cases, compared row by row by tests/api: malloc(0) is a block of its own; realloc(p, 0) frees and returns NULL; sizes above PTRDIFF_MAX and
+ * products that overflow fail with ENOMEM; success and free leave errno alone; memalign rounds odd alignments up to a power of two.
  */
 #include "preload/malloc.h"
 

@@ -1,6 +1,6 @@
 /*
- * The malloc family as this library defines it. <stdlib.h> and <malloc.h> declare the public names
- * with attributes that do not fit aliases, so they are declared here.
+ * The malloc family as this library defines it. <stdlib.h> and <malloc.h> declare the public names with attributes that do not fit aliases, so they are
+ * declared here.
  */
 #pragma once
 

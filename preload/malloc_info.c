@@ -1,6 +1,5 @@
 /*
- * Statistics and tuning calls of <malloc.h>, answered with our own figures: what is in spans counts
- * as in use, free spans as free.
+ * Statistics and tuning calls of <malloc.h>, answered with our own figures: what is in spans counts as in use, free spans as free.
  */
 #include "core/base/attr.h"
 #include "core/base/format.h"
@@ -80,8 +79,7 @@ EXPORT int malloc_trim(size_t keep_bytes)
 	size_t units = 0;
 
 	signals_block(&guard);
-	// fork waits for this lock, or a child would miss the run that is being purged; while a
-	// cycle holds it, the cycle's thread purges
+	// fork waits for this lock, or a child would miss the run that is being purged; while a cycle holds it, the cycle's thread purges
 	if (lock_try(cycle_lock())) {
 		central_drain_stock();
 		units = page_heap_purge(keep_bytes >> UNIT_SHIFT);

@@ -1,9 +1,7 @@
 /*
- * Calls by which the program takes pages away from its own blocks (a guard page in a stack that
- * came from malloc). The collector reads blocks by plain loads, in a pause; if a pause was
- * abandoned, because the collector got no CPU for long, it goes on reading until it sees that. So
- * these calls wait for that moment. What they change is found by comparing mappings at each
- * collection (core/gc/roots.c).
+ * Calls by which the program takes pages away from its own blocks (a guard page in a stack that came from malloc). The collector reads blocks by plain loads,
+ * in a pause; if a pause was abandoned, because the collector got no CPU for long, it goes on reading until it sees that. So these calls wait for that moment.
+ * What they change is found by comparing mappings at each collection (core/gc/roots.c).
  */
 #include "core/base/arith.h"
 #include "core/gc/world.h"

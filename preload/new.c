@@ -1,9 +1,7 @@
 /*
- * C++ operators new and delete. A C library can neither throw nor catch, so whoever runs out of
- * memory is handed to libstdc++: its functions for the new handler and for throwing bad_alloc are
- * looked up when needed, and a failing nothrow form is left to libstdc++'s own, which calls the
- * throwing form here and catches. Sizes and alignments given to delete are hints and not checked:
- * real programs get them wrong.
+ * C++ operators new and delete. A C library can neither throw nor catch, so whoever runs out of memory is handed to libstdc++: its functions for the new
+ * handler and for throwing bad_alloc are looked up when needed, and a failing nothrow form is left to libstdc++'s own, which calls the throwing form here and
+ * catches. Sizes and alignments given to delete are hints and not checked: real programs get them wrong.
  */
 #include "core/alloc/alloc.h"
 #include "core/base/arith.h"
@@ -35,8 +33,7 @@ static void *allocate(size_t size, size_t alignment)
 	return alignment > GRANULE_BYTES ? alloc_aligned(alignment, size) : alloc_malloc(size);
 }
 
-/* As the standard says: the new handler is called until there is memory, or no handler, and then
- * bad_alloc is thrown. */
+/* As the standard says: the new handler is called until there is memory, or no handler, and then bad_alloc is thrown. */
 static COLD void *allocate_or_throw(size_t size, size_t alignment)
 {
 	void (*(*get_handler)(void))(void) =
@@ -80,9 +77,8 @@ static COLD void *retry_nothrow(const char *name, size_t size, size_t alignment,
 }
 
 /*
- * A program may replace some of these and not others; as in libstdc++ the other forms then end in
- * the replaced ones. So a form calls its simpler form by its public name, which the loader binds to
- * the program's if it has one. The hidden names below are always ours: they tell which it is.
+ * A program may replace some of these and not others; as in libstdc++ the other forms then end in the replaced ones. So a form calls its simpler form by
+ * its public name, which the loader binds to the program's if it has one. The hidden names below are always ours: they tell which it is.
  */
 void *_Znwm(size_t size);
 void *_ZnwmSt11align_val_t(size_t size, size_t alignment);

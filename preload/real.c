@@ -1,6 +1,5 @@
 /*
- * Looking up libc's functions. dlsym may allocate (it keeps an error message), which is no
- * recursion: malloc needs no libc.
+ * Looking up libc's functions. dlsym may allocate (it keeps an error message), which is no recursion: malloc needs no libc.
  */
 #include "preload/real.h"
 

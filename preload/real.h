@@ -1,7 +1,6 @@
 /*
- * libc's own function behind a wrapper of ours: REAL(poll)(fds, count, timeout). All are looked up
- * at once, by the constructor or by the first wrapper that is called before it: a look-up takes the
- * loader's lock, which a signal handler or a child of fork must not meet for the first time.
+ * libc's own function behind a wrapper of ours: REAL(poll)(fds, count, timeout). All are looked up at once, by the constructor or by the first wrapper that
+ * is called before it: a look-up takes the loader's lock, which a signal handler or a child of fork must not meet for the first time.
  */
 #pragma once
 
@@ -41,8 +40,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-/* Exported by libc for fortified programs, or newer than the oldest headers; no header declares
- * them without conditions. */
+/* Exported by libc for fortified programs, or newer than the oldest headers; no header declares them without conditions. */
 ssize_t __read_chk(int fd, void *buffer, size_t bytes, size_t room);
 ssize_t __pread_chk(int fd, void *buffer, size_t bytes, off_t offset, size_t room);
 ssize_t __recv_chk(int fd, void *buffer, size_t bytes, size_t room, int flags);

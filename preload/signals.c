@@ -1,29 +1,21 @@
 /*
  * The program's signals. Three things are between it and the kernel:
  *
- * Our stop signal can neither be taken nor blocked. Its number (chosen by core/gc/world.c near the
- * top of the real-time ones) is taken out of every mask the program sets and of every set it waits
- * for; asked for its mask the program sees what it set. A program that wants the number for itself
- * (installs a handler, waits for it or blocks it by a set of few signals) gets it: ours moves to
- * another one. So it does when somebody sends the number to a thread that has blocked all. When no
- * other is free the number stays ours, and whatever is not sent by us goes to the program's handler
- * from there.
+ * Our stop signal can neither be taken nor blocked. Its number (chosen by core/gc/world.c near the top of the real-time ones) is taken out of every mask the
+ * program sets and of every set it waits for; asked for its mask the program sees what it set. A program that wants the number for itself (installs a
+ * handler, waits for it or blocks it by a set of few signals) gets it: ours moves to another one. So it does when somebody sends the number to a thread that
+ * has blocked all. When no other is free the number stays ours, and whatever is not sent by us goes to the program's handler from there.
  *
- * Handlers run behind a trampoline, which the kernel calls in their place. A handler may interrupt
- * a thread that counts as stopped (inside a wrapped blocking call): the trampoline leaves the gate
- * first, waiting out a pause, and enters it again after. A handler may interrupt malloc itself:
- * then it runs without the thread's cache. The handler gets number, siginfo and context as from the
- * kernel, on the same stack; leaving it by siglongjmp or by an exception is fine. SA_RESETHAND,
- * SA_NODEFER, SA_RESTART, SA_ONSTACK and masks are left to the kernel.
+ * Handlers run behind a trampoline, which the kernel calls in their place. A handler may interrupt a thread that counts as stopped (inside a wrapped blocking
+ * call): the trampoline leaves the gate first, waiting out a pause, and enters it again after. A handler may interrupt malloc itself: then it runs without
+ * the thread's cache. The handler gets number, siginfo and context as from the kernel, on the same stack; leaving it by siglongjmp or by an exception is
+ * fine. SA_RESETHAND, SA_NODEFER, SA_RESTART, SA_ONSTACK and masks are left to the kernel.
  *
- * sigaltstack is noted in the thread's record, for only the kernel knows where it is; the
- * trampoline compares, for there is the raw call, too.
+ * sigaltstack is noted in the thread's record, for only the kernel knows where it is; the trampoline compares, for there is the raw call, too.
  *
- * The table: per signal the program's handler, which is all that the trampoline reads (one word,
- * atomic), and flags and mask as the program gave them, for sigaction's answer (lock SIGNALS,
- * signals blocked). What the kernel says wins: only where it names the trampoline does the table
- * count. A handler is entered in the table before the kernel learns of it, and stays there after it
- * is replaced by SIG_DFL: a delivery under way finds it.
+ * The table: per signal the program's handler, which is all that the trampoline reads (one word, atomic), and flags and mask as the program gave them, for
+ * sigaction's answer (lock SIGNALS, signals blocked). What the kernel says wins: only where it names the trampoline does the table count. A handler is
+ * entered in the table before the kernel learns of it, and stays there after it is replaced by SIG_DFL: a delivery under way finds it.
  *
  * A vfork child shares this memory but not its dispositions: its calls go straight to the kernel.
  */
@@ -71,17 +63,16 @@ struct disposition {
 		int, siginfo_t *, void *); // atomic; the trampoline reads it without the lock
 	int flags;
 	sigset_t mask;
-	bool is_virtual; // the kernel has our stop handler at this number; this is what the program
-			 // knows
+	bool is_virtual; // the kernel has our stop handler at this number; this is what the program knows
 };
 
 static struct {
 	struct lock lock; // rank SIGNALS
 	struct disposition table[SIGNAL_COUNT + 1];
-	sigset_t restarting_off; // siginterrupt(number, 1); guarded by the program's own order, as
-				 // in libc
-	uintptr_t restorer; // where libc lets handlers return to; 0: no handler was installed yet.
-			    // Atomic, lock SIGNALS to write
+	sigset_t
+		restarting_off; // siginterrupt(number, 1); guarded by the program's own order, as in libc
+	uintptr_t
+		restorer; // where libc lets handlers return to; 0: no handler was installed yet. Atomic, lock SIGNALS to write
 	bool is_ready;
 } signals = {.lock = LOCK_INITIAL(SIGNALS)};
 
@@ -256,8 +247,7 @@ static void note(struct disposition *disposition, const struct sigaction *action
 			~(bit_of(SIGKILL) | bit_of(SIGSTOP))); // the kernel never blocks these
 }
 
-/* `ret_action` is the kernel's answer about the trampoline. It has dropped flags that it does not
- * know. */
+/* `ret_action` is the kernel's answer about the trampoline. It has dropped flags that it does not know. */
 static void tell(const struct disposition *disposition, struct sigaction *ret_action)
 {
 	ret_action->sa_sigaction = disposition->handler;
@@ -338,16 +328,17 @@ static int set_locked(int number, const struct sigaction *action, struct sigacti
 		note_restorer(number);
 	if (old.sa_sigaction == trampoline)
 		tell(&former, &old);
-	else if (world_is_stop_handler((uintptr_t)old.sa_sigaction)) // once ours, and given up
-								     // while signals were under way
+	else if (
+		world_is_stop_handler(
+			(uintptr_t)old
+				.sa_sigaction)) // once ours, and given up while signals were under way
 		tell_virtual(&former, &old);
 	if (ret_old)
 		*ret_old = old;
 	return 0;
 }
 
-/* The program means our number. It gets it when another is free for us, unless it only asks or
- * resets it. */
+/* The program means our number. It gets it when another is free for us, unless it only asks or resets it. */
 static void give_way(int number, const struct sigaction *action)
 {
 	bool is_claim = action && is_handler((void *)action->sa_handler);
@@ -535,10 +526,8 @@ EXPORT int sigaltstack(const stack_t *stack, stack_t *ret_old)
 }
 
 /*
- * The kernel says at each signal which alternate stack the thread has: the program may have set it
- * by a system call of its own. A stack that the kernel takes away while its handler runs
- * (SS_AUTODISARM) and that is a piece of the thread's own stack may be followed by another one,
- * unseen.
+ * The kernel says at each signal which alternate stack the thread has: the program may have set it by a system call of its own. A stack that the kernel takes
+ * away while its handler runs (SS_AUTODISARM) and that is a piece of the thread's own stack may be followed by another one, unseen.
  */
 static void compare_alternate_stack(struct thread *thread, const stack_t *stack)
 {
@@ -586,9 +575,8 @@ static bool is_own_code(uintptr_t address)
 }
 
 /*
- * Was it our own code that was interrupted? A handler that has just returned stands in libc's
- * restorer, one or two instructions before it goes on with what *it* interrupted, whose context the
- * stack pointer names. So that is what counts.
+ * Was it our own code that was interrupted? A handler that has just returned stands in libc's restorer, one or two instructions before it goes on with what
+ * *it* interrupted, whose context the stack pointer names. So that is what counts.
  */
 static bool interrupted_own_code(const ucontext_t *context)
 {
@@ -632,9 +620,8 @@ static void trampoline(int number, siginfo_t *info, void *context)
 }
 
 /*
- * It came to a thread in which the program believes it blocked. Now it is, and another number stops
- * threads: sent again it waits for whoever asks for it. One sent to the process may come to each
- * such thread in turn, until all block it or one waits for it.
+ * It came to a thread in which the program believes it blocked. Now it is, and another number stops threads: sent again it waits for whoever asks for it. One
+ * sent to the process may come to each such thread in turn, until all block it or one waits for it.
  */
 static void keep_pending(int number, siginfo_t *info, ucontext_t *context)
 {
@@ -651,9 +638,8 @@ static void keep_pending(int number, siginfo_t *info, ucontext_t *context)
 }
 
 /*
- * Our number, but not from us: to the program's handler, if it has one at this number. A stray
- * signal of our own making is dropped; any other has its default effect, which for these numbers is
- * the end of the process.
+ * Our number, but not from us: to the program's handler, if it has one at this number. A stray signal of our own making is dropped; any other has its
+ * default effect, which for these numbers is the end of the process.
  */
 static bool on_foreign_signal(int number, void *info, void *context)
 {

@@ -1,8 +1,7 @@
 /*
- * Start: the first allocation (which may come before any constructor) reads the options and makes
- * the heap; the constructor joins the parts that need libc. End: the handler that on_exit() calls
- * after the program's own handlers checks for leaks; nothing is ever taken down, for destructors of
- * the program may still run.
+ * Start: the first allocation (which may come before any constructor) reads the options and makes the heap; the constructor joins the parts that need
+ * libc. End: the handler that on_exit() calls after the program's own handlers checks for leaks; nothing is ever taken down, for destructors of the
+ * program may still run.
  */
 #include "preload/start.h"
 #include "preload/libc_versions.h"
@@ -41,8 +40,8 @@ static struct {
 	uint32_t left;   // start_leave() ran; the same
 	int32_t pid;     // of the process the program was started in; a fork child has another
 	char runtime_directory[OPTION_TEXT_BYTES];
-	char complaints[COMPLAINTS_BYTES]; // lines about bad options, kept until fd 2 is known to
-					   // be what it is
+	char complaints
+		[COMPLAINTS_BYTES]; // lines about bad options, kept until fd 2 is known to be what it is
 	size_t complaints_length;
 } start;
 
@@ -195,9 +194,8 @@ static void at_exit(int status, void *argument)
 }
 
 /*
- * Shells end like this. Leaks are looked for only if a report was asked for, and not in a fork
- * child, which mostly ends so because something went wrong before exec. A vfork child leaves its
- * parent's page alone, too.
+ * Shells end like this. Leaks are looked for only if a report was asked for, and not in a fork child, which mostly ends so because something went
+ * wrong before exec. A vfork child leaves its parent's page alone, too.
  */
 static int leave_at_once(int status)
 {

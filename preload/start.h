@@ -5,17 +5,14 @@
 
 #include <stdbool.h>
 
-/* True when the program runs with privileges of its file (AT_SECURE): the environment is not
- * trusted. */
+/* True when the program runs with privileges of its file (AT_SECURE): the environment is not trusted. */
 bool start_is_secure(void);
 
-/* A function of the libraries behind this one, by name, looked up once and kept in *slot; ends the
- * process if there is none. */
+/* A function of the libraries behind this one, by name, looked up once and kept in *slot; ends the process if there is none. */
 void *start_find_next(void **slot, const char *name);
 
 /* Moves misuse counters of the heap to the public page. */
 void start_publish_counters(void);
 
-/* What must happen before the process goes, whichever way it goes: the public page is removed,
- * statistics are written. Idempotent, async-signal-safe. */
+/* What must happen before the process goes, whichever way it goes: the public page is removed, statistics are written. Idempotent, async-signal-safe. */
 void start_leave(void);

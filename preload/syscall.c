@@ -1,7 +1,6 @@
 /*
- * syscall(): programs that wait through it (futexes above all, io_uring, epoll of run-time systems)
- * pass the gate like those that call libc's wrappers. jump.S sends only the numbers of this table
- * here. As in libc, it is no cancellation point.
+ * syscall(): programs that wait through it (futexes above all, io_uring, epoll of run-time systems) pass the gate like those that call libc's wrappers.
+ * jump.S sends only the numbers of this table here. As in libc, it is no cancellation point.
  */
 #include "core/base/attr.h"
 #include "core/gc/world.h"
@@ -93,9 +92,8 @@ struct sized_mask {
 };
 
 /*
- * A call under way: its arguments may be replaced before it is made again. Pointers are the
- * kernel's to refuse: a time-out is read once the kernel has waited by it, a mask if it can be
- * read.
+ * A call under way: its arguments may be replaced before it is made again. Pointers are the kernel's to refuse: a time-out is read once the kernel has waited
+ * by it, a mask if it can be read.
  */
 struct gated {
 	struct gate_frame frame;

@@ -1,18 +1,14 @@
 /*
  * Threads of the program as libc makes and ends them.
  *
- * The start argument of a thread, and its result until somebody joins it, are known to libc alone
- * for a while; our record of the thread holds them, and the collector takes its records for roots.
- * The new thread begins in thread_main(), which takes its record and calls the program's function.
+ * The start argument of a thread, and its result until somebody joins it, are known to libc alone for a while; our record of the thread holds them, and the
+ * collector takes its records for roots. The new thread begins in thread_main(), which takes its record and calls the program's function.
  *
- * The end is noticed by the destructor of one thread-specific key. Other destructors may allocate,
- * in any of the rounds POSIX gives them: ours asks for another round until the last one. What libc
- * frees after that is served without a cache. Without a key (all taken) records are reaped by
- * looking.
+ * The end is noticed by the destructor of one thread-specific key. Other destructors may allocate, in any of the rounds POSIX gives them: ours asks for
+ * another round until the last one. What libc frees after that is served without a cache. Without a key (all taken) records are reaped by looking.
  *
- * A join is not gated: libc frees the dead thread's storage inside it. It restarts by itself when a
- * signal of ours comes. What libc frees there it frees under the lock of its list of stacks, which
- * making a thread needs, too: the collector thread is not started from inside (LIBC_THREADS).
+ * A join is not gated: libc frees the dead thread's storage inside it. It restarts by itself when a signal of ours comes. What libc frees there it frees under
+ * the lock of its list of stacks, which making a thread needs, too: the collector thread is not started from inside (LIBC_THREADS).
  */
 #include "core/alloc/alloc.h"
 #include "core/base/arith.h"
@@ -72,8 +68,7 @@ static void note_stack(struct thread *thread, const pthread_attr_t *attributes)
 	thread->stack_low = default_stack_bytes(attributes);
 }
 
-/* [stack] ends with the name of the program and one null pointer. It grows down as far as the limit
- * lets it. */
+/* [stack] ends with the name of the program and one null pointer. It grows down as far as the limit lets it. */
 static bool main_stack_bounds(struct thread *thread)
 {
 	const char *name = (const char *)getauxval(AT_EXECFN);
@@ -92,8 +87,8 @@ static bool main_stack_bounds(struct thread *thread)
 }
 
 /*
- * The thread's own part. On a stack of libc's making the thread's descriptor, to which the handle
- * points, lies in the last page. pthread_getattr_np would tell more, but allocates.
+ * The thread's own part. On a stack of libc's making the thread's descriptor, to which the handle points, lies in the last page. pthread_getattr_np would
+ * tell more, but allocates.
  */
 static bool stack_bounds(struct thread *thread)
 {
@@ -125,9 +120,8 @@ static void look_for_user(struct thread *thread, void *found)
 }
 
 /*
- * libc ends the process with its last thread; the collector is one of those it counts, and nobody
- * would ever end it (nor could a signal, for it blocks them). So the last thread of the program
- * ends it first. If another was about to begin, the collector comes back when it is wanted.
+ * libc ends the process with its last thread; the collector is one of those it counts, and nobody would ever end it (nor could a signal, for it blocks
+ * them). So the last thread of the program ends it first. If another was about to begin, the collector comes back when it is wanted.
  */
 static void end_collector_with_last_thread(void)
 {
@@ -159,9 +153,8 @@ static bool hook_end(struct thread *thread)
 }
 
 /*
- * A malloc of another library's constructor may have attached the main thread before the hooks were
- * there. If none did, it gets its record now: a vfork child that allocates would make one in its
- * place, and its alternate stack has to be noted somewhere.
+ * A malloc of another library's constructor may have attached the main thread before the hooks were there. If none did, it gets its record now: a vfork child
+ * that allocates would make one in its place, and its alternate stack has to be noted somewhere.
  */
 __attribute__((constructor(102))) static void threads_constructor(void)
 {

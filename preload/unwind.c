@@ -1,12 +1,9 @@
 /*
- * What the compiler needs for our cleanups when a thread is cancelled, or an exception passes,
- * inside a wrapped call: the personality that finds the cleanup, and the call that goes on
- * unwinding after it. Both are libgcc's; taken from its static library they would bring symbols
- * newer than the oldest libc we run on, and a needed shared library could be missing. So they are
- * looked up when unwinding has begun: whoever unwinds has libgcc_s loaded, or we load it.
+ * What the compiler needs for our cleanups when a thread is cancelled, or an exception passes, inside a wrapped call: the personality that finds the cleanup,
+ * and the call that goes on unwinding after it. Both are libgcc's; taken from its static library they would bring symbols newer than the oldest libc we run
+ * on, and a needed shared library could be missing. So they are looked up when unwinding has begun: whoever unwinds has libgcc_s loaded, or we load it.
  *
- * A thread that is unwound waits no more, and dlopen and the unwinder may allocate: it leaves the
- * gate before anything else. (The cleanup finds it left.)
+ * A thread that is unwound waits no more, and dlopen and the unwinder may allocate: it leaves the gate before anything else. (The cleanup finds it left.)
  */
 #include "core/base/atomic.h"
 #include "core/base/attr.h"

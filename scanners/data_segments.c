@@ -1,9 +1,7 @@
 /*
- * .data, .bss and RELRO of every loaded object, told from the list of mappings alone: asking the
- * loader would take its lock. A loaded file is mapped privately; what of it the process wrote is
- * its own. The part of .bss beyond the file's last page is anonymous memory that follows directly.
- * (The kernel may have joined further anonymous memory to that tail; it is read all the same, only
- * under this name.)
+ * .data, .bss and RELRO of every loaded object, told from the list of mappings alone: asking the loader would take its lock. A loaded file is mapped
+ * privately; what of it the process wrote is its own. The part of .bss beyond the file's last page is anonymous memory that follows directly.
+ * (The kernel may have joined further anonymous memory to that tail; it is read all the same, only under this name.)
  */
 #include "scanners/scanners.h"
 

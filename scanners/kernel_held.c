@@ -1,15 +1,12 @@
 /*
- * The table: open addressing with linear probing in memory of ours, at most half full, doubled when
- * it is not. A dropped entry is closed up by moving later ones back (no tombstones: a server adds
- * and drops for years).
+ * The table: open addressing with linear probing in memory of ours, at most half full, doubled when it is not. A dropped entry is closed up by
+ * moving later ones back (no tombstones: a server adds and drops for years).
  *
- * Programs close watched descriptors without a word to epoll, and the kernel forgets them silently.
- * So before a cycle, when there are many entries, the kernel is asked what each epoll descriptor
- * watches (fdinfo), and entries that it does not name are dropped. An entry made while it was asked
- * has a newer stamp and stays.
+ * Programs close watched descriptors without a word to epoll, and the kernel forgets them silently. So before a cycle, when there are many entries, the kernel
+ * is asked what each epoll descriptor watches (fdinfo), and entries that it does not name are dropped. An entry made while it was asked has a
+ * newer stamp and stays.
  *
- * Alternate signal stacks need no entry: each thread's record knows the one it set, and the kernel
- * tells us the one in force with each signal frame.
+ * Alternate signal stacks need no entry: each thread's record knows the one it set, and the kernel tells us the one in force with each signal frame.
  */
 #include "scanners/kernel_held.h"
 
@@ -247,8 +244,7 @@ static bool is_forgotten(const struct entry *entry, unsigned epoll, uint32_t sta
 	       !(held.watched[watched / 64] >> (watched % 64) & 1);
 }
 
-/* Another entry may move to where one was dropped; one that wraps round may be missed until the
- * next time. */
+/* Another entry may move to where one was dropped; one that wraps round may be missed until the next time. */
 static void drop_forgotten(unsigned epoll, uint32_t stamp)
 {
 	struct signal_guard guard;
@@ -261,8 +257,7 @@ static void drop_forgotten(unsigned epoll, uint32_t stamp)
 	held_end(&guard);
 }
 
-/* The epoll descriptors of the table, at most EPOLLS_MAX; entries made from now on bear the new
- * stamp. */
+/* The epoll descriptors of the table, at most EPOLLS_MAX; entries made from now on bear the new stamp. */
 static size_t list_epolls(unsigned *ret_epolls, uint32_t *ret_stamp)
 {
 	struct signal_guard guard;

@@ -1,11 +1,9 @@
 /*
- * Pointers that only the kernel holds: epoll_event.data, the sigval of a timer or message queue,
- * memory of alternate signal stacks. The wrappers in preload/kernel_held.c enter them here; the
- * scanner reads them as roots.
+ * Pointers that only the kernel holds: epoll_event.data, the sigval of a timer or message queue, memory of alternate signal stacks. The wrappers in
+ * preload/kernel_held.c enter them here; the scanner reads them as roots.
  *
- * A key names what the kernel files the value under, so that the next value for the same key
- * replaces it. Entries are changed under the lock KERNEL_HELD, hence with signals blocked, hence
- * never halfway in a pause.
+ * A key names what the kernel files the value under, so that the next value for the same key replaces it. Entries are changed under the lock
+ * KERNEL_HELD, hence with signals blocked, hence never halfway in a pause.
  */
 #pragma once
 
@@ -24,15 +22,15 @@ struct held_key {
 	uint64_t first;
 };
 
-/* Takes the lock and blocks signals; give it back with held_end(). Between them the kernel may be
- * called: no pause can begin and find the table and the kernel at odds. */
+/* Takes the lock and blocks signals; give it back with held_end(). Between them the kernel may be called: no pause can begin and find the table and the
+ * kernel at odds. */
 struct signal_guard;
 void held_begin(struct signal_guard *guard);
 void held_end(const struct signal_guard *guard);
 
 /*
- * Sets, or replaces, the value of a key; held_begin() is in force. Without memory the table is
- * incomplete from then on, and no cycle will be evidence of leaks (root_scan.requests_in_flight).
+ * Sets, or replaces, the value of a key; held_begin() is in force. Without memory the table is incomplete from then on, and no cycle will be evidence
+ * of leaks (root_scan.requests_in_flight).
  */
 void held_set(struct held_key key, uint64_t value);
 
@@ -48,6 +46,5 @@ size_t held_count(void);
 /* For fork. */
 struct lock *held_lock(void);
 
-/* In a fork child: the lock is open; entries stay (descriptors are inherited, and what else is not
- * costs memory only). */
+/* In a fork child: the lock is open; entries stay (descriptors are inherited, and what else is not costs memory only). */
 void held_after_fork(void);

@@ -1,15 +1,13 @@
 /*
  * Registers of stopped threads.
  *
- * A thread that was signalled stands in our handler: the kernel saved its registers in the signal
- * frame, general ones in the ucontext, vector ones in the XSAVE area the ucontext points to. Both
- * are read as words; what the kernel left unwritten there gives false roots at most. The frame lies
- * below the thread's live stack, or on an alternate stack, and is read by plain loads: the thread
- * stands on it. It is claimed too, so that nobody else reads it as part of whatever it lies in.
+ * A thread that was signalled stands in our handler: the kernel saved its registers in the signal frame, general ones in the ucontext, vector ones in
+ * the XSAVE area the ucontext points to. Both are read as words; what the kernel left unwritten there gives false roots at most. The frame lies below
+ * the thread's live stack, or on an alternate stack, and is read by plain loads: the thread stands on it. It is claimed too, so that nobody else reads it
+ * as part of whatever it lies in.
  *
- * A thread that waits in a wrapped call has published its callee-saved registers and the call's
- * arguments (a system call may name a buffer that nothing else does); vector registers are not
- * callee-saved, so none can hold anything.
+ * A thread that waits in a wrapped call has published its callee-saved registers and the call's arguments (a system call may name a buffer that
+ * nothing else does); vector registers are not callee-saved, so none can hold anything.
  */
 #include "scanners/scanners.h"
 
@@ -46,8 +44,7 @@ static struct area find_vector(const ucontext_t *context)
 	return (struct area){start, FXSAVE_BYTES};
 }
 #elif defined(__aarch64__)
-/* The vector registers are in the ucontext itself, a list of records; SVE's extra space is named by
- * one of them. */
+/* The vector registers are in the ucontext itself, a list of records; SVE's extra space is named by one of them. */
 static struct area find_vector(const ucontext_t *context)
 {
 	enum { EXTRA_MAGIC = 0x45585401 };

@@ -1,6 +1,5 @@
 /*
- * The table. `registers` and `thread_storage` come before `stacks`, in whose ranges their own may
- * lie; `mappings` is last: it gets what is left.
+ * The table. `registers` and `thread_storage` come before `stacks`, in whose ranges their own may lie; `mappings` is last: it gets what is left.
  */
 #include "scanners/scanners.h"
 

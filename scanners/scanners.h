@@ -1,6 +1,5 @@
 /*
- * The scanners, one for each kind of root, in the order of their claims (roots.h). Start-up hands
- * the table to roots_register().
+ * The scanners, one for each kind of root, in the order of their claims (roots.h). Start-up hands the table to roots_register().
  */
 #pragma once
 

@@ -1,19 +1,14 @@
 /*
- * Stacks. Of a thread that stands on its own stack, everything from its stack pointer up is live
- * and everything below is dead: that is taken out of what `mappings` reads, or the remains of
- * finished calls would keep blocks for ever.
+ * Stacks. Of a thread that stands on its own stack, everything from its stack pointer up is live and everything below is dead: that is taken out of
+ * what `mappings` reads, or the remains of finished calls would keep blocks for ever.
  *
- * - x86-64: 128 bytes below the pointer of an interrupted thread are live (red zone); not of one
- * that published its pointer before a call.
- * - A stack pointer elsewhere (a fibre's stack, an alternate signal stack, even one that is a piece
- * of the thread's own stack): the whole original stack is live, for its own pointer is saved we
- * know not where. What it stands on is read as the memory it is: a mapping, a data segment, or a
+ * - x86-64: 128 bytes below the pointer of an interrupted thread are live (red zone); not of one that published its pointer before a call.
+ * - A stack pointer elsewhere (a fibre's stack, an alternate signal stack, even one that is a piece of the thread's own stack): the whole original
+ *   stack is live, for its own pointer is saved we know not where. What it stands on is read as the memory it is: a mapping, a data segment, or a
  *   block of the heap, which the stack pointer itself names as a root.
- * - Bounds are those the thread was born with, cut to the mapping that holds the pointer: the
- * kernel joins neighbouring mappings, and the main thread's lower bound is only a limit. A thread
- * of unknown bounds has nothing dead: `mappings` reads all of its stack.
- * - Stacks of finished threads that libc keeps for the next one are dead, if that is proved
- * (threads_dead_stacks).
+ * - Bounds are those the thread was born with, cut to the mapping that holds the pointer: the kernel joins neighbouring mappings, and the main
+ *   thread's lower bound is only a limit. A thread of unknown bounds has nothing dead: `mappings` reads all of its stack.
+ * - Stacks of finished threads that libc keeps for the next one are dead, if that is proved (threads_dead_stacks).
  */
 #include "scanners/scanners.h"
 

@@ -1,14 +1,11 @@
 /*
- * What belongs to a thread beside stack and registers: its static TLS, thread control block and
- * descriptor (in one piece, at the thread pointer), where also pthread keys, the robust list and
- * the table of dynamic TLS (DTV) are; a start argument that the new thread has not picked up yet,
- * and a result that nobody has joined. DTV and dynamic TLS blocks come from malloc, thus are heap
- * blocks that the control block refers to, or from the loader's own early memory, which is read as
- * a mapping.
+ * What belongs to a thread beside stack and registers: its static TLS, thread control block and descriptor (in one piece, at the thread pointer),
+ * where also pthread keys, the robust list and the table of dynamic TLS (DTV) are; a start argument that the new thread has not picked up yet, and a
+ * result that nobody has joined. DTV and dynamic TLS blocks come from malloc, thus are heap blocks that the control block refers to, or from the
+ * loader's own early memory, which is read as a mapping.
  *
- * How large static TLS is, only libc knows. Its nearest part (the program's own variables come
- * first below the thread pointer) is claimed here, the rest stays with the stack or mapping in
- * which it lies: all of it is read, this is but a matter of names.
+ * How large static TLS is, only libc knows. Its nearest part (the program's own variables come first below the thread pointer) is claimed here, the
+ * rest stays with the stack or mapping in which it lies: all of it is read, this is but a matter of names.
  */
 #include "scanners/scanners.h"
 

@@ -1,18 +1,15 @@
 /*
  * malloc and free.
  *
- * Fast paths: no lock, no atomic read-modify-write, no call. malloc takes a slot from the thread
- * cache (LIFO, then word) and stores its state; free finds the state byte by one load of the span
- * map and one multiplication, which also proves that the address is a block's first byte, and
- * stores HINTED. Every unusual case is a state other than ALLOCATED, an empty bin or a class
- * without a magic number, and ends in one of the slow functions below.
+ * Fast paths: no lock, no atomic read-modify-write, no call. malloc takes a slot from the thread cache (LIFO, then word) and stores its state; free
+ * finds the state byte by one load of the span map and one multiplication, which also proves that the address is a block's first byte, and
+ * stores HINTED. Every unusual case is a state other than ALLOCATED, an empty bin or a class without a magic number, and ends in one of the slow
+ * functions below.
  *
- * Two rules of order. malloc has the block's address in a register before it stores the state, and
- * free keeps it there until the state is stored: a thread stopped anywhere in between still names
- * the block. And the state store is the last thing free does to the span.
+ * Two rules of order. malloc has the block's address in a register before it stores the state, and free keeps it there until the
+ * state is stored: a thread stopped anywhere in between still names the block. And the state store is the last thing free does to the span.
  *
- * Without a cache (a dying thread; a signal handler that interrupted this very code) slots are
- * taken under the class's lock, signals blocked.
+ * Without a cache (a dying thread; a signal handler that interrupted this very code) slots are taken under the class's lock, signals blocked.
  */
 #include "core/alloc/alloc.h"
 
@@ -41,8 +38,8 @@
 #include <sys/uio.h>
 
 enum {
-	PAD_BYTES = 8, // with a collector: one past the end of a block is still inside its slot,
-		       // sizes as glibc's
+	PAD_BYTES =
+		8, // with a collector: one past the end of a block is still inside its slot, sizes as glibc's
 	MOVE_BYTES_MIN = 256 * 1024,   // realloc moves pages instead of copying from here on
 	SAMPLE_CREDIT_MAX = INT32_MAX, // so that credits never overflow
 };
@@ -80,8 +77,7 @@ bool alloc_init(void)
 	return true;
 }
 
-/* No pause is needed: a free that still stores HINTED leaves a slot for the next sweep, and no slot
- * is handed out but FREE or CACHED ones. */
+/* No pause is needed: a free that still stores HINTED leaves a slot for the next sweep, and no slot is handed out but FREE or CACHED ones. */
 static enum stats_reply alloc_obey(enum stats_request request)
 {
 	options.free = FREE_TRUST;
@@ -126,8 +122,7 @@ static struct thread_cache *cache_get(void)
 	return LIKELY(cache != THREAD_CACHE_NONE) ? cache : thread_recover_cache();
 }
 
-/* Records the caller's stack for a block just allocated (state SAMPLED is stored last, so that
- * whoever sees it finds the id). */
+/* Records the caller's stack for a block just allocated (state SAMPLED is stored last, so that whoever sees it finds the id). */
 static void sample_block(void *block, struct thread_cache *cache)
 {
 	uint64_t next = sampler_next(&cache->random_state);
@@ -153,8 +148,8 @@ static void sample_block(void *block, struct thread_cache *cache)
 }
 
 /*
- * Of a word just refilled, keeps as many slots as may be handed out before the next sample is due;
- * the rest is found again later. True when the very next one is to be sampled (it alone is kept).
+ * Of a word just refilled, keeps as many slots as may be handed out before the next sample is due; the rest is found again later. True when the very
+ * next one is to be sampled (it alone is kept).
  */
 static bool trim_to_credit(struct thread_cache *cache, struct cache_bin *bin)
 {
@@ -200,9 +195,8 @@ static COLD void *malloc_small_uncached(unsigned class)
 }
 
 /*
- * The kernel gives no more memory. True: what the program has freed was made free, try once more.
- * By a cycle, or where none gives a verdict unproved: any other allocator would have memory here,
- * and a malloc that fails is worse than an old hint that is trusted.
+ * The kernel gives no more memory. True: what the program has freed was made free, try once more. By a cycle, or where none gives a verdict
+ * unproved: any other allocator would have memory here, and a malloc that fails is worse than an old hint that is trusted.
  */
 static COLD bool make_room(size_t bytes)
 {
@@ -241,8 +235,7 @@ NOINLINE void *alloc_small_slow(unsigned class)
 			pacer_note_growth();
 		if (bin->lifo_top != bin->lifo)
 			return bin_take_lifo(bin);
-		// the pacer may have waited for a cycle with signals open, and a handler may have
-		// used the bin's word up
+		// the pacer may have waited for a cycle with signals open, and a handler may have used the bin's word up
 		if (bin->word == 0)
 			return alloc_small_slow(class);
 		if (UNLIKELY(alloc.keeps_stacks))
@@ -378,8 +371,7 @@ void *alloc_aligned(size_t alignment, size_t size)
 		return alloc_malloc(size);
 	if (!alloc_init())
 		return 0;
-	// spans start at multiples of 64 KiB, so a slot is aligned when the slot size is a multiple
-	// of the alignment
+	// spans start at multiples of 64 KiB, so a slot is aligned when the slot size is a multiple of the alignment
 	if (size <= alloc.small_max) {
 		size_t rounded = alignment <= SMALL_BYTES_MAX ? align_up(size + heap.pad, alignment)
 							      : SIZE_MAX;
@@ -443,8 +435,7 @@ static void hint_slow(struct slot slot, uint8_t from)
 		return;
 	if (trust && is_large && cache_large(slot, from))
 		return;
-	// small and trusted: never HINTED, not even for a moment, for the sweep might find it so
-	// and make it FREE a second time
+	// small and trusted: never HINTED, not even for a moment, for the sweep might find it so and make it FREE a second time
 	if (!cas_seq(state, from, (uint8_t)(trust && !is_large ? SLOT_CACHED : SLOT_HINTED))) {
 		add_relaxed(&heap_stats.double_free_count, 1);
 		return;
@@ -549,8 +540,7 @@ void alloc_free(void *pointer)
 
 /* ---- realloc, usable size ---- */
 
-/* The block whose first byte is at `pointer`, whatever its state; false for anything else. Notices
- * a block on probation. */
+/* The block whose first byte is at `pointer`, whatever its state; false for anything else. Notices a block on probation. */
 static bool find_block(const void *pointer, struct slot *ret_slot)
 {
 	if (!heap_find_block((uintptr_t)pointer, ret_slot))
@@ -570,8 +560,7 @@ size_t alloc_usable_size(const void *pointer)
 	return find_block(pointer, &slot) ? slot_bytes(slot) - heap.pad : 0;
 }
 
-/* A pointer that is not ours (the loader's early allocator, another libc): its length is unknown,
- * so what can be read is copied. */
+/* A pointer that is not ours (the loader's early allocator, another libc): its length is unknown, so what can be read is copied. */
 static void *realloc_foreign(const void *pointer, size_t size)
 {
 	char *block = alloc_malloc(size);
@@ -645,8 +634,7 @@ void *alloc_realloc(void *pointer, size_t size)
 		return alloc_malloc(size);
 	}
 	if (!state_is_live(load_relaxed(slot_state(slot)))) {
-		// the program reallocates what it has freed: what it would read is copied, the old
-		// block stays as it is
+		// the program reallocates what it has freed: what it would read is copied, the old block stays as it is
 		add_relaxed(&heap_stats.double_free_count, 1);
 		return move_block(pointer, slot, size);
 	}

@@ -1,7 +1,6 @@
 /*
- * The fast path of malloc, inlined where it is exported: a call and its return are a quarter of its
- * time. Every state but an empty bin of the calling thread's cache ends here; for the rest there
- * are two slow halves, which the exporting function wraps to set errno.
+ * The fast path of malloc, inlined where it is exported: a call and its return are a quarter of its time. Every state but an empty bin of the
+ * calling thread's cache ends here; for the rest there are two slow halves, which the exporting function wraps to set errno.
  *
  * Rule of order (see alloc.c): the block's address is in a register before its state is stored.
  */
@@ -10,8 +9,7 @@
 #include "core/base/bits.h"
 #include "core/heap/thread_cache.h"
 
-/* Constant after alloc_init(), but for free_policy (changed on a command; each call takes the old
- * or the new value). */
+/* Constant after alloc_init(), but for free_policy (changed on a command; each call takes the old or the new value). */
 struct alloc_state {
 	size_t small_max;     // largest size served from size classes; 0 before alloc_init()
 	size_t bias;          // pad, and 15 for rounding up to a granule
@@ -21,8 +19,7 @@ struct alloc_state {
 };
 extern struct alloc_state alloc HIDDEN;
 
-/* The slow halves: the bin of `class` is empty; a size above the classes, or any size before
- * alloc_init(). NULL: no memory. */
+/* The slow halves: the bin of `class` is empty; a size above the classes, or any size before alloc_init(). NULL: no memory. */
 void *alloc_small_slow(unsigned class);
 void *alloc_slow(size_t size);
 

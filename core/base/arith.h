@@ -1,6 +1,5 @@
 /*
- * Arithmetic on sizes that come from outside. Sizes pass through here once, in preload/ and
- * core/alloc; inside they are asserted.
+ * Arithmetic on sizes that come from outside. Sizes pass through here once, in preload/ and core/alloc; inside they are asserted.
  */
 #pragma once
 
@@ -8,8 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The largest block any allocator may hand out: differences of pointers into it must fit ptrdiff_t.
- */
+/* The largest block any allocator may hand out: differences of pointers into it must fit ptrdiff_t. */
 #define BLOCK_BYTES_MAX ((size_t)PTRDIFF_MAX)
 
 /* *ret_product = a * b; false (and untouched) on overflow. */

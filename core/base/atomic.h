@@ -1,7 +1,6 @@
 /*
- * Atomic access to fields that several threads touch. Thin names over the compiler's builtins: the
- * order is in the name, and works on plain integer types, so that a field's declaration stays
- * readable. Each use says at its field who writes it, and pairs with whom.
+ * Atomic access to fields that several threads touch. Thin names over the compiler's builtins: the order is in the name, and works on
+ * plain integer types, so that a field's declaration stays readable. Each use says at its field who writes it, and pairs with whom.
  */
 #pragma once
 

@@ -1,6 +1,5 @@
 /*
- * Compiler attributes used across the tree. The only header in core/base that may test the
- * compiler.
+ * Compiler attributes used across the tree. The only header in core/base that may test the compiler.
  */
 #pragma once
 
@@ -16,13 +15,11 @@
 #define UNUSED __attribute__((unused))
 #define ALIGNED(bytes) __attribute__((aligned(bytes)))
 
-/* Keeps `pointer` in a register or stack slot up to this point, so that a conservative scan of a
- * thread stopped before it still finds the address (a block must stay named until its state byte is
- * stored). */
+/* Keeps `pointer` in a register or stack slot up to this point, so that a conservative scan of a thread stopped before it still
+ * finds the address (a block must stay named until its state byte is stored). */
 #define KEEP_ALIVE(pointer) __asm__ volatile("" : : "r"(pointer) : "memory")
 
-/* Set by -Dchecks=true: full internal checks, `scan_off` and `scribble`. Always 0 or 1, so `if
- * (CHECKS)` compiles both ways. */
+/* Set by -Dchecks=true: full internal checks, `scan_off` and `scribble`. Always 0 or 1, so `if (CHECKS)` compiles both ways. */
 #ifndef CHECKS
 #define CHECKS 0
 #endif

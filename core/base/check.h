@@ -1,7 +1,6 @@
 /*
- * Two kinds of "this cannot be": check() for our own mistakes (checking builds only, no side
- * effects inside), fatal() for damaged metadata (always on, one fixed string). A program's mistakes
- * are neither: they are counted and ignored.
+ * Two kinds of "this cannot be": check() for our own mistakes (checking builds only, no side effects inside), fatal() for damaged
+ * metadata (always on, one fixed string). A program's mistakes are neither: they are counted and ignored.
  */
 #pragma once
 

@@ -1,6 +1,5 @@
 /*
- * Intrusive doubly linked list with a head of its own. An unlinked link points to itself, so
- * removing twice is harmless.
+ * Intrusive doubly linked list with a head of its own. An unlinked link points to itself, so removing twice is harmless.
  */
 #pragma once
 

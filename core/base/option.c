@@ -1,6 +1,5 @@
 /*
- * The option parser: one table made from option.def, one pass for `mode`, which sets several keys,
- * one for the keys.
+ * The option parser: one table made from option.def, one pass for `mode`, which sets several keys, one for the keys.
  */
 #include "core/base/option.h"
 

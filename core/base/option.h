@@ -1,6 +1,5 @@
 /*
- * GASKET_OPTIONS=key=value:key=value (or with commas). option.def is the only list; this header
- * makes the struct and the parser from it.
+ * GASKET_OPTIONS=key=value:key=value (or with commas). option.def is the only list; this header makes the struct and the parser from it.
  */
 #pragma once
 
@@ -19,9 +18,8 @@ enum option_switch { SWITCH_ON, SWITCH_OFF };
 
 enum { OPTION_TEXT_BYTES = 256 };
 
-/* Written once at start, before other threads exist, then read anywhere; `free`, `leaks` and
- * `collector` are changed only inside a pause or by the collector thread on a command (readers take
- * the old or the new value). */
+/* Written once at start, before other threads exist, then read anywhere; `free`, `leaks` and `collector` are changed only inside a pause or by
+ * the collector thread on a command (readers take the old or the new value). */
 struct options {
 #define OPTION_CHOICE(name, initial, values, help) uint64_t name;
 #define OPTION_NUMBER(name, initial, low, high, help) uint64_t name;
@@ -38,8 +36,7 @@ extern struct options options __attribute__((visibility("hidden")));
 void options_reset(void);
 
 /*
- * Parses `text` (need not end in 0; `length` bytes) on top of the present values; `mode` is applied
- * before single keys wherever it stands. For each bad key or value calls complain(message) with one
- * line naming it and keeps the value it had. Thread-unsafe: start-up only.
+ * Parses `text` (need not end in 0; `length` bytes) on top of the present values; `mode` is applied before single keys wherever it stands.
+ * For each bad key or value calls complain(message) with one line naming it and keeps the value it had. Thread-unsafe: start-up only.
  */
 void options_parse(const char *text, size_t length, void (*complain)(const char *message));

@@ -1,13 +1,11 @@
 /*
- * The collector thread: sleeps until it is wanted, runs cycles, gives free pages back, answers
- *commands.
+ * The collector thread: sleeps until it is wanted, runs cycles, gives free pages back, answers commands.
  *
- * It has a descriptor table of its own (nothing of the program is held open by it, and what it
- *opens is seen by nobody), blocks all signals, and is started only when there is something to do.
- *Its sleep is the futex of the public page, so `gasket set` wakes it too.
+ * It has a descriptor table of its own (nothing of the program is held open by it, and what it opens is seen by nobody), blocks all signals, and is
+ * started only when there is something to do. Its sleep is the futex of the public page, so `gasket set` wakes it too.
  *
- * Requests are bits in one word, set by anybody. `thread_state` says whether somebody will see
- *them: ABSENT -> STARTING -> RUNS -> (cycle_stop_thread) ENDING -> ABSENT
+ * Requests are bits in one word, set by anybody. `thread_state` says whether somebody will see them:
+ *	ABSENT -> STARTING -> RUNS -> (cycle_stop_thread) ENDING -> ABSENT
  */
 #include "core/gc/collector.h"
 
@@ -50,9 +48,9 @@
 enum thread_state { ABSENT, STARTING, RUNS, ENDING };
 
 enum {
-	RETRY_START_MS = 1000,  // after the thread could not be started
-	THROTTLE_WAIT_MS = 200, // longest wait of a program thread for a cycle, then it counts as
-				// one without a verdict
+	RETRY_START_MS = 1000, // after the thread could not be started
+	THROTTLE_WAIT_MS =
+		200, // longest wait of a program thread for a cycle, then it counts as one without a verdict
 	NO_VERDICT_CYCLES_MAX = 3, // in a row, before old hints are trusted
 	PURGE_TICK_MS = 250,
 	PURGE_KEEP_EIGHTHS = 7, // of the dirty limit survives a tick: 0.5 % is left after 10 s
@@ -64,18 +62,17 @@ enum {
 bool (*cycle_start_hook)(void);
 enum stats_reply (*cycle_obey_hook)(enum stats_request request);
 
-/* Words changed by anybody (compare-and-swap or relaxed stores); the rest is the collector
- * thread's. */
+/* Words changed by anybody (compare-and-swap or relaxed stores); the rest is the collector thread's. */
 static struct {
 	uint32_t requests;     // bit per enum cycle_reason
 	uint32_t thread_state; // enum thread_state
 	uint32_t done;         // cycles ended, futex of those who wait
 	uint32_t shut_down;
 	int32_t thread_id;
-	uint32_t purge_timed; // 1: the thread sleeps no longer than until the next purge, nobody
-			      // need wake it for one
-	uint64_t starved_since_ns; // begin of the first wait since the last end of a cycle that saw
-				   // no end of one; 0: none
+	uint32_t
+		purge_timed; // 1: the thread sleeps no longer than until the next purge, nobody need wake it for one
+	uint64_t
+		starved_since_ns; // begin of the first wait since the last end of a cycle that saw no end of one; 0: none
 	uint64_t retry_start_ns;
 	// collector thread
 	uint64_t not_before_ns; // next cycle for hints or growth
@@ -94,8 +91,7 @@ static void start_thread(void)
 {
 	uint64_t now;
 
-	// without a cache this may be a signal handler inside our own code, or a thread that ends:
-	// not a place to make a thread
+	// without a cache this may be a signal handler inside our own code, or a thread that ends: not a place to make a thread
 	if (!cycle_start_hook || load_relaxed(&collector.shut_down) ||
 		thread_recover_cache() == THREAD_CACHE_NONE)
 		return;
@@ -123,8 +119,7 @@ void cycle_request(enum cycle_reason reason)
 		return;
 	if (load_relaxed(&collector.thread_state) == ABSENT)
 		start_thread();
-	// pairs with sleep_ns(): the page heap's lock was released between counting the pages and
-	// this load
+	// pairs with sleep_ns(): the page heap's lock was released between counting the pages and this load
 	if (reason == CYCLE_FOR_PURGE && load_seq(&collector.purge_timed))
 		return;
 	if (load_relaxed(&collector.requests) & bit)
@@ -136,9 +131,8 @@ void cycle_request(enum cycle_reason reason)
 /* ---- no verdict: hints are trusted, oldest first ---- */
 
 /*
- * The used span at or after *unit, which moves behind it; *unit moves on in any case. NULL: none
- * within a few thousand units. Lock PAGE_HEAP held. The map is asked, not the descriptors: between
- * two calls spans come and go, and *unit may lie inside one by now.
+ * The used span at or after *unit, which moves behind it; *unit moves on in any case. NULL: none within a few thousand units. Lock PAGE_HEAP held. The map is
+ * asked, not the descriptors: between two calls spans come and go, and *unit may lie inside one by now.
  */
 static struct span *used_span_from(uint32_t *unit)
 {
@@ -172,8 +166,7 @@ static struct span *next_used_span(uint32_t *unit)
 	return found;
 }
 
-/* Gives spans with hints and no age the present age; returns the oldest age there is (UINT32_MAX:
- * no hints). */
+/* Gives spans with hints and no age the present age; returns the oldest age there is (UINT32_MAX: no hints). */
 static uint32_t stamp_hints(uint32_t age)
 {
 	uint32_t oldest = UINT32_MAX, unit = 0;
@@ -221,8 +214,7 @@ static void trust_oldest_locked(void)
 			break;
 		bytes += trust_age(oldest, wanted - bytes);
 	}
-	// what is counted and no longer there (large tails, races of counters) must not keep
-	// everybody here
+	// what is counted and no longer there (large tails, races of counters) must not keep everybody here
 	pacer_forget_hinted(bytes > 0 ? bytes : hinted);
 	stats_add(trusted_bytes, bytes);
 	if (!stats_get(trusting)) {
@@ -252,8 +244,7 @@ void cycle_trust_all(void)
 	signals_restore(&guard);
 }
 
-/* No cycle has ended for as long as three may take. (Not three waits: many threads wait at the same
- * time.) */
+/* No cycle has ended for as long as three may take. (Not three waits: many threads wait at the same time.) */
 static bool is_starved(void)
 {
 	uint64_t since = load_relaxed(&collector.starved_since_ns);
@@ -284,9 +275,8 @@ static void wait_for_cycle(uint32_t done, uint64_t timeout_ms)
 }
 
 /*
- * Whoever holds the lock runs a cycle, or makes hints free: both end in time, and until then nobody
- * may allocate more, or the heap would grow without bound while a long cycle runs. Then there may
- * be nothing left to do.
+ * Whoever holds the lock runs a cycle, or makes hints free: both end in time, and until then nobody may allocate more, or the heap would grow without bound
+ * while a long cycle runs. Then there may be nothing left to do.
  */
 static void trust_oldest(void)
 {
@@ -395,8 +385,8 @@ bool cycle_collect(void)
 /* ---- commands ---- */
 
 /*
- * A report that has no file of its own (report=PATH) goes to who asked: beside the public page,
- * from where `gasket set` prints it. `text` becomes where it is.
+ * A report that has no file of its own (report=PATH) goes to who asked: beside the public page, from where `gasket set` prints it. `text`
+ * becomes where it is.
  */
 static enum stats_reply report_now(char *text, size_t capacity)
 {
@@ -452,8 +442,7 @@ static void answer_command(void)
 
 /* ---- pages ---- */
 
-/* Free pages are kept for a while: the limit jumps to what is free and then decays, 7/8 every tick.
- */
+/* Free pages are kept for a while: the limit jumps to what is free and then decays, 7/8 every tick. */
 static void purge_tick(uint64_t now)
 {
 	const struct page_heap_stats *pages = page_heap_stats();
@@ -464,8 +453,8 @@ static void purge_tick(uint64_t now)
 		return;
 	collector.next_purge_ns = now + PURGE_TICK_MS * NS_PER_MS;
 	signals_block(&guard);
-	lock_acquire(cycle_lock()); // fork waits for it: a run that is being purged is in no list,
-				    // and a child would have a hole
+	lock_acquire(
+		cycle_lock()); // fork waits for it: a run that is being purged is in no list, and a child would have a hole
 	central_drain_stock();
 	collector.dirty_limit = dirty > collector.dirty_limit
 					? dirty

@@ -1,20 +1,18 @@
 /*
  * One collection, stop-the-world tier. The phases in order, each a call:
  *
- *	prepare		memory for marks, mappings list, signal: nothing may be asked of the
- *kernel's allocator later stop		every thread stands still, or there is no verdict (world.h)
+ *	prepare		memory for marks, mappings list, signal: nothing may be asked of the kernel's allocator later
+ *	stop		every thread stands still, or there is no verdict (world.h)
  *	preset		marks: set for free slots, clear for all others; spans are MARKING
  *	roots, mark	all roots, then through the heap
  *	commit		the standstill held until here, or there is no verdict
  *	start		threads run again
- *	judge		what is unreached and was never freed goes on probation; PROBATION marks its
- *slots, so the sweep leaves them sweep		spans are UNSWEPT: HINTED and unmarked becomes FREE,
- *by refills and by this thread finish		probation takes back what is due; pacer, figures,
- *trace
+ *	judge		what is unreached and was never freed goes on probation; PROBATION marks its slots, so the sweep leaves them
+ *	sweep		spans are UNSWEPT: HINTED and unmarked becomes FREE, by refills and by this thread
+ *	finish		probation takes back what is due; pacer, figures, trace
  *
- * Why HINTED and unmarked may be swept at any time later: unreachable at the pause is unreachable
- *for ever, and a slot gets a new occupant only through FREE, which the sweep alone stores, after it
- *has set the mark.
+ * Why HINTED and unmarked may be swept at any time later: unreachable at the pause is unreachable for ever, and a slot gets a new occupant only through
+ * FREE, which the sweep alone stores, after it has set the mark.
  */
 #include "core/gc/cycle.h"
 
@@ -82,9 +80,8 @@ static enum stats_no_verdict reason_of_world(void)
 }
 
 /*
- * The pause that marking this heap would take, from the CPU time of the last one (a busy machine
- * must not lock us out); the first is guessed at 2 GB/s: the smallest heap that starts a cycle by
- * its growth must get one, or nothing would ever be measured. Each refusal lowers the estimate a
+ * The pause that marking this heap would take, from the CPU time of the last one (a busy machine must not lock us out); the first is guessed at 2 GB/s:
+ * the smallest heap that starts a cycle by its growth must get one, or nothing would ever be measured. Each refusal lowers the estimate a
  * little, so that one wrong measurement does not stand for ever: tried again after minutes.
  */
 static bool pause_is_too_long(void)
@@ -142,9 +139,8 @@ static bool mark_all(struct cycle_result *result)
 }
 
 /*
- * Leaked blocks go on probation, and their slots are marked. Beside the program; but with
- * free=trust in the pause: there a slot gets its next owner without a sweep that marks it, so a
- * leaked block that is freed now (its pointer was hidden) would make its next owner look leaked.
+ * Leaked blocks go on probation, and their slots are marked. Beside the program; but with free=trust in the pause: there a slot gets its next owner without a
+ * sweep that marks it, so a leaked block that is freed now (its pointer was hidden) would make its next owner look leaked.
  */
 static void judge(struct cycle_result *result)
 {
@@ -193,8 +189,7 @@ static void apply_verdict(struct cycle_result *result)
 	result->sweep_ns = clock_now_ns() - start;
 	if (result->leaks_judged)
 		probation_finish();
-	// what was hinted at the pause and is still reached stays hinted; what was hinted since
-	// stays too
+	// what was hinted at the pause and is still reached stays hinted; what was hinted since stays too
 	if (hinted_before > result->dangling_bytes)
 		pacer_forget_hinted(hinted_before - result->dangling_bytes);
 }

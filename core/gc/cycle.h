@@ -24,8 +24,7 @@ enum cycle_reason {
 	CYCLE_REASON_COUNT
 };
 
-/* What one cycle found. Written by the thread that ran it (lock CYCLE); read after it under the
- * same lock. */
+/* What one cycle found. Written by the thread that ran it (lock CYCLE); read after it under the same lock. */
 struct cycle_result {
 	bool has_verdict;
 	uint32_t no_verdict;      // enum stats_no_verdict
@@ -49,40 +48,33 @@ extern struct cycle_result cycle_last;
 struct lock *cycle_lock(void);
 
 /*
- * Wakes the collector thread, or has it started (hook) if there is none. Any thread, no lock held,
- * signals open; cheap when it was asked for already.
+ * Wakes the collector thread, or has it started (hook) if there is none. Any thread, no lock held, signals open; cheap when it was asked for already.
  */
 void cycle_request(enum cycle_reason reason);
 
 /*
- * The calling thread allocates while hinted bytes are at the hard limit: waits for the end of one
- * cycle; when no cycle can run or the last three gave no verdict, makes the oldest hints free
- * unproved. Returns in the time of one cycle at most.
+ * The calling thread allocates while hinted bytes are at the hard limit: waits for the end of one cycle; when no cycle can run or the last three
+ * gave no verdict, makes the oldest hints free unproved. Returns in the time of one cycle at most.
  */
 void cycle_throttle(void);
 
-/* free is trusted from now on: every hinted slot becomes free unproved. Not while the caller holds
- * CYCLE. */
+/* free is trusted from now on: every hinted slot becomes free unproved. Not while the caller holds CYCLE. */
 void cycle_trust_all(void);
 
-/* Runs a full cycle now, in the collector thread, and waits for its end. True: it gave a verdict.
- */
+/* Runs a full cycle now, in the collector thread, and waits for its end. True: it gave a verdict. */
 bool cycle_collect(void);
 
-/* Set by preload/: starts the collector thread (all signals blocked in it), which calls
- * cycle_thread_main(). False: not now (retried later). Called with no lock held. NULL in static
- * test programs, where cycle_collect() runs the cycle in the calling thread. */
+/* Set by preload/: starts the collector thread (all signals blocked in it), which calls cycle_thread_main(). False: not now (retried later). Called with
+ * no lock held. NULL in static test programs, where cycle_collect() runs the cycle in the calling thread. */
 extern bool (*cycle_start_hook)(void);
 
-/* Set by core/alloc: obeys free=trust and collector=off, which change the allocator (collector
- * thread, no lock). */
+/* Set by core/alloc: obeys free=trust and collector=off, which change the allocator (collector thread, no lock). */
 extern enum stats_reply (*cycle_obey_hook)(enum stats_request request);
 
 /* Body of the collector thread. Returns when cycle_stop_thread() asked for it. */
 void cycle_thread_main(void);
 
-/* Ends the collector thread and waits for it, up to a second (it is started again when wanted). For
- * unshare, setns and the like. False: still there. */
+/* Ends the collector thread and waits for it, up to a second (it is started again when wanted). For unshare, setns and the like. False: still there. */
 bool cycle_stop_thread(void);
 
 /* The process is ending: no further cycle begins. Waits for the one that runs (bounded). */

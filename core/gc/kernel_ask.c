@@ -1,13 +1,10 @@
 /*
- * /proc/self/fd names what is open, /proc/self/fdinfo prints every data word of an epoll
- * descriptor, /proc/self/timers every sigval. Whether bytes wait in a pipe whose two ends are both
- * here (FIFOs too) is asked of a duplicate of the descriptor, made by pidfd_getfd into our own
- * table (or, where a container forbids that, by opening it again) and closed at once. Unix sockets
- * are asked about by netlink (socket_ask.h); where that is not to be had, and those of another
- * network namespace, one by one in the way of pipes, and then the other end counts as here.
+ * /proc/self/fd names what is open, /proc/self/fdinfo prints every data word of an epoll descriptor, /proc/self/timers every sigval. Whether bytes wait in
+ * a pipe whose two ends are both here (FIFOs too) is asked of a duplicate of the descriptor, made by pidfd_getfd into our own table (or, where a container
+ * forbids that, by opening it again) and closed at once. Unix sockets are asked about by netlink (socket_ask.h); where that is not to be had, and those
+ * of another network namespace, one by one in the way of pipes, and then the other end counts as here.
  *
- * /proc/self is the main thread; when that has exited its descriptors are gone from there, so the
- * first task that still has some is asked.
+ * /proc/self is the main thread; when that has exited its descriptors are gone from there, so the first task that still has some is asked.
  */
 #include "core/gc/kernel_ask.h"
 
@@ -127,8 +124,7 @@ static long open_proc(const char *name, int fd, int flags)
 }
 
 /*
- * Calls line(text, argument) for each line of a file. Lines longer than the buffer are cut. False:
- * the file could not be read to its end.
+ * Calls line(text, argument) for each line of a file. Lines longer than the buffer are cut. False: the file could not be read to its end.
  */
 static bool for_each_line(long fd, void (*line)(const char *text, void *argument), void *argument)
 {
@@ -219,8 +215,7 @@ static long duplicate(int fd)
 	return copy;
 }
 
-/* The same for the reading end of a pipe. Its reader is here, so one more for a moment changes
- * nothing for anybody. */
+/* The same for the reading end of a pipe. Its reader is here, so one more for a moment changes nothing for anybody. */
 static long duplicate_pipe(int fd)
 {
 	char path[PATH_BYTES];
@@ -281,8 +276,7 @@ static bool is_same_pipe(const struct pipe_end *a, const struct pipe_end *b)
 	return a->device == b->device && a->inode == b->inode;
 }
 
-/* The ends of one pipe that are here; unread bytes say something if both a reading and a writing
- * one are. */
+/* The ends of one pipe that are here; unread bytes say something if both a reading and a writing one are. */
 static enum kernel_answer ask_pipe(const struct pipe_end *ends, unsigned count)
 {
 	const struct pipe_end *reader = 0;
@@ -329,8 +323,7 @@ static bool may_be_unix_socket(int fd)
 	return syscall_failed(length) ? length != -ENOENT : starts_with(name, "UNIX");
 }
 
-/* Without netlink nobody tells where the other end is: unread bytes are in flight. A socket that
- * listens does not tell what waits in it. */
+/* Without netlink nobody tells where the other end is: unread bytes are in flight. A socket that listens does not tell what waits in it. */
 static enum kernel_answer ask_socket(int fd)
 {
 	int domain = 0;
@@ -373,8 +366,7 @@ static enum kernel_answer ask_sockets(void)
 	return answer;
 }
 
-/* A pipe that has a name is known by its type only. What the file system remembers of it is enough:
- * a server that is away must not hold us up. */
+/* A pipe that has a name is known by its type only. What the file system remembers of it is enough: a server that is away must not hold us up. */
 static enum kernel_answer ask_file(int fd)
 {
 	char path[PATH_BYTES];
@@ -414,8 +406,7 @@ static enum kernel_answer ask_descriptor(int fd, struct visitor *visitor)
 	return KERNEL_TOLD;
 }
 
-/* The first task with a descriptor table: the main thread, unless it has exited. Ours (of this
- * thread) is not the program's. */
+/* The first task with a descriptor table: the main thread, unless it has exited. Ours (of this thread) is not the program's. */
 static long open_table(void)
 {
 	int self = (int)SYSCALL(gettid), process = (int)SYSCALL(getpid);
@@ -500,8 +491,7 @@ enum kernel_answer kernel_ask(void (*visit)(uintptr_t word, void *argument), voi
 	if (!sandbox_allows(SANDBOX_ASK))
 		return KERNEL_SILENT;
 	timers = SYSCALL(openat, AT_FDCWD, "/proc/self/timers", O_RDONLY | O_CLOEXEC);
-	// kernels without CONFIG_CHECKPOINT_RESTORE have no such file; timers made through libc are
-	// in the table of scanners/
+	// kernels without CONFIG_CHECKPOINT_RESTORE have no such file; timers made through libc are in the table of scanners/
 	if (timers != -ENOENT && !for_each_line(timers, timer_line, &visitor))
 		return KERNEL_SILENT;
 	if (rings_exist())

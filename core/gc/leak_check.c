@@ -1,6 +1,6 @@
 /*
- * The report counts what is leaked now, from the last verdict, and what was taken back before, from
- * a table of sums kept here: by stack (by slot size where there is none) and by direct or indirect.
+ * The report counts what is leaked now, from the last verdict, and what was taken back before, from a table of sums kept here: by stack (by slot size
+ * where there is none) and by direct or indirect.
  */
 #include "core/gc/leak_check.h"
 
@@ -194,8 +194,7 @@ uint64_t leak_check_report(const char *where, bool is_complete)
 	return blocks;
 }
 
-/* A cycle that judges leaks. One may fail because a thread stands badly or the machine is busy; the
- * next one mostly does not. */
+/* A cycle that judges leaks. One may fail because a thread stands badly or the machine is busy; the next one mostly does not. */
 static bool collect_with_verdict(void)
 {
 	uint64_t deadline = clock_now_ns() + TRY_MS * NS_PER_MS;

@@ -7,18 +7,15 @@
 #include <stdint.h>
 
 /*
- * Runs a full cycle (several if the first ones do not judge leaks, for about a second at most),
- * writes the report where options.report says, and returns the number of leaked blocks (taken back
- * ones included); 0 too when report=off. Called once, by the handler preload/start.c registers with
- * on_exit, in the exiting thread, no lock held. *ret_is_complete (may be NULL) is false if the last
- * cycle gave no verdict.
+ * Runs a full cycle (several if the first ones do not judge leaks, for about a second at most), writes the report where options.report says, and returns
+ * the number of leaked blocks (taken back ones included); 0 too when report=off. Called once, by the handler preload/start.c registers with on_exit, in the exiting thread, no lock held.
+ * *ret_is_complete (may be NULL) is false if the last cycle gave no verdict.
  */
 uint64_t leak_check_at_exit(bool *ret_is_complete);
 
 /*
- * Writes a report of what the last cycle with a verdict left, and of what was taken back before, to
- * `where` (see report.h); returns the number of leaked blocks in it. The lock CYCLE is held,
- * signals are blocked.
+ * Writes a report of what the last cycle with a verdict left, and of what was taken back before, to `where` (see report.h); returns the number of
+ * leaked blocks in it. The lock CYCLE is held, signals are blocked.
  */
 uint64_t leak_check_report(const char *where, bool is_complete);
 
@@ -29,6 +26,5 @@ void leak_check_note_reclaimed(const struct leaked *leaked);
 /* After fork, in the child: what the parent took back is the parent's. */
 void leak_check_after_fork(void);
 
-/* The status to exit with: options.exitcode if there are leaks and the program's own is 0, else the
- * program's own. */
+/* The status to exit with: options.exitcode if there are leaks and the program's own is 0, else the program's own. */
 int leak_check_exit_status(int status, uint64_t leaks);

@@ -1,13 +1,10 @@
 /*
- * One open-addressing table that only grows. Keys: a stack is 2^63 + id; a class and age is 2^62 +
- * class * 256 + age; a whole class the same with age 255. Large blocks have a class for each power
- * of two of their size.
+ * One open-addressing table that only grows. Keys: a stack is 2^63 + id; a class and age is 2^62 + class * 256 + age; a whole class the same with
+ * age 255. Large blocks have a class for each power of two of their size.
  *
- * Without stacks, blocks of one class are told apart by the age of their span, so that what the
- * program made at its start and hides is not in one group with what leaks today. Ages are few and
- * coarse (start, then each 16 times longer than the last), or a steady leak would leave one group
- * for the next before it has grown often enough. That the class leaks *now* is asked of the class
- * as a whole.
+ * Without stacks, blocks of one class are told apart by the age of their span, so that what the program made at its start and hides is not in
+ * one group with what leaks today. Ages are few and coarse (start, then each 16 times longer than the last), or a steady leak would leave one
+ * group for the next before it has grown often enough. That the class leaks *now* is asked of the class as a whole.
  */
 #include "core/gc/leak_groups.h"
 
@@ -87,8 +84,7 @@ static uint32_t find_or_add(uint64_t key)
 		return GROUP_NONE;
 	place = place_of(groups.list, groups.capacity, key);
 	if (groups.list[place].key == 0) {
-		// the rest is for groups that come later in this cycle; leak_groups_begin() makes
-		// more room for the next
+		// the rest is for groups that come later in this cycle; leak_groups_begin() makes more room for the next
 		if (groups.count >= groups.capacity - groups.capacity / 8)
 			return GROUP_NONE;
 		groups.list[place] = (struct leak_group){.key = key, .parent = GROUP_NONE};

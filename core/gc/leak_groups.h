@@ -1,10 +1,9 @@
 /*
- * Groups of leaked blocks with the same origin: the same stack when every stack is kept, else the
- * same size class and age of span. Only a group that keeps growing is ever taken back: what is
- * hidden, a handle, an open file, is old and single; a leak grows.
+ * Groups of leaked blocks with the same origin: the same stack when every stack is kept, else the same size class and age of span. Only a group that
+ * keeps growing is ever taken back: what is hidden, a handle, an open file, is old and single; a leak grows.
  *
- * Growth is observed at most once per `interval_ms`, so that collections in quick succession do not
- * hide it. What was taken back still counts. Collector side only: guard is the lock CYCLE.
+ * Growth is observed at most once per `interval_ms`, so that collections in quick succession do not hide it. What was taken back still counts.
+ * Collector side only: guard is the lock CYCLE.
  */
 #pragma once
 
@@ -35,19 +34,16 @@ struct leak_group {
 	bool is_logged;  // its first reclaim was
 };
 
-/* The size class of a slot as groups count it: large blocks have one for each power of two. Below
- * 256. */
+/* The size class of a slot as groups count it: large blocks have one for each power of two. Below 256. */
 unsigned leak_class_of(struct slot slot);
 
 /* Start of a verdict: this cycle's counts are zero. */
 void leak_groups_begin(void);
 
-/* The group of a leaked block, counted in; GROUP_NONE without memory. `by_stack`: every stack is
- * kept. */
+/* The group of a leaked block, counted in; GROUP_NONE without memory. `by_stack`: every stack is kept. */
 uint32_t leak_groups_add(const struct leaked *leaked, struct slot slot, bool by_stack);
 
-/* All blocks are counted: compares with the last observation if that was `interval_ms` ago. True if
- * it was an observation. */
+/* All blocks are counted: compares with the last observation if that was `interval_ms` ago. True if it was an observation. */
 bool leak_groups_observe(uint64_t now_ms, uint64_t interval_ms);
 
 /* The rules of size and growth. */
@@ -58,8 +54,7 @@ struct leak_group *leak_group_get(uint32_t index);
 /* True if some group grew in the last observation. */
 bool leak_groups_any_growth(void);
 
-/* Evidence: nothing with this stack, or (0) nothing without a stack of this size class is taken
- * back any more. `by_stack` as above. */
+/* Evidence: nothing with this stack, or (0) nothing without a stack of this size class is taken back any more. `by_stack` as above. */
 void leak_groups_stop(uint32_t stack, unsigned class, bool by_stack);
 
 /* After fork, in the child: growth starts again; what was stopped stays so. */

@@ -1,16 +1,12 @@
 /*
- * The list is filled in address order nearly always (verdicts walk spans upwards), so sorting is
- * mostly one look.
+ * The list is filled in address order nearly always (verdicts walk spans upwards), so sorting is mostly one look.
  *
- * References are read in one pass over the contents, in address order and in large pieces (a system
- * call for each small block would cost more than all the rest), and kept as numbers of blocks;
- * walks then touch no contents.
+ * References are read in one pass over the contents, in address order and in large pieces (a system call for each small block would cost more than
+ * all the rest), and kept as numbers of blocks; walks then touch no contents.
  *
- * Roots: a depth-first walk lists the blocks in the order in which they are finished. Taken from
- * last to first, a block not yet reached is in no subtree of those before it, and nothing after it
- * reaches it but what it shares a ring with: it is a root (the "mother vertex" argument). Both
- * walks keep their stack in memory of ours; a leaked list of a million nodes is a path a million
- * long.
+ * Roots: a depth-first walk lists the blocks in the order in which they are finished. Taken from last to first, a block not yet reached is in
+ * no subtree of those before it, and nothing after it reaches it but what it shares a ring with: it is a root (the "mother vertex" argument).
+ * Both walks keep their stack in memory of ours; a leaked list of a million nodes is a path a million long.
  */
 #include "core/gc/leak_set.h"
 
@@ -150,9 +146,8 @@ struct edge_reader {
 };
 
 /*
- * Contents of [address, address + bytes), at most WINDOW_BYTES, through the window; NULL:
- * unreadable. It was readable in the pause, so the program has just given it up or locked it away:
- * it refers to nothing.
+ * Contents of [address, address + bytes), at most WINDOW_BYTES, through the window; NULL: unreadable. It was readable in the pause, so the program has just
+ * given it up or locked it away: it refers to nothing.
  */
 static const uintptr_t *contents(uintptr_t address, size_t bytes)
 {
@@ -189,8 +184,7 @@ static bool add_target(struct leak_set *set, uint32_t target)
 	return true;
 }
 
-/* Notes what the words refer to; each word also without a tag in its top 17 bits, as the marker
- * reads it. */
+/* Notes what the words refer to; each word also without a tag in its top 17 bits, as the marker reads it. */
 static bool add_words(struct edge_reader *reader, const uintptr_t *words, size_t count)
 {
 	struct leak_set *set = reader->set;
@@ -239,8 +233,7 @@ static bool add_block(struct leak_set *set, struct leaked *leaked)
 	return done;
 }
 
-/* Reads all references if that was not done. False: no memory, or the page tables could not be
- * read. */
+/* Reads all references if that was not done. False: no memory, or the page tables could not be read. */
 static bool read_edges(struct leak_set *set)
 {
 	bool done = true;

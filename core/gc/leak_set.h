@@ -1,7 +1,6 @@
 /*
- * The blocks that a cycle found leaked (never freed, not reached), and the graph of references
- * among them. Collector side only: guard is the lock CYCLE. Contents are read by copies, for the
- * program runs meanwhile and may protect or unmap what it likes.
+ * The blocks that a cycle found leaked (never freed, not reached), and the graph of references among them. Collector side only: guard is the lock
+ * CYCLE. Contents are read by copies, for the program runs meanwhile and may protect or unmap what it likes.
  */
 #pragma once
 
@@ -46,9 +45,8 @@ struct leak_set {
 	bool is_sorted;
 	bool is_incomplete; // no memory for all
 
-	/* references among the blocks, read once when first wanted (whoever needs them to be true
-	 * to the moment, as before taking back, looks again: second_look.h): those of block i are
-	 * targets[first_edge[i]] to targets[first_edge[i + 1] - 1] */
+	/* references among the blocks, read once when first wanted (whoever needs them to be true to the moment, as before taking back, looks again:
+	 * second_look.h): those of block i are targets[first_edge[i]] to targets[first_edge[i + 1] - 1] */
 	uint32_t *first_edge; // count + 1 of them; NULL: not read
 	size_t first_edge_bytes;
 	uint32_t *targets;
@@ -75,22 +73,20 @@ void leak_set_forget_edges(struct leak_set *set);
 /* The leaked block that `word` points into (any address of it), or NULL. The set is sorted. */
 struct leaked *leak_set_find(const struct leak_set *set, uintptr_t word);
 
-/* Sets `flag` on every block reached from blocks for which starts() holds, those not included
- * unless reached from another. Blocks that have the flag already are not walked again. False: no
- * memory, nothing can be said. */
+/* Sets `flag` on every block reached from blocks for which starts() holds, those not included unless reached from another. Blocks that have the
+ * flag already are not walked again. False: no memory, nothing can be said. */
 bool leak_set_reach(
 	struct leak_set *set, bool (*starts)(const struct leaked *leaked), uint32_t flag);
 
 /*
- * Sets LEAKED_ROOT on the direct ones among the blocks for which includes() holds: the fewest
- * blocks from which all of them are reached. False: no memory.
+ * Sets LEAKED_ROOT on the direct ones among the blocks for which includes() holds: the fewest blocks from which all of them are reached.
+ * False: no memory.
  */
 bool leak_set_find_roots(struct leak_set *set, bool (*includes)(const struct leaked *leaked));
 
 /*
- * A hash of the block's contents; of larger ones than 4 KiB the first and last 2 KiB. 0 when they
- * could not be read. Contents are read ahead, in address order that is cheap;
- * leak_set_begin_reading() forgets what was read before, and comes before each series.
+ * A hash of the block's contents; of larger ones than 4 KiB the first and last 2 KiB. 0 when they could not be read. Contents are read ahead, in address order that
+ * is cheap; leak_set_begin_reading() forgets what was read before, and comes before each series.
  */
 uint64_t leaked_hash(const struct leaked *leaked);
 void leak_set_begin_reading(void);

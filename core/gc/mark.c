@@ -1,11 +1,9 @@
 /*
- * Marking. A block that is reached for the first time goes on the queue (a stack in memory mapped
- * before the pause); blocks taken from it pass through a ring of 16, prefetched on entry, so that
- * the cache misses of several blocks overlap. A full queue loses nothing: the block is marked, so a
- * walk over all marked blocks finds what was not read.
+ * Marking. A block that is reached for the first time goes on the queue (a stack in memory mapped before the pause); blocks taken from it pass
+ * through a ring of 16, prefetched on entry, so that the cache misses of several blocks overlap.
+ * A full queue loses nothing: the block is marked, so a walk over all marked blocks finds what was not read.
  *
- * Preset makes the list of spans that this cycle judges: only they are MARKING, so they can not be
- * released before the verdict.
+ * Preset makes the list of spans that this cycle judges: only they are MARKING, so they can not be released before the verdict.
  */
 #include "core/gc/mark.h"
 
@@ -97,8 +95,7 @@ static void preset_span(struct span *span)
 			       bytes_equal_mask(states + group * 64, SLOT_CACHED);
 }
 
-/* The lock is free in a pause, for its holder would run. It is needed if the pause is abandoned:
- * then runs are split and merged, and spans swept. */
+/* The lock is free in a pause, for its holder would run. It is needed if the pause is abandoned: then runs are split and merged, and spans swept. */
 static bool preset_all(void)
 {
 	heap_for_each_span(span)

@@ -1,10 +1,8 @@
 /*
- * When a cycle is due. The count of hinted bytes is one global, added to in quanta of
- * HINT_QUANTUM_BYTES by each thread.
+ * When a cycle is due. The count of hinted bytes is one global, added to in quanta of HINT_QUANTUM_BYTES by each thread.
  *
- * Goals: hinted bytes may grow by max(quarantine_bytes, quarantine_percent of the heap) beyond
- * those that the last cycle found still reached (they would only be found again), the heap by
- * `growth` percent. Twice the quarantine is the hard limit.
+ * Goals: hinted bytes may grow by max(quarantine_bytes, quarantine_percent of the heap) beyond those that the last cycle found
+ * still reached (they would only be found again), the heap by `growth` percent. Twice the quarantine is the hard limit.
  */
 #include "core/gc/pacer.h"
 
@@ -18,13 +16,12 @@
 #include "core/profile/stats_page.h"
 
 #define HEAP_BYTES_MIN \
-	(16ull << 20) /* a smaller heap does not start a cycle by growing; a leak that filled it \
-			 unseen counts as old */
+	(16ull << 20) /* a smaller heap does not start a cycle by growing; a leak that filled it unseen counts as old */
 #define QUARANTINE_BYTES_MIN (4ull << 20) /* however near the memory limit is */
 #define DIRTY_BYTES_MIN (4ull << 20)      /* free pages that are worth a thread to give them back */
 
-/* `hinted_bytes` is added to by any thread (relaxed); the goal is written by the collector and read
- * by anybody, torn reads are harmless: each word is a limit of its own. */
+/* `hinted_bytes` is added to by any thread (relaxed); the goal is written by the collector and read by anybody, torn reads are harmless: each
+ * word is a limit of its own. */
 static struct {
 	uint64_t hinted_bytes;
 	struct pacer_goal goal;

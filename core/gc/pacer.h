@@ -1,7 +1,6 @@
 /*
- * When a cycle is due. Program threads report what they freed and how the heap grew, in quanta,
- * from slow paths; the arithmetic is pure and tested alone. Nothing here runs in a malloc or free
- * that did not enter its slow path.
+ * When a cycle is due. Program threads report what they freed and how the heap grew, in quanta, from slow paths; the arithmetic is pure and tested
+ * alone. Nothing here runs in a malloc or free that did not enter its slow path.
  */
 #pragma once
 
@@ -26,19 +25,16 @@ struct pacer_goal {
 /* Pure: the goals after a cycle. */
 struct pacer_goal pacer_compute(const struct pacer_input *input);
 
-/* At start and after each cycle, verdict or not: `hinted_bytes` are still hinted. Collector (or
- * start). */
+/* At start and after each cycle, verdict or not: `hinted_bytes` are still hinted. Collector (or start). */
 void pacer_set(uint64_t heap_bytes, uint64_t hinted_bytes);
 
-/* A thread freed so much; starts a cycle, or at the hard limit waits for one. Called with no lock
- * held and signals open. */
+/* A thread freed so much; starts a cycle, or at the hard limit waits for one. Called with no lock held and signals open. */
 void pacer_note_hinted(uint64_t bytes);
 
 /* The heap may have grown (a span was taken). Cheap when nothing is due. Same conditions. */
 void pacer_note_growth(void);
 
-/* free=trust: spans may have become free; their pages go back to the kernel after a while. Same
- * conditions. */
+/* free=trust: spans may have become free; their pages go back to the kernel after a while. Same conditions. */
 void pacer_note_free_pages(void);
 
 /* Hinted bytes, about. */

@@ -1,25 +1,19 @@
 /*
- * The rules by which a leaked block is taken back, in the order in which they are asked. One "no"
- *keeps the block.
+ * The rules by which a leaked block is taken back, in the order in which they are asked. One "no" keeps the block.
  *
- *	amount		only what exceeds probation_bytes of leaked memory; memory is the reason to
- *reclaim, so memory decides
- *	age		unreached in probation_cycles cycles in a row and for probation_ms, both
- *doubled by each piece of evidence
- *	growth		its group has 64 blocks or 1 MiB and grew in each of three observations
- *(leak_groups.h); singletons never
- *	holders		no leaked block that stays refers to it, and none that goes only now:
- *indirect blocks go one cycle after their holder order		largest group first, newest block
- *first, until the excess is gone contents	unchanged since the first verdict: nobody writes it
- *	kernel		no word the kernel keeps names it, and no pointer may be on its way through
- *the kernel (kernel_ask.h) second look	no disguised form of its address in all of memory
- *(second_look.h)
+ *	amount		only what exceeds probation_bytes of leaked memory; memory is the reason to reclaim, so memory decides
+ *	age		unreached in probation_cycles cycles in a row and for probation_ms, both doubled by each piece of evidence
+ *	growth		its group has 64 blocks or 1 MiB and grew in each of three observations (leak_groups.h); singletons never
+ *	holders		no leaked block that stays refers to it, and none that goes only now: indirect blocks go one cycle after their holder
+ *	order		largest group first, newest block first, until the excess is gone
+ *	contents	unchanged since the first verdict: nobody writes it
+ *	kernel		no word the kernel keeps names it, and no pointer may be on its way through the kernel (kernel_ask.h)
+ *	second look	no disguised form of its address in all of memory (second_look.h)
  *
  * What any of the last three speaks for stays with all it reaches, and its probation starts again.
  *
- * A block on probation that the program frees, reallocates or asks the size of proves that pointers
- *are hidden. It lives on; its site, or without a stack its size class, is no longer taken back;
- *after three pieces of evidence nothing is.
+ * A block on probation that the program frees, reallocates or asks the size of proves that pointers are hidden. It lives on; its site, or without
+ * a stack its size class, is no longer taken back; after three pieces of evidence nothing is.
  *
  * With probation=off every unreached block is taken back at once (tests).
  */
@@ -145,8 +139,7 @@ void probation_begin(uint64_t cycle)
 	leak_groups_begin();
 }
 
-/* ALLOCATED or SAMPLED becomes PROBATION. An id that an earlier owner of the slot left must not be
- * taken for this one's. */
+/* ALLOCATED or SAMPLED becomes PROBATION. An id that an earlier owner of the slot left must not be taken for this one's. */
 static bool put_on_probation(struct slot slot, uint8_t state)
 {
 	uint32_t *ids = load_acquire(&slot.span->stack_ids);
@@ -315,8 +308,7 @@ static size_t list_candidates(const struct leak_set *set, struct candidate *cand
 	return count;
 }
 
-/* Marks blocks CHOSEN, by the order of candidates, until `excess` bytes are. Returns their number.
- */
+/* Marks blocks CHOSEN, by the order of candidates, until `excess` bytes are. Returns their number. */
 static size_t choose(struct leak_set *set, uint64_t excess)
 {
 	struct candidate *candidates = os_map(set->count * sizeof(*candidates));
@@ -412,8 +404,7 @@ static bool ask_all(struct leak_set *set)
 
 /* ---- taking back ---- */
 
-/* One line for each site; without stacks for each size class, with a stack of the same class if
- * there is one. */
+/* One line for each site; without stacks for each size class, with a stack of the same class if there is one. */
 static void log_first_reclaim(const struct leaked *leaked)
 {
 	struct leak_group *group = leak_group_get(leaked->group);
@@ -462,8 +453,7 @@ static void end_span(struct span *span)
 	central_settle_span(span);
 }
 
-/* Chosen blocks, span by span; they leave the set. What the program has freed meanwhile leaves it
- * too. */
+/* Chosen blocks, span by span; they leave the set. What the program has freed meanwhile leaves it too. */
 static void take_back(struct leak_set *set)
 {
 	struct span *span = 0;
@@ -511,8 +501,7 @@ static void free_from_holders(struct leak_set *set)
 	}
 }
 
-/* Looking takes time in proportion to the memory in use: a tenth of the time at most, unless a good
- * part of that memory may be won. */
+/* Looking takes time in proportion to the memory in use: a tenth of the time at most, unless a good part of that memory may be won. */
 static bool is_worth_a_look(uint64_t excess)
 {
 	return clock_now_ns() >= probation.next_look_ns || excess >= heap_bytes() / 4;
@@ -542,8 +531,7 @@ static bool always(const struct leaked *leaked)
 
 static void reclaim_all(struct leak_set *set)
 {
-	// only the report wants to know which were direct; one that is asked for later calls them
-	// all so
+	// only the report wants to know which were direct; one that is asked for later calls them all so
 	bool report = options.report[0] != 'o';
 
 	if (report && !leak_set_find_roots(set, always))
@@ -560,8 +548,7 @@ static uint64_t observation_ms(void)
 	return options.probation_ms * probation.factor / OBSERVATIONS_PER_PROBATION;
 }
 
-/* Something may mature: more than is tolerated is leaked. While nothing grows, the wish comes less
- * and less often. */
+/* Something may mature: more than is tolerated is leaked. While nothing grows, the wish comes less and less often. */
 static void plan_next_cycle(bool observed)
 {
 	uint64_t wait_ms = max_u64(observation_ms(), 1), wanted;
@@ -579,8 +566,7 @@ static void plan_next_cycle(bool observed)
 		wait_ms = max_u64(wait_ms / 2, 1);
 	if (probation.idle > IDLE_MIN)
 		wait_ms <<= min_u64(probation.idle - IDLE_MIN, IDLE_DOUBLINGS_MAX);
-	// counted from the beginning of this cycle, and at least as long as it took of the
-	// processor
+	// counted from the beginning of this cycle, and at least as long as it took of the processor
 	wanted = probation.base_ns + (probation.now_ms + wait_ms + 1) * NS_PER_MS;
 	store_relaxed(&probation.wants_ns,
 		max_u64(wanted, clock_now_ns() + clock_thread_cpu_ns() - probation.begin_cpu_ns));

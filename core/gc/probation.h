@@ -1,19 +1,16 @@
 /*
- * What happens to blocks that were never freed and that a cycle did not reach ("leaked"): they wait
- *on probation, and only what keeps growing is taken back, after everything that could speak against
- *it was asked. See probation.c for the rules.
+ * What happens to blocks that were never freed and that a cycle did not reach ("leaked"): they wait on probation, and only what keeps growing
+ * is taken back, after everything that could speak against it was asked. See probation.c for the rules.
  *
- * After each cycle with a full verdict on leaks (not after a verification of hints) the collector
- *thread, which is the only caller unless said otherwise, and holds the lock CYCLE, makes these
- *calls after the world runs again:
+ * After each cycle with a full verdict on leaks (not after a verification of hints) the collector thread, which is the only caller unless said
+ * otherwise, and holds the lock CYCLE, makes these calls after the world runs again:
  *
  *	probation_begin(cycle);
- *	for each slot in state ALLOCATED, SAMPLED or PROBATION whose mark is 0, in address order
- *where that is easy:
- *		probation_block(slot);		// moves it to PROBATION by compare-and-swap and
- *sets its mark for each slot in state PROBATION whose mark is 1: probation_revive(slot);
- *	// moves it back to ALLOCATED or SAMPLED probation_finish();			// decides,
- *looks a second time, takes back through slot_reclaim()
+ *	for each slot in state ALLOCATED, SAMPLED or PROBATION whose mark is 0, in address order where that is easy:
+ *		probation_block(slot);		// moves it to PROBATION by compare-and-swap and sets its mark
+ *	for each slot in state PROBATION whose mark is 1:
+ *		probation_revive(slot);		// moves it back to ALLOCATED or SAMPLED
+ *	probation_finish();			// decides, looks a second time, takes back through slot_reclaim()
  */
 #pragma once
 
@@ -28,14 +25,12 @@ void probation_revive(struct slot slot);
 void probation_finish(void);
 
 /*
- * The program frees, reallocates or asks the size of a block on probation: it hid a pointer. Called
- * by core/alloc, any thread, before or after it moves the block on by compare-and-swap. A few
- * stores: no lock, no system call.
+ * The program frees, reallocates or asks the size of a block on probation: it hid a pointer. Called by core/alloc, any thread, before or after
+ * it moves the block on by compare-and-swap. A few stores: no lock, no system call.
  */
 void probation_evidence(struct slot slot);
 
-/* When the next cycle would let blocks on probation mature (clock_now_ns() time), or UINT64_MAX:
- * for the pacer. Any thread. */
+/* When the next cycle would let blocks on probation mature (clock_now_ns() time), or UINT64_MAX: for the pacer. Any thread. */
 uint64_t probation_wants_cycle_ns(void);
 
 /* Totals, written by the collector thread, read anywhere. */
@@ -53,8 +48,7 @@ struct probation_totals {
 };
 void probation_read_totals(struct probation_totals *ret_totals);
 
-/* The blocks that the last cycle with a verdict found leaked and that were not taken back. Lock
- * CYCLE. */
+/* The blocks that the last cycle with a verdict found leaked and that were not taken back. Lock CYCLE. */
 struct leak_set;
 struct leak_set *probation_leaks(void);
 

@@ -1,7 +1,6 @@
 /*
- * The batch is sorted by heapsort (no recursion, no worst case: it runs in a pause, with tens of
- * thousands of threads in the worst), its overlaps are joined, and one pass over list and batch
- * writes the new list into the spare array.
+ * The batch is sorted by heapsort (no recursion, no worst case: it runs in a pause, with tens of thousands of threads in the worst), its overlaps
+ * are joined, and one pass over list and batch writes the new list into the spare array.
  */
 #include "core/gc/root_ranges.h"
 

@@ -1,7 +1,6 @@
 /*
- * Who reads which range of addresses: a sorted list of disjoint ranges with owners, built in
- * batches. Whoever comes first keeps a range; later batches get what is left. Memory is given by
- * the caller, so that none is needed in a pause.
+ * Who reads which range of addresses: a sorted list of disjoint ranges with owners, built in batches. Whoever comes first keeps a range; later
+ * batches get what is left. Memory is given by the caller, so that none is needed in a pause.
  */
 #pragma once
 
@@ -32,8 +31,7 @@ void root_ranges_clear(struct root_ranges *ranges);
 /* Puts [start, end) into the batch; an empty range is nothing. False: no room. */
 bool root_ranges_add(struct root_ranges *ranges, uintptr_t start, uintptr_t end);
 
-/* Merges the batch into the list as ranges of `owner`, but for what is owned already. False: no
- * room; the list is as before. */
+/* Merges the batch into the list as ranges of `owner`, but for what is owned already. False: no room; the list is as before. */
 bool root_ranges_fold(struct root_ranges *ranges, uint32_t owner);
 
 /* Index of the first range whose end is above the address; `count` if there is none. */

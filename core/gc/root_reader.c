@@ -1,18 +1,16 @@
 /*
- * Reading. A page is read only if the page tables say that there is something: one that was never
- *touched stays so, and 16 TiB of reserved addresses cost nothing. What a mapping is decides which
- *of its pages count:
+ * Reading. A page is read only if the page tables say that there is something: one that was never touched stays so, and 16 TiB of reserved addresses
+ * cost nothing. What a mapping is decides which of its pages count:
  *
- *	private memory	   pages that are its own; clean pages of a file hold what the file holds,
- *and zero pages nothing shared memory	   every page in our page tables or in the page cache; all
- *pages, if some are swapped out a shared file	   the same, if it may be written; a pointer in a
- *file is no root otherwise, nor one that only the disk has rings (io_uring)   whole; and the kernel
- *may hold further pointers in requests under way devices, vdso	   nothing executable memory  at
- *every byte, unless it is a file's
+ *	private memory	   pages that are its own; clean pages of a file hold what the file holds, and zero pages nothing
+ *	shared memory	   every page in our page tables or in the page cache; all pages, if some are swapped out
+ *	a shared file	   the same, if it may be written; a pointer in a file is no root otherwise, nor one that only the disk has
+ *	rings (io_uring)   whole; and the kernel may hold further pointers in requests under way
+ *	devices, vdso	   nothing
+ *	executable memory  at every byte, unless it is a file's
  *
- * Small ranges are gathered and copied by one system call; a call that fails as a whole is repeated
- *page by page. A page that is still there and cannot be read is a failure; one that went away
- *meanwhile is not.
+ * Small ranges are gathered and copied by one system call; a call that fails as a whole is repeated page by page. A page that is still there and cannot be
+ * read is a failure; one that went away meanwhile is not.
  */
 #include "core/gc/root_reader.h"
 
@@ -244,8 +242,8 @@ bool root_read_pages(struct root_scan *scan, uintptr_t start, uintptr_t end,
 }
 
 /*
- * Where pages are missing they may be swapped out. Another process may bring one back while we ask,
- * so what was read before it was known of the mapping whether it has such pages is read again.
+ * Where pages are missing they may be swapped out. Another process may bring one back while we ask, so what was read before it was known of the mapping whether
+ * it has such pages is read again.
  */
 static bool read_shared(struct root_scan *scan, const struct mapping *mapping, uintptr_t start,
 	uintptr_t end, unsigned flags)

@@ -1,6 +1,5 @@
 /*
- * Between roots.c and root_reader.c: memory of the program, read as what it is and handed to the
- * sink of the pass.
+ * Between roots.c and root_reader.c: memory of the program, read as what it is and handed to the sink of the pass.
  */
 #pragma once
 
@@ -16,8 +15,7 @@ void root_reader_begin(void);
 /* Reads what was gathered and not read yet. False: failure (set). */
 bool root_reader_finish(struct root_scan *scan);
 
-/* Reads [start, end), which lies in the mapping: those pages that count there. False: failure
- * (set). */
+/* Reads [start, end), which lies in the mapping: those pages that count there. False: failure (set). */
 bool root_read_mapping(
 	struct root_scan *scan, const struct mapping *mapping, uintptr_t start, uintptr_t end);
 

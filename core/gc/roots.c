@@ -1,6 +1,5 @@
 /*
- * The pass over the roots: claims, then words, then memory range by range (root_reader.c). Nothing
- * here is thread-safe: collector thread.
+ * The pass over the roots: claims, then words, then memory range by range (root_reader.c). Nothing here is thread-safe: collector thread.
  */
 #include "core/gc/roots.h"
 
@@ -249,10 +248,8 @@ static bool read_all_mappings(struct root_scan *scan)
 /* ---- the pass ---- */
 
 /*
- * Memory of the heap whose mapping is not what we made it: the marker reads its spans with care.
- * Executable memory holds pointers at any byte, and what the program mapped over ours may hold some
- * that the marker does not see (shared memory without page tables): it is a root like any other
- * mapping.
+ * Memory of the heap whose mapping is not what we made it: the marker reads its spans with care. Executable memory holds pointers at any byte, and what the
+ * program mapped over ours may hold some that the marker does not see (shared memory without page tables): it is a root like any other mapping.
  */
 static bool scan_odd(
 	struct root_scan *scan, uintptr_t start, uintptr_t end, const struct mapping *mapping)
@@ -266,8 +263,7 @@ static bool scan_odd(
 	       root_read_pages(scan, start, end, PAGES_OWN, ROOT_READ_BYTES);
 }
 
-/* Programs change the protection of malloced memory, or map something over it, by calls nobody
- * tells us of: compare the heap's mappings with ours. */
+/* Programs change the protection of malloced memory, or map something over it, by calls nobody tells us of: compare the heap's mappings with ours. */
 static bool scan_odd_heap(struct root_scan *scan)
 {
 	uintptr_t at = heap.base;
@@ -344,8 +340,7 @@ static bool swap_is_the_same(const struct root_scan *scan)
 	return !scan->swap_is_noted || (maps_note_swapped(&roots.maps, &count) && count == 0);
 }
 
-/* End of the highest mapping that is the program's (above it there may be the vsyscall page, among
- * the kernel's addresses). */
+/* End of the highest mapping that is the program's (above it there may be the vsyscall page, among the kernel's addresses). */
 static uintptr_t top_of(const struct maps *maps)
 {
 	size_t i = maps->count;

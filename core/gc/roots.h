@@ -4,17 +4,15 @@
  * roots_scan() runs in a pause (every other task stands still) and in three steps:
  *
  *	maps	/proc's list of mappings is read
- *	claim	each scanner names the ranges that are its own: a thread's live stack, its storage,
- *a module's data. What is ours, the heap window and the dead parts of stacks are claimed for
- *nobody. Whoever claims first has it; no range has two owners. read	the scanners hand over words
- *that do not lie in memory of their own; then all memory is read once, in the order of addresses,
- *each range in the name of its owner; what nobody claimed belongs to the last scanner, `mappings`.
+ *	claim	each scanner names the ranges that are its own: a thread's live stack, its storage, a module's data. What is ours, the heap window
+ *		and the dead parts of stacks are claimed for nobody. Whoever claims first has it; no range has two owners.
+ *	read	the scanners hand over words that do not lie in memory of their own; then all memory is read once, in the order of addresses, each
+ *		range in the name of its owner; what nobody claimed belongs to the last scanner, `mappings`.
  *
- * So no memory falls between two scanners, and with scan_off=NAME (checking builds; NAME+NAME for
- *several) exactly the roots of that scanner are not seen. Any failure ends the pass: no verdict.
+ * So no memory falls between two scanners, and with scan_off=NAME (checking builds; NAME+NAME for several) exactly the roots of that scanner
+ * are not seen. Any failure ends the pass: no verdict.
  *
- * In the pause: no libc, no lock that a stopped thread may hold, no memory but what roots_prepare()
- *mapped.
+ * In the pause: no libc, no lock that a stopped thread may hold, no memory but what roots_prepare() mapped.
  */
 #pragma once
 
@@ -50,8 +48,7 @@ struct root_scan {
 	enum roots_failure failure;
 	uintptr_t failure_address;   // what could not be read, or 0
 	const char *failure_scanner; // who wanted it, or NULL
-	bool requests_in_flight; // the kernel may hold pointers that nobody can ask for: this cycle
-				 // proves no leak
+	bool requests_in_flight; // the kernel may hold pointers that nobody can ask for: this cycle proves no leak
 	uint64_t bytes_read;
 
 	/* For scanners. */
@@ -68,16 +65,13 @@ struct scanner {
 	bool (*scan)(struct root_scan *scan);  // or NULL
 };
 
-/* The scanners, in order of their claims; what nobody claims is the last one's. The table is the
- * caller's, for life. At start, once. */
+/* The scanners, in order of their claims; what nobody claims is the last one's. The table is the caller's, for life. At start, once. */
 void roots_register(const struct scanner *const *scanners, size_t count);
 
-/* The library's own ELF image (its __ehdr_start): its writable data is ours and no root. At start.
- */
+/* The library's own ELF image (its __ehdr_start): its writable data is ours and no root. At start. */
 void roots_exclude_image(const void *header);
 
-/* Memory for a pass, as much as the process needs now. Collector thread, not in a pause, before
- * each cycle. False: no memory, or no /proc. */
+/* Memory for a pass, as much as the process needs now. Collector thread, not in a pause, before each cycle. False: no memory, or no /proc. */
 bool roots_prepare(void);
 
 /* In a pause. False: no verdict (scan->failure). */
@@ -89,20 +83,18 @@ const char *roots_failure_text(enum roots_failure failure);
 
 enum root_read_flags {
 	ROOT_READ_WORDS = 0,
-	ROOT_READ_BYTES = 1,    // words at every byte: code holds pointers as unaligned immediates
-	ROOT_READ_DIRECT = 2,   // where the kernel refuses, by plain loads: mapped for good and
-				// readable (rings, memfd_secret)
+	ROOT_READ_BYTES = 1, // words at every byte: code holds pointers as unaligned immediates
+	ROOT_READ_DIRECT =
+		2, // where the kernel refuses, by plain loads: mapped for good and readable (rings, memfd_secret)
 	ROOT_READ_TOLERANT = 4, // what cannot be read is no failure (a truncated file)
 };
 
-/* Claims what of [start, end) is still unclaimed for the running scanner; rounded outwards to
- * words. False (failure is set): too many ranges. */
+/* Claims what of [start, end) is still unclaimed for the running scanner; rounded outwards to words. False (failure is set): too many ranges. */
 bool root_claim(struct root_scan *scan, uintptr_t start, uintptr_t end);
 
 /*
- * Ends the batch of claims and starts one for nobody; after it, root_exclude() says what is dead or
- * ours (rounded inwards). A scanner's own claims come before its exclusions, so that what is both
- * is read.
+ * Ends the batch of claims and starts one for nobody; after it, root_exclude() says what is dead or ours (rounded inwards). A scanner's own claims
+ * come before its exclusions, so that what is both is read.
  */
 bool root_claims_done(struct root_scan *scan);
 bool root_exclude(struct root_scan *scan, uintptr_t start, uintptr_t end);
@@ -110,12 +102,10 @@ bool root_exclude(struct root_scan *scan, uintptr_t start, uintptr_t end);
 /* Hands words to the sink. */
 void root_scan_words(struct root_scan *scan, const uintptr_t *words, size_t count);
 
-/* Reads all of [start, end), of whole words, perhaps only with a later call. False: failure (set).
- */
+/* Reads all of [start, end), of whole words, perhaps only with a later call. False: failure (set). */
 bool root_scan_memory(struct root_scan *scan, uintptr_t start, uintptr_t end, unsigned flags);
 
-/* Has it told in scan->maps which mappings have pages on disk only, once in a pass. False: failure
- * (set). */
+/* Has it told in scan->maps which mappings have pages on disk only, once in a pass. False: failure (set). */
 bool root_note_swapped(struct root_scan *scan);
 
 /* Notes a failure; returns false. */

@@ -1,13 +1,12 @@
 /*
- * Two steps per word: a bitmap that fits the second-level cache says "perhaps", a hash table says
- * which block. Tables are made for the condemned blocks, five forms each.
+ * Two steps per word: a bitmap that fits the second-level cache says "perhaps", a hash table says which block. Tables are made for the condemned
+ * blocks, five forms each.
  *
- * What stands in the condemned blocks themselves says nothing as long as nobody is known to use
- * them, and is not read (it may be most of the memory). If one of them is found, what stands in it
- * and in all it reaches is looked at then, and so on until nothing more is found.
+ * What stands in the condemned blocks themselves says nothing as long as nobody is known to use them, and is not read (it may be most of the memory). If
+ * one of them is found, what stands in it and in all it reaches is looked at then, and so on until nothing more is found.
  *
- * Left out: our own mappings, image and stack (they hold the very addresses), what belongs to
- * devices and the kernel. Pages never touched hold nothing and are not touched now.
+ * Left out: our own mappings, image and stack (they hold the very addresses), what belongs to devices and the kernel. Pages never touched hold nothing and
+ * are not touched now.
  */
 #include "core/gc/second_look.h"
 
@@ -125,9 +124,8 @@ static uintptr_t word_around(const struct look *look, size_t i)
 }
 
 /*
- * A plain pointer into the heap is what it looks like. To another block it is no disguise of this
- * one. To this block it is known if it stands in a leaked block that may go, too; anywhere else
- * (live memory, or a leaked block that stays) somebody has put it there since references were read.
+ * A plain pointer into the heap is what it looks like. To another block it is no disguise of this one. To this block it is known if it stands in a leaked
+ * block that may go, too; anywhere else (live memory, or a leaked block that stays) somebody has put it there since references were read.
  */
 static bool is_explained(
 	const struct look *look, const struct leaked *leaked, size_t i, uintptr_t position)
@@ -218,8 +216,7 @@ static bool is_ours(uintptr_t start, uintptr_t end)
 	struct range range = {start, end, false};
 
 	__asm__(""
-		: "+r"(image)); // the program headers lie behind the one object that the compiler
-				// knows
+		: "+r"(image)); // the program headers lie behind the one object that the compiler knows
 	headers = (const Elf64_Phdr *)(image + __ehdr_start.e_phoff);
 	os_own_mappings(note_overlap, &range);
 	for (unsigned i = 0; i < __ehdr_start.e_phnum; i++) {
@@ -229,8 +226,7 @@ static bool is_ours(uintptr_t start, uintptr_t end)
 	return range.overlaps;
 }
 
-/* Pages that are gone by now hold nothing. Pieces that hold something of ours are cut down to
- * pages. */
+/* Pages that are gone by now hold nothing. Pieces that hold something of ours are cut down to pages. */
 static void look_at_range(struct look *look, uintptr_t start, uintptr_t end)
 {
 	while (start < end) {
@@ -258,8 +254,7 @@ static void look_at_range(struct look *look, uintptr_t start, uintptr_t end)
 	}
 }
 
-/* The next large condemned block that ends behind `start`; addresses only grow from call to call.
- */
+/* The next large condemned block that ends behind `start`; addresses only grow from call to call. */
 static const struct leaked *next_skipped(struct look *look, uintptr_t start)
 {
 	struct leak_set *set = look->set;
@@ -290,10 +285,8 @@ static bool look_at_pages(uintptr_t start, uintptr_t end, void *argument)
 }
 
 /*
- * The frames of the functions in this file, and the dead stack below them, hold the addresses. On
- * the collector's own stack is_ours() says so of all frames; the mapping may hold more than the
- * stack, for the kernel joins it with memory of the program that lies right above and was mapped
- * alike.
+ * The frames of the functions in this file, and the dead stack below them, hold the addresses. On the collector's own stack is_ours() says so of all frames; the
+ * mapping may hold more than the stack, for the kernel joins it with memory of the program that lies right above and was mapped alike.
  */
 static uintptr_t first_to_look_at(const struct look *look, const struct mapping *mapping)
 {

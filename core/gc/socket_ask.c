@@ -1,6 +1,5 @@
 /*
- * One request, dumped answers: a message for each unix socket of the network namespace, with its
- * inode, its peer's, and the length of its queue.
+ * One request, dumped answers: a message for each unix socket of the network namespace, with its inode, its peer's, and the length of its queue.
  */
 #include "core/gc/socket_ask.h"
 
@@ -66,8 +65,8 @@ static bool send_request(long socket)
 }
 
 /*
- * One socket: something to read that may be from here? Connections that wait to be accepted have no
- * descriptor yet, and what was sent on them is in none of the queues we are told of.
+ * One socket: something to read that may be from here? Connections that wait to be accepted have no descriptor yet, and what was sent on them is in none of
+ * the queues we are told of.
  */
 static bool is_in_flight(const struct nlmsghdr *header, struct asked_socket *sockets, size_t count)
 {

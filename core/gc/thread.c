@@ -1,22 +1,17 @@
 /*
  * Thread records: birth, death, the places where a record may be found.
  *
- * Records are never unmapped and their list only grows, so a signal handler, a scanner in a pause
- * or a forked child can walk it without a lock. What changes under the lock THREADS (signals
- * blocked, so a thread that is stopped or runs a handler never holds it) is who uses a record.
+ * Records are never unmapped and their list only grows, so a signal handler, a scanner in a pause or a forked child can walk it without a lock. What
+ * changes under the lock THREADS (signals blocked, so a thread that is stopped or runs a handler never holds it) is who uses a record.
  *
- * The end of a thread is seen twice. Its last key destructor calls thread_detach(): the cache goes
- * back, the record is DYING; libc goes on to free things for a while, served without a cache. When
- * the kernel does not know the task any more, the record is reaped, by the next creation of a
- * thread or by the collector. A thread without destructor (no key was left, or it ended by a raw
- * exit) is found the same way, later.
+ * The end of a thread is seen twice. Its last key destructor calls thread_detach(): the cache goes back, the record is DYING; libc goes on to free
+ * things for a while, served without a cache. When the kernel does not know the task any more, the record is reaped, by the next creation of a thread
+ * or by the collector. A thread without destructor (no key was left, or it ended by a raw exit) is found the same way, later.
  *
- * Dead stacks. libc keeps the stacks of finished threads for the next ones; what lies there is
- * garbage, full of old pointers, in ordinary private memory. A scanner may skip such a range if it
- * is certain that it is still that stack: libc may have unmapped it and the program may have mapped
- * its own memory there, unseen. So each thread, in its last destructor, leaves a random word far
- * enough below its stack pointer that libc's last steps do not reach it, and near enough that they
- * keep the page. The word is still there: nobody has used the memory since.
+ * Dead stacks. libc keeps the stacks of finished threads for the next ones; what lies there is garbage, full of old pointers, in ordinary private
+ * memory. A scanner may skip such a range if it is certain that it is still that stack: libc may have unmapped it and the program may have mapped its
+ * own memory there, unseen. So each thread, in its last destructor, leaves a random word far enough below its stack pointer that libc's last steps do
+ * not reach it, and near enough that they keep the page. The word is still there: nobody has used the memory since.
  */
 #include "core/gc/thread.h"
 
@@ -42,8 +37,7 @@ enum {
 	FILTER_BITS = 15,
 };
 
-/* How many records have a key of each hash. From it nearly every birth learns that no other record
- * has its key, without a walk over all. */
+/* How many records have a key of each hash. From it nearly every birth learns that no other record has its key, without a walk over all. */
 struct filter {
 	uint16_t counts[1 << FILTER_BITS];
 };
@@ -130,8 +124,7 @@ static uint16_t *filter_count(struct filter *filter, uint64_t key)
 	return &filter->counts[key * 0x9e3779b97f4a7c15ull >> (64 - FILTER_BITS)];
 }
 
-/* A child of raw clone may find a change half made: then a count is too high, or wraps, and costs
- * walks. Never too low. */
+/* A child of raw clone may find a change half made: then a count is too high, or wraps, and costs walks. Never too low. */
 static void set_tid_locked(struct thread *thread, int tid)
 {
 	int former = thread->tid;
@@ -156,8 +149,7 @@ static void set_handle_locked(struct thread *thread, uintptr_t handle)
 
 /* ---- records ---- */
 
-/* A handler may look at the record while it is being made ready: everything but `next` is written
- * before `life`. */
+/* A handler may look at the record while it is being made ready: everything but `next` is written before `life`. */
 static struct thread *record_new_locked(enum thread_life life)
 {
 	struct thread *thread = threads.free;
@@ -224,8 +216,7 @@ static struct thread *dying_pop_locked(void)
 
 /* ---- dead stacks ---- */
 
-/* The descriptor above the stack is not dead: the next thread takes over the table of dynamic TLS
- * it refers to, a block of the heap. */
+/* The descriptor above the stack is not dead: the next thread takes over the table of dynamic TLS it refers to, a block of the heap. */
 static void dead_stack_add_locked(const struct thread *thread)
 {
 	struct dead_stack *entry = &threads.dead[threads.dead_next];
@@ -297,8 +288,7 @@ void threads_dead_stacks(bool (*read_word)(uintptr_t address, uint64_t *ret_word
 	}
 }
 
-/* Leaves the nonce. Runs in the thread's last destructor; what is below the stack pointer is
- * nobody's. */
+/* Leaves the nonce. Runs in the thread's last destructor; what is below the stack pointer is nobody's. */
 static NOINLINE void leave_nonce(struct thread *thread)
 {
 	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
@@ -333,8 +323,7 @@ static void forget_dead_locked(struct thread *thread)
 	record_free_locked(thread);
 }
 
-/* The task is gone, the record in no list. Returns the cache to destroy, if any, once the lock is
- * open. */
+/* The task is gone, the record in no list. Returns the cache to destroy, if any, once the lock is open. */
 static struct thread_cache *bury_locked(struct thread *thread)
 {
 	struct thread_cache *cache = thread->cache;
@@ -449,10 +438,8 @@ static void forget_handle_locked(struct thread *thread)
 }
 
 /*
- * Records of threads that must be gone, since the calling thread has their id or their handle, lose
- * both. One may be LIVE: its thread ended by a raw exit, and what it owes nobody would ever pay.
- * Such a one is buried; returns its cache, which is to be destroyed once the lock is open, before
- * this is called again.
+ * Records of threads that must be gone, since the calling thread has their id or their handle, lose both. One may be LIVE: its thread ended by a raw exit, and
+ * what it owes nobody would ever pay. Such a one is buried; returns its cache, which is to be destroyed once the lock is open, before this is called again.
  */
 static struct thread_cache *forget_predecessors_locked(int tid, uintptr_t handle)
 {
@@ -518,8 +505,8 @@ static void take_record_locked(struct thread *thread, int tid)
 	thread_current = thread;
 }
 
-/* Moves what the creator wrote into the record that the thread already has: the collector found it
- * first (and may have signalled it), or a handler of the program ran in it first and allocated. */
+/* Moves what the creator wrote into the record that the thread already has: the collector found it first (and may have signalled it), or a handler of the
+ * program ran in it first and allocated. */
 static void merge_locked(struct thread *announced, struct thread *thread)
 {
 	thread->start_routine = announced->start_routine;
@@ -534,8 +521,7 @@ static void merge_locked(struct thread *announced, struct thread *thread)
 	record_free_locked(announced);
 }
 
-/* The hooks call libc, so no lock is held and signals are open; what they allocate finds the record
- * (and the cache, if it came by a malloc). */
+/* The hooks call libc, so no lock is held and signals are open; what they allocate finds the record (and the cache, if it came by a malloc). */
 static void call_hooks(struct thread *thread)
 {
 	struct signal_guard guard;
@@ -660,9 +646,8 @@ struct thread_cache *thread_attach(void)
 }
 
 /*
- * Is the frame of the trampoline that took the cache still there? Stacks grow down: what runs
- * inside the handler runs below its frame. When the two addresses are on stacks that cannot be
- * compared, the frame counts as alive: allocating goes on without a cache, slower and right.
+ * Is the frame of the trampoline that took the cache still there? Stacks grow down: what runs inside the handler runs below its frame. When the two
+ * addresses are on stacks that cannot be compared, the frame counts as alive: allocating goes on without a cache, slower and right.
  */
 static NOINLINE bool handler_frame_is_live(const struct thread *thread)
 {
@@ -694,8 +679,7 @@ struct thread_cache *thread_recover_cache(void)
 }
 
 /*
- * When an outer handler already runs without the cache nothing is to be done, unless its frame is
- * dead (and nobody has asked for the cache since).
+ * When an outer handler already runs without the cache nothing is to be done, unless its frame is dead (and nobody has asked for the cache since).
  */
 void thread_cache_take_away(struct thread_cache_loan *loan, uintptr_t frame)
 {

@@ -11,8 +11,7 @@
 static const char *const reasons[] = {STATS_NO_VERDICT_REASONS(STATS_ENTRY)};
 #undef STATS_ENTRY
 
-/* The three kinds of line. Formats are arrays, so the compiler still compares them with what is
- * printed. */
+/* The three kinds of line. Formats are arrays, so the compiler still compares them with what is printed. */
 #define LEFT_OUT(text, help)
 #define TAKEN(text, help) text
 

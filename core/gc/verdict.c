@@ -1,10 +1,8 @@
 /*
- * Verdicts. Per group of 64 slots a few masks decide; single slots are visited only where something
- *unusual was found.
+ * Verdicts. Per group of 64 slots a few masks decide; single slots are visited only where something unusual was found.
  *
- *	reached		HINTED: dangling, kept		ALLOCATED: live		PROBATION: live
- *again not reached	HINTED: freed by the sweep	ALLOCATED: leaked	PROBATION: still
- *leaked
+ *	reached		HINTED: dangling, kept		ALLOCATED: live		PROBATION: live again
+ *	not reached	HINTED: freed by the sweep	ALLOCATED: leaked	PROBATION: still leaked
  */
 #include "core/gc/verdict.h"
 
@@ -45,8 +43,7 @@ static void judge_group(struct span *span, uint32_t group, const struct judgemen
 	result->dangling_bytes += count_bits(hinted & marks) * bytes;
 	result->leaked_blocks += count_bits(leaked);
 	result->leaked_bytes += count_bits(leaked) * bytes;
-	// reached is reached, also where unreached proves nothing: probation is for what is
-	// unreached in every cycle
+	// reached is reached, also where unreached proves nothing: probation is for what is unreached in every cycle
 	for_each_slot(span, group, probation & marks, probation_revive);
 	if (judgement->judge_leaks)
 		for_each_slot(span, group, leaked, probation_block);

@@ -1,10 +1,9 @@
 /*
- * The filter through which every word of a root or block goes: which of them may point into the
- * heap window? One subtraction and one comparison a word, no branch, no access to anything but the
- * words.
+ * The filter through which every word of a root or block goes: which of them may point into the heap window? One subtraction and one comparison
+ * a word, no branch, no access to anything but the words.
  *
- * Tags: programs keep types in the top 17 bits of pointers (NaN boxes, tagged words). The window
- * lies below 2^47, so masking those bits changes no plain pointer, and one test serves both.
+ * Tags: programs keep types in the top 17 bits of pointers (NaN boxes, tagged words). The window lies below 2^47, so masking those bits changes no
+ * plain pointer, and one test serves both.
  */
 #pragma once
 
@@ -16,8 +15,8 @@ enum { WORDS_BLOCK = 512 }; // words of one call
 #define WORD_ADDRESS_MASK (((uintptr_t)1 << 47) - 1)
 
 /*
- * Writes the candidates among words[0, count), masked, to `ret_candidates` (room for `count`; may
- * not overlap) and returns how many there are. A candidate is in [base, base + used).
+ * Writes the candidates among words[0, count), masked, to `ret_candidates` (room for `count`; may not overlap) and returns how many there are.
+ * A candidate is in [base, base + used).
  */
 static inline size_t words_filter(const uintptr_t *words, size_t count, uintptr_t base, size_t used,
 	uintptr_t *ret_candidates)

@@ -1,51 +1,41 @@
 /*
  * Stopping the world: the protocol.
  *
- * One word says what is going on: `world.word` = phase | number of the stop << PHASE_BITS. A stop
- *is *in force* while the phase is STOPPING, PAUSED or DONE. One word per thread says where the
- *thread stands: `gate` = state | number << GATE_STATE_BITS, the number only with HELD and PARKED:
- *it names the stop for which the thread stands still. All accesses are sequentially consistent.
+ * One word says what is going on: `world.word` = phase | number of the stop << PHASE_BITS. A stop is *in force* while the phase is STOPPING, PAUSED or
+ * DONE. One word per thread says where the thread stands: `gate` = state | number << GATE_STATE_BITS, the number only with HELD and PARKED: it names
+ * the stop for which the thread stands still. All accesses are sequentially consistent.
  *
- *	thread      enter    publish the frame; RUNNING -> BLOCKED; if a stop is in force wait until
- *it is not           (1) leave    BLOCKED -> RUNNING; or HELD,n -> RUNNING if stop n is not in
- *force, else wait               (2) handler  if a stop n is in force: RUNNING -> PARKED,n; wait
- *until n is not in force; PARKED,n -> RUNNING (BLOCKED or HELD: nothing to do, the thread comes to
- *(1) or (2) by itself) collector   stop     word = STOPPING,n; each task: BLOCKED -> HELD,n, or
- *else one signal and wait for PARKED,n all tasks that /proc lists are HELD,n or PARKED,n:
- *STOPPING,n -> PAUSED,n commit   PAUSED,n -> DONE,n start    word = RUNS,n; wake everybody: each
- *thread lets itself go anybody     abandon  the heartbeat stood still for WORLD_LOOKS_MAX looks:
- *STOPPING/PAUSED/DONE,n -> ABANDONED,n; wake everybody
+ *	thread      enter    publish the frame; RUNNING -> BLOCKED; if a stop is in force wait until it is not           (1)
+ *	            leave    BLOCKED -> RUNNING; or HELD,n -> RUNNING if stop n is not in force, else wait               (2)
+ *	            handler  if a stop n is in force: RUNNING -> PARKED,n; wait until n is not in force; PARKED,n -> RUNNING
+ *	                     (BLOCKED or HELD: nothing to do, the thread comes to (1) or (2) by itself)
+ *	collector   stop     word = STOPPING,n; each task: BLOCKED -> HELD,n, or else one signal and wait for PARKED,n
+ *	                     all tasks that /proc lists are HELD,n or PARKED,n: STOPPING,n -> PAUSED,n
+ *	            commit   PAUSED,n -> DONE,n
+ *	            start    word = RUNS,n; wake everybody: each thread lets itself go
+ *	anybody     abandon  the heartbeat stood still for WORLD_LOOKS_MAX looks: STOPPING/PAUSED/DONE,n -> ABANDONED,n; wake everybody
  *
- * Why (1) is enough (Dekker): the collector writes the word, then reads the gate; the thread writes
- *the gate, then reads the word. Either the collector sees BLOCKED and no signal is sent, or the
- *thread sees the stop and waits *outside* the system call, where a signal can interrupt nothing. So
- *no call is interrupted by us, but for a signal that was delayed by a raw signal mask; the wrapper
- *repeats such a call.
+ * Why (1) is enough (Dekker): the collector writes the word, then reads the gate; the thread writes the gate, then reads the word. Either the collector
+ * sees BLOCKED and no signal is sent, or the thread sees the stop and waits *outside* the system call, where a signal can interrupt nothing. So no call
+ * is interrupted by us, but for a signal that was delayed by a raw signal mask; the wrapper repeats such a call.
  *
- * Why the numbers: a thread that was told "stop 7 is over" may be preempted before it acts on it.
- *Its compare-and-swap on the gate names stop 7; if stop 8 holds it meanwhile, the swap fails. The
- *same for an abandonment decided in stop 7 and executed in stop 8.
+ * Why the numbers: a thread that was told "stop 7 is over" may be preempted before it acts on it. Its compare-and-swap on the gate names stop 7; if stop
+ * 8 holds it meanwhile, the swap fails. The same for an abandonment decided in stop 7 and executed in stop 8.
  *
- * Why a commit: all that was read counts only if nobody went on meanwhile. Threads go on only after
- *the word left PAUSED,n, and the collector's compare-and-swap PAUSED,n -> DONE,n proves that it had
- *not.
+ * Why a commit: all that was read counts only if nobody went on meanwhile. Threads go on only after the word left PAUSED,n, and the collector's
+ * compare-and-swap PAUSED,n -> DONE,n proves that it had not.
  *
- * Gates count only if every handler in the kernel's table is known to be ours (or libc's own for
- *cancellation and setuid): another one was installed behind our back and may run on a thread that
- *we take for stopped. Then BLOCKED threads are signalled like the others.
+ * Gates count only if every handler in the kernel's table is known to be ours (or libc's own for cancellation and setuid): another one was installed
+ * behind our back and may run on a thread that we take for stopped. Then BLOCKED threads are signalled like the others.
  *
- * A task is accounted for when it is stopped, or has no user state: io_uring's and vhost's workers,
- *zombies, tasks that are exiting. The list of tasks is read until one reading contains no task that
- *is not accounted for and is as long as the kernel's own count of tasks: all listed ones stand
- *still, so one that was not listed would be counted. Those without user state may end meanwhile
- *(and the walk may end early at one that does): they must still be there after the count, or the
- *list is read again.
+ * A task is accounted for when it is stopped, or has no user state: io_uring's and vhost's workers, zombies, tasks that are exiting. The list of tasks
+ * is read until one reading contains no task that is not accounted for and is as long as the kernel's own count of tasks: all listed ones stand still,
+ * so one that was not listed would be counted. Those without user state may end meanwhile (and the walk may end early at one that does): they must still
+ * be there after the count, or the list is read again.
  *
- * Time is counted in wake-ups of the collector that brought nothing: when the whole process is
- *frozen or throttled, no time passes.
+ * Time is counted in wake-ups of the collector that brought nothing: when the whole process is frozen or throttled, no time passes.
  *
- * Locks: none while stopping, but THREADS for moments. The handler takes none, calls no libc and
- *touches no thread-local storage but thread_current.
+ * Locks: none while stopping, but THREADS for moments. The handler takes none, calls no libc and touches no thread-local storage but thread_current.
  */
 #include "core/gc/world.h"
 
@@ -71,8 +61,8 @@ enum {
 	PHASE_MASK = (1 << PHASE_BITS) - 1,
 	NUMBER_MASK = (1 << 29) - 1,
 	SIGNAL_COUNT = 64,
-	SIGNAL_HIGH = 62, // 64 is valgrind's, SIGRTMAX - n are agreed between programs; 32 and 33
-			  // are libc's
+	SIGNAL_HIGH =
+		62, // 64 is valgrind's, SIGRTMAX - n are agreed between programs; 32 and 33 are libc's
 	SIGNAL_LOW = 36,
 	SIGNAL_CANCEL = 32,
 	SIGNAL_SETXID = 33,
@@ -236,9 +226,8 @@ static void gate_unblock(struct thread *thread)
 }
 
 /*
- * Is the record in thread_current this task's? A vfork child and a task made by raw clone run on
- * somebody else's. A frame on the record's own stack proves it; any other (fibre, alternate stack,
- * unknown bounds) costs a system call.
+ * Is the record in thread_current this task's? A vfork child and a task made by raw clone run on somebody else's. A frame on the record's own stack
+ * proves it; any other (fibre, alternate stack, unknown bounds) costs a system call.
  */
 static bool record_is_mine(struct thread *thread, const void *frame)
 {
@@ -359,8 +348,8 @@ static void stand_still(struct thread *thread, uint32_t former, uint32_t number)
 	struct watch watch = {.time_ns = 0};
 	uint32_t word;
 
-	store_seq(&thread->gate, parked); // from RUNNING; or from BLOCKED while gates do not count,
-					  // so nobody else changes it
+	store_seq(&thread->gate,
+		parked); // from RUNNING; or from BLOCKED while gates do not count, so nobody else changes it
 	answer();
 	while (gate_is_in_force(parked, word = load_seq(&world.word)))
 		wait_for_change(&watch, word);
@@ -403,8 +392,7 @@ static bool read_action(int number, struct kernel_action *ret_action)
 		SYSCALL(rt_sigaction, number, 0, ret_action, sizeof(ret_action->mask)));
 }
 
-/* Does the interrupted code see EINTR when it goes on? A call that the kernel makes again has its
- * number in that register, or the program counter on it. */
+/* Does the interrupted code see EINTR when it goes on? A call that the kernel makes again has its number in that register, or the program counter on it. */
 static bool call_was_interrupted(const ucontext_t *context)
 {
 #if defined(__x86_64__)
@@ -414,8 +402,7 @@ static bool call_was_interrupted(const ucontext_t *context)
 #endif
 }
 
-/* Is the interrupted code about to make a call (again) that waits, and that any program expects to
- * fail with EINTR? */
+/* Is the interrupted code about to make a call (again) that waits, and that any program expects to fail with EINTR? */
 static bool call_is_made_again(const ucontext_t *context)
 {
 #if defined(__x86_64__)
@@ -444,9 +431,8 @@ static void interrupt_call(ucontext_t *context)
 }
 
 /*
- * Did a signal of the program come while this handler kept it waiting? It is delivered next. (One
- * that the kernel keeps without effect is none.) True also in *ret_restarts if all handlers that
- * wait want calls to be made again.
+ * Did a signal of the program come while this handler kept it waiting? It is delivered next. (One that the kernel keeps without effect is none.) True also
+ * in *ret_restarts if all handlers that wait want calls to be made again.
  */
 static bool program_signal_waits(const ucontext_t *context, bool *ret_restarts)
 {
@@ -469,9 +455,8 @@ static bool program_signal_waits(const ucontext_t *context, bool *ret_restarts)
 }
 
 /*
- * Whose is the interruption of a call? Ours alone: it is counted, and the wrapper makes the call
- * again. If the program's signal came while the thread stood still, the call ends as it would have
- * without us: with EINTR, also where the kernel was told to make it again.
+ * Whose is the interruption of a call? Ours alone: it is counted, and the wrapper makes the call again. If the program's signal came while the thread stood
+ * still, the call ends as it would have without us: with EINTR, also where the kernel was told to make it again.
  */
 static void settle_interruption(struct thread *thread, ucontext_t *context)
 {
@@ -503,8 +488,7 @@ static void handle_stop_signal(int number, siginfo_t *info, void *context)
 }
 
 #if defined(__x86_64__)
-/* Where the handler returns to. Byte for byte what unwinders and debuggers know as a signal frame's
- * return. */
+/* Where the handler returns to. Byte for byte what unwinders and debuggers know as a signal frame's return. */
 void world_signal_return(void) __attribute__((visibility("hidden")));
 __asm__(".text\n\t"
 	".p2align 4\n\t"
@@ -518,8 +502,7 @@ __asm__(".text\n\t"
 	".size world_signal_return, . - world_signal_return\n");
 #endif
 
-/* While it runs every signal is blocked but libc's for setuid, which waits for all threads;
- * synchronous faults kill as they should. */
+/* While it runs every signal is blocked but libc's for setuid, which waits for all threads; synchronous faults kill as they should. */
 static bool install_handler(int number)
 {
 	struct kernel_action action = {
@@ -610,8 +593,7 @@ bool world_move_signal(int number)
 	return other != 0 && install_handler(other) && cas_seq(&world.signal, number, other);
 }
 
-/* The collector reads world.signal after it has set STOPPING: once the word is seen at rest, later
- * stops use the new number. */
+/* The collector reads world.signal after it has set STOPPING: once the word is seen at rest, later stops use the new number. */
 bool world_yield_signal(int number)
 {
 	enum { ATTEMPTS = 200 };
@@ -656,9 +638,8 @@ static bool handler_is_known(const struct kernel_action *action)
 }
 
 /*
- * May BLOCKED threads be taken for stopped? Once not, never again: a thread may have left a call by
- * a long jump and stand there BLOCKED. Asked before anybody is stopped, and again when all stand
- * still: a handler that was set in between may be running on a thread that is HELD.
+ * May BLOCKED threads be taken for stopped? Once not, never again: a thread may have left a call by a long jump and stand there BLOCKED. Asked before anybody
+ * is stopped, and again when all stand still: a handler that was set in between may be running on a thread that is HELD.
  */
 static void read_back_handlers(void)
 {
@@ -784,8 +765,7 @@ static enum answer ask(struct thread *thread)
 	return send_signal(thread, tid);
 }
 
-/* No user state: an io_uring or vhost worker, a zombie, a task on its way out of the kernel's list.
- */
+/* No user state: an io_uring or vhost worker, a zombie, a task on its way out of the kernel's list. */
 static bool task_has_no_user_state(int tid)
 {
 	char state;

@@ -1,12 +1,10 @@
 /*
- * Central lists, one per size class: every span of the class, those with free slots, and in
- * free=trust a stock of freed slots that threads pass to each other without touching spans.
+ * Central lists, one per size class: every span of the class, those with free slots, and in free=trust a stock of freed slots that threads pass
+ * to each other without touching spans.
  *
- * A span is SPAN_CURRENT (a thread takes slots from it; only that thread may make its slots
- * ALLOCATED), SPAN_PARTIAL (in the list) or SPAN_LOOSE. free_hint of a span that is not current is
- * never below its true number of FREE slots, so "might be empty" is noticed; "is empty" is proved
- * from the bytes. After a verdict the collector sweeps all spans; refills sweep those of their own
- * class first, from `cursor` on.
+ * A span is SPAN_CURRENT (a thread takes slots from it; only that thread may make its slots ALLOCATED), SPAN_PARTIAL (in the list) or SPAN_LOOSE. free_hint
+ * of a span that is not current is never below its true number of FREE slots, so "might be empty" is noticed; "is empty" is proved from the
+ * bytes. After a verdict the collector sweeps all spans; refills sweep those of their own class first, from `cursor` on.
  */
 #include "core/heap/central.h"
 
@@ -73,8 +71,8 @@ static void release_empty(struct central *central, struct span *span)
 }
 
 /*
- * Places a span that is nobody's current according to what its bytes say. `busy`: the caller holds
- * BUSY, which ends here. Returns true when it went back to the page heap.
+ * Places a span that is nobody's current according to what its bytes say. `busy`: the caller holds BUSY, which ends here. Returns true when it went
+ * back to the page heap.
  */
 static bool settle(struct central *central, struct span *span, bool busy)
 {
@@ -142,8 +140,8 @@ static size_t sweep_large(struct span *span, bool trust, bool *ret_released)
 }
 
 /*
- * Locks the class of a small span; NULL: it is none. Its units may change hands while we look, so
- * class and kind count only under the lock: a small span leaves its class under the class's lock.
+ * Locks the class of a small span; NULL: it is none. Its units may change hands while we look, so class and kind count only under the lock: a small span
+ * leaves its class under the class's lock.
  */
 static struct central *lock_class_of(struct span *span)
 {
@@ -292,8 +290,7 @@ void central_return_span(struct span *span)
 	lock_release(&central->lock);
 }
 
-/* So many slots of the span (NULL: none) have become FREE outside a sweep; an empty span goes back
- * while the class has others with free slots. */
+/* So many slots of the span (NULL: none) have become FREE outside a sweep; an empty span goes back while the class has others with free slots. */
 static void note_free_locked(struct central *central, struct span *span, uint32_t count)
 {
 	if (!span || span->place == SPAN_CURRENT)
@@ -317,8 +314,7 @@ static struct span *span_of_small(const char *address)
 	return &heap.spans[((word - heap.base) >> UNIT_SHIFT) - map_entry_offset(entry)];
 }
 
-/* Neighbours in the list are mostly neighbours in memory: a span is looked at once for all of them.
- */
+/* Neighbours in the list are mostly neighbours in memory: a span is looked at once for all of them. */
 static void free_slots_locked(
 	struct central *central, const struct lifo_entry *entries, size_t count)
 {

@@ -1,8 +1,7 @@
 /*
- * State groups. Runs come from the end of two regions that grow together; freed runs wait in one
- * list per length, linked through their own first word of marks (index of the next run's first
- * group; 0 ends the list, so group 0 is never handed out). Not through state bytes: a misuse free
- * that looked a span up before its release may still look at them, and must find FREE.
+ * State groups. Runs come from the end of two regions that grow together; freed runs wait in one list per length, linked through their own first
+ * word of marks (index of the next run's first group; 0 ends the list, so group 0 is never handed out). Not through state bytes: a misuse free that
+ * looked a span up before its release may still look at them, and must find FREE.
  */
 #include "core/heap/groups.h"
 

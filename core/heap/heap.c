@@ -1,7 +1,6 @@
 /*
- * The window: how much address space, where. Without a limit on addresses 1 TiB is reserved (it
- * costs no memory), halved until the kernel agrees. Under RLIMIT_AS the same layout is only chosen
- * and filled piece by piece (core/os/memory.h).
+ * The window: how much address space, where. Without a limit on addresses 1 TiB is reserved (it costs no memory), halved until the kernel
+ * agrees. Under RLIMIT_AS the same layout is only chosen and filled piece by piece (core/os/memory.h).
  */
 #include "core/heap/heap.h"
 

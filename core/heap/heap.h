@@ -1,15 +1,13 @@
 /*
  * The heap window and its metadata.
  *
- *	heap window   [ unit 0 | unit 1 | unit 2 | ... )            64 KiB units, one flat range of
- *addresses, handed out from the bottom map           8 bytes per unit: class, flags, offset in its
- *span, index of the first state group (head unit for a large block) spans         one descriptor
- *per unit, used at the first unit of a span (and at both ends of a free run): slow paths only
+ *	heap window   [ unit 0 | unit 1 | unit 2 | ... )            64 KiB units, one flat range of addresses, handed out from the bottom
+ *	map           8 bytes per unit: class, flags, offset in its span, index of the first state group (head unit for a large block)
+ *	spans         one descriptor per unit, used at the first unit of a span (and at both ends of a free run): slow paths only
  *	states        one byte per slot, in groups of 64; marks: one bit per slot, same index
  *
- * All metadata lies in mappings of its own, so an overflow of a block cannot reach it. One
- *dependent load leads from a word to state byte and mark bit: word -> map entry -> (group, slot
- *index by one multiplication).
+ * All metadata lies in mappings of its own, so an overflow of a block cannot reach it. One dependent load leads from a word to state byte and
+ * mark bit: word -> map entry -> (group, slot index by one multiplication).
  *
  * State bytes: who may change what (single-byte stores only, never a wider store)
  *	FREE -> ALLOCATED	the thread whose cache holds the slot
@@ -17,8 +15,7 @@
  *	HINTED -> FREE		the one sweeper of the span (holder of sweep word BUSY)
  *	in and out of PROBATION	by compare-and-swap
  *	ALLOCATED -> CACHED -> ALLOCATED / FREE	trust mode: the freeing thread's LIFO
- *	FREE -> CACHED		trust mode: the holder of the class's lock, in a span that is
- *nobody's current
+ *	FREE -> CACHED		trust mode: the holder of the class's lock, in a span that is nobody's current
  */
 #pragma once
 
@@ -66,37 +63,34 @@ enum span_place {
 	SPAN_CURRENT, // some thread cache takes slots from it
 };
 
-/* Descriptor of a span or free run, indexed by its first unit. Lives for ever; reset when the units
- * change hands (guard: page heap lock). */
+/* Descriptor of a span or free run, indexed by its first unit. Lives for ever; reset when the units change hands (guard: page heap lock). */
 struct span {
 	struct list_link link; // partial list (central lock) or list of free runs (page heap lock)
 	struct list_link class_link; // all spans of the class (central lock)
-	uint32_t unit_count; // constant while in use; of the whole run, also kept at a free run's
-			     // last unit
-	uint32_t group;      // index of the first state group
+	uint32_t
+		unit_count; // constant while in use; of the whole run, also kept at a free run's last unit
+	uint32_t group; // index of the first state group
 	uint16_t slot_count;
 	uint8_t class; // SIZE_CLASS_LARGE for a large block
 	uint8_t kind;  // enum span_kind
 	uint8_t place; // enum span_place
-	uint8_t odd; // the program changed protection or mapping: read with care, never reused (set
-		     // once, relaxed)
-	uint8_t moved;  // pages were moved by mremap: map afresh before the units are used again
-	uint8_t fresh;  // no slot was ever used before this life of the span: contents are zero
-			// (large blocks)
-	uint32_t sweep; // enum sweep_state, compare-and-swap
+	uint8_t odd; // the program changed protection or mapping: read with care, never reused (set once, relaxed)
+	uint8_t moved; // pages were moved by mremap: map afresh before the units are used again
+	uint8_t fresh; // no slot was ever used before this life of the span: contents are zero (large blocks)
+	uint32_t sweep;     // enum sweep_state, compare-and-swap
 	uint32_t free_hint; // at least the number of FREE slots while not current (central lock)
 	uint32_t dirty_unit_count;      // free run: units that may hold pages
 	uint32_t dirty_low, dirty_high; // free run: all of them lie in [low, high)
 	uint32_t stuck_unit_count;      // free run: units with pages that the kernel did not take
-	uint32_t first_hint_cycle;      // cycle count at the first hint since the last sweep, for
-					// "oldest first"; relaxed, any thread
-	uint32_t birth_cycle;           // cycle count when the span was made
-	uint32_t *stack_ids;            // side array, one id per slot, or NULL; set once per life
+	uint32_t
+		first_hint_cycle; // cycle count at the first hint since the last sweep, for "oldest first"; relaxed, any thread
+	uint32_t birth_cycle; // cycle count when the span was made
+	uint32_t *stack_ids;  // side array, one id per slot, or NULL; set once per life
 	void *side; // side table of probation for this span (its owner: core/gc/probation), or NULL
 } ALIGNED(128);
 
-/* The heap. Constant after heap_init() but for `used`, which only grows (release store by the page
- * heap; relaxed loads are enough: a thread that owns a block has seen its span). */
+/* The heap. Constant after heap_init() but for `used`, which only grows (release store by the page heap; relaxed loads are enough: a thread
+ * that owns a block has seen its span). */
 struct heap {
 	uintptr_t base; // address of unit 0
 	size_t used;    // bytes from base that were ever handed out; 0 before heap_init()
@@ -104,8 +98,7 @@ struct heap {
 	uint8_t *states;
 	uint64_t *marks;
 	struct span *spans;
-	size_t pad; // bytes kept free at the end of each block, so that one past its end is still
-		    // inside
+	size_t pad; // bytes kept free at the end of each block, so that one past its end is still inside
 };
 
 extern struct heap heap HIDDEN;
@@ -117,9 +110,8 @@ struct slot {
 };
 
 /*
- * Reserves the window and its metadata (1 TiB, or less under limits). Call once, before anything
- * else here; `pad` as in struct heap. False: not even a small window could be found; no allocation
- * will succeed.
+ * Reserves the window and its metadata (1 TiB, or less under limits). Call once, before anything else here; `pad` as in struct heap.
+ * False: not even a small window could be found; no allocation will succeed.
  */
 bool heap_init(size_t pad);
 
@@ -189,9 +181,8 @@ static inline uint64_t *span_marks(const struct span *span)
 
 /* ---- slots ---- */
 
-/* Offset of an address in its small span divided by the slot size: 32.32 fixed point. The high half
- * is the slot; the address is the slot's first byte exactly if the low half is below the class's
- * magic and the address a multiple of 8. */
+/* Offset of an address in its small span divided by the slot size: 32.32 fixed point. The high half is the slot; the address is the slot's first
+ * byte exactly if the low half is below the class's magic and the address a multiple of 8. */
 static inline uint64_t span_quotient(uintptr_t word, uint64_t entry, unsigned class)
 {
 	uint32_t offset = ((uint32_t)entry & 0xffff0000u) |
@@ -225,8 +216,7 @@ static inline bool slot_is_marked(struct slot slot)
 	return load_relaxed(&span_marks(slot.span)[slot.index / 64]) >> (slot.index % 64) & 1;
 }
 
-/* Sets the mark; true when it was set before. By the collector, or by the holder of the span's
- * BUSY. */
+/* Sets the mark; true when it was set before. By the collector, or by the holder of the span's BUSY. */
 static inline bool slot_test_and_set_mark(struct slot slot)
 {
 	uint64_t *word = &span_marks(slot.span)[slot.index / 64];
@@ -239,8 +229,7 @@ static inline bool slot_test_and_set_mark(struct slot slot)
 	return false;
 }
 
-/* Finds the slot that a candidate points into (any address of it). False when no span is there, or
- * past its last slot. */
+/* Finds the slot that a candidate points into (any address of it). False when no span is there, or past its last slot. */
 static inline bool heap_find_slot(uintptr_t word, struct slot *ret_slot)
 {
 	uint64_t entry;
@@ -278,9 +267,8 @@ static inline bool heap_find_block(uintptr_t word, struct slot *ret_slot)
 
 /* ---- walks (collector, or a stopped world) ---- */
 
-/* The first span or free run at or after `unit`, or NULL at the end of the used window. Step on by
- * its unit_count. Stable only while nobody splits or merges runs: in a pause, or under the page
- * heap lock; outside, entries found must be checked again under their own lock. */
+/* The first span or free run at or after `unit`, or NULL at the end of the used window. Step on by its unit_count. Stable only while nobody
+ * splits or merges runs: in a pause, or under the page heap lock; outside, entries found must be checked again under their own lock. */
 struct span *heap_span_at(uint32_t unit);
 
 static inline uint32_t heap_used_units(void)
@@ -303,14 +291,11 @@ static inline uint32_t slot_stack_id(struct slot slot)
 	return ids ? load_relaxed(&ids[slot.index]) : 0;
 }
 
-/* The program changed protection or mapping of part of the window: every span there becomes odd.
- * Any thread. */
+/* The program changed protection or mapping of part of the window: every span there becomes odd. Any thread. */
 void heap_make_odd(uintptr_t address, size_t bytes);
 
-/* In a fork child: whatever cycle or sweep was under way in the parent is over; all spans are
- * SWEPT. No other thread exists. */
+/* In a fork child: whatever cycle or sweep was under way in the parent is over; all spans are SWEPT. No other thread exists. */
 void heap_fork_child(void);
 
-/* Checking builds: walks every structure and ends the process at the first contradiction. In a
- * pause. */
+/* Checking builds: walks every structure and ends the process at the first contradiction. In a pause. */
 void heap_check(void);

@@ -1,6 +1,5 @@
 /*
- * Heap figures. Each counter is a relaxed atomic, added to in slow paths; sums are exact when
- * nobody runs.
+ * Heap figures. Each counter is a relaxed atomic, added to in slow paths; sums are exact when nobody runs.
  */
 #pragma once
 

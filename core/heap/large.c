@@ -1,10 +1,8 @@
 /*
- * Large blocks. A span each, its one slot's state in a group of its own. Growing prefers the units
- * behind the block, then moving pages by mremap (which writes nothing and keeps contents out of the
- * caches), then a copy (the caller's).
+ * Large blocks. A span each, its one slot's state in a group of its own. Growing prefers the units behind the block, then moving pages by mremap
+ * (which writes nothing and keeps contents out of the caches), then a copy (the caller's).
  *
- * Each entry finds out first whether this is a child that ran no fork handlers: the repair must not
- * come between two locks.
+ * Each entry finds out first whether this is a child that ran no fork handlers: the repair must not come between two locks.
  */
 #include "core/heap/large.h"
 
@@ -17,8 +15,7 @@
 #include "core/os/memory.h"
 #include "core/os/process.h"
 
-/* Each moved span costs up to two kernel mappings until its units are mapped afresh; max_map_count
- * is 65530. */
+/* Each moved span costs up to two kernel mappings until its units are mapped afresh; max_map_count is 65530. */
 enum { MOVED_SPANS_MAX = 16384 };
 
 static size_t units_of(size_t bytes)
@@ -26,8 +23,7 @@ static size_t units_of(size_t bytes)
 	return (bytes + UNIT_BYTES - 1) >> UNIT_SHIFT;
 }
 
-/* `old_bytes` of them the program has already, and will have twice only for as long as a move
- * takes. */
+/* `old_bytes` of them the program has already, and will have twice only for as long as a move takes. */
 static struct span *span_alloc(size_t bytes, size_t alignment, size_t old_bytes)
 {
 	size_t alignment_units = alignment > UNIT_BYTES ? alignment >> UNIT_SHIFT : 1;

@@ -5,21 +5,18 @@
 
 #include "core/heap/heap.h"
 
-/* A block of at least `bytes` (pad included by the caller), aligned to `alignment` bytes.
- * *ret_zero: contents are known to be zero. */
+/* A block of at least `bytes` (pad included by the caller), aligned to `alignment` bytes. *ret_zero: contents are known to be zero. */
 void *large_alloc(size_t bytes, size_t alignment, bool *ret_zero);
 
-/* free=trust: a block whose state is HINTED goes back at once, or, while a cycle marks, after the
- * cycle. */
+/* free=trust: a block whose state is HINTED goes back at once, or, while a cycle marks, after the cycle. */
 void large_free_hinted(struct span *span);
 
 /*
- * Changes the size without moving. Growing takes the free units behind the block; a tail cut off
- * becomes a hinted block of its own (free=trust: free at once). False: unchanged.
+ * Changes the size without moving. Growing takes the free units behind the block; a tail cut off becomes a hinted block of its own
+ * (free=trust: free at once). False: unchanged.
  */
 bool large_resize(struct span *span, size_t bytes, bool trust);
 
-/* Moves the pages of a block into a new span of at least `bytes` bytes, without copying (mremap).
- * The old block becomes HINTED with fresh zero pages (or is freed, trust). NULL: nothing changed,
- * copy. */
+/* Moves the pages of a block into a new span of at least `bytes` bytes, without copying (mremap). The old block becomes HINTED with fresh zero pages
+ * (or is freed, trust). NULL: nothing changed, copy. */
 void *large_move(struct span *span, size_t bytes, bool trust);

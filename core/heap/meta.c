@@ -1,6 +1,6 @@
 /*
- * Metadata memory: one region, bump allocation, a free list per size. Freed pieces are linked
- * through their first word; pieces of a page and more lose their pages first.
+ * Metadata memory: one region, bump allocation, a free list per size. Freed pieces are linked through their first word; pieces of a page and more
+ * lose their pages first.
  */
 #include "core/heap/meta.h"
 
@@ -87,8 +87,7 @@ void meta_free(void *address, size_t bytes)
 
 	if (!address)
 		return;
-	// pieces of a page and more are zero while free, but for the link; they may straddle pages,
-	// so clear what discarding can not
+	// pieces of a page and more are zero while free, but for the link; they may straddle pages, so clear what discarding can not
 	if (rounded >= OS_PAGE_BYTES) {
 		uintptr_t start = (uintptr_t)address, end = start + rounded;
 		uintptr_t low = align_up(start, OS_PAGE_BYTES),

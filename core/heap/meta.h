@@ -1,6 +1,6 @@
 /*
- * Metadata memory: pieces that are recycled but never given back to the kernel (thread caches,
- * thread records, side arrays, state groups). Signals blocked; lock META inside.
+ * Metadata memory: pieces that are recycled but never given back to the kernel (thread caches, thread records, side arrays, state groups).
+ * Signals blocked; lock META inside.
  */
 #pragma once
 
@@ -16,8 +16,7 @@ bool meta_init(size_t capacity_bytes);
 /* Gives reserved address space back. */
 void meta_unreserve(void);
 
-/* Zeroed memory, 64-byte aligned; NULL when the kernel has none. Sizes are rounded up to 64, above
- * 4 KiB to a power of two. */
+/* Zeroed memory, 64-byte aligned; NULL when the kernel has none. Sizes are rounded up to 64, above 4 KiB to a power of two. */
 void *meta_alloc(size_t bytes);
 
 /* Takes back what meta_alloc(bytes) returned. Large pieces give their pages to the kernel. */

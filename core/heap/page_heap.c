@@ -1,13 +1,10 @@
 /*
- * Page heap. A free run is described at its first and last unit (boundary tags), so freed spans
- * find their neighbours in O(1). Runs are kept in three sets of bins: runs that may hold pages,
- * runs of which the kernel took all but locked pages, and runs known to be clean; within a set one
- * bin per length up to 63 units, then eight per power of two. Of its dirty units a run knows how
- * many there are and within which bounds, so nothing done under the lock takes time in proportion
- * to a long run. A clean unit reads as zero: its map entry is 0, a dirty free unit has MAP_DIRTY.
+ * Page heap. A free run is described at its first and last unit (boundary tags), so freed spans find their neighbours in O(1). Runs are kept in
+ * three sets of bins: runs that may hold pages, runs of which the kernel took all but locked pages, and runs known to be clean; within a set one bin per length up to 63 units, then eight
+ * per power of two. Of its dirty units a run knows how many there are and within which bounds, so nothing done under the lock takes time in
+ * proportion to a long run. A clean unit reads as zero: its map entry is 0, a dirty free unit has MAP_DIRTY.
  *
- * Purging takes a run out of the bins, drops the lock for the system call, and puts it back, so
- * nobody waits for madvise.
+ * Purging takes a run out of the bins, drops the lock for the system call, and puts it back, so nobody waits for madvise.
  */
 #include "core/heap/page_heap.h"
 
@@ -34,8 +31,8 @@ enum {
 	MAP_STEP = 16 * 1024,
 	PURGE_UNITS_MAX = 64,
 	FIND_TRIES = 64, // runs of the first bin a search looks at before it takes a longer one
-	EDGE_UNITS = 1,  // at either end of the window, mapped and never used: some programs read a
-			 // few bytes before or behind a block
+	EDGE_UNITS =
+		1, // at either end of the window, mapped and never used: some programs read a few bytes before or behind a block
 };
 
 static struct {
@@ -46,8 +43,7 @@ static struct {
 	struct list_link bins[SET_COUNT][BIN_COUNT];
 	uint64_t occupied[SET_COUNT][BIN_WORDS]; // bit per bin that is not empty
 	struct page_heap_stats stats;
-	bool has_lost_runs; // page_heap_repair(): a neighbour that calls itself free may not be
-			    // merged with
+	bool has_lost_runs; // page_heap_repair(): a neighbour that calls itself free may not be merged with
 } page_heap = {.lock = LOCK_INITIAL(PAGE_HEAP)};
 
 bool page_heap_init(size_t window_bytes, bool reserve)
@@ -172,9 +168,8 @@ static uint32_t count_entries(uint64_t entry, uint32_t first, uint32_t end)
 }
 
 /*
- * Cuts what lies in [first, end), the low end of a run, off *dirt. Nobody looks at single units
- * where the dirty ones lie side by side; what is left over follows by subtraction, for it may be
- * long.
+ * Cuts what lies in [first, end), the low end of a run, off *dirt. Nobody looks at single units where the dirty ones lie side by side; what is left over
+ * follows by subtraction, for it may be long.
  */
 static struct dirt dirt_cut(struct dirt *dirt, uint32_t first, uint32_t end)
 {
@@ -260,8 +255,7 @@ static struct span *find_run(size_t units, uint32_t tries)
 	return run;
 }
 
-/* Opens fresh units at the end of the window so that a run of `units` exists; false when the kernel
- * or the window refuses. */
+/* Opens fresh units at the end of the window so that a run of `units` exists; false when the kernel or the window refuses. */
 static bool window_grow(size_t units)
 {
 	uint32_t used = heap_used_units();
@@ -285,8 +279,7 @@ static bool window_grow(size_t units)
 	return true;
 }
 
-/* Takes exactly `units` units, the first at an address that is a multiple of `alignment` units, out
- * of a run that is long enough; the rest goes back. */
+/* Takes exactly `units` units, the first at an address that is a multiple of `alignment` units, out of a run that is long enough; the rest goes back. */
 static struct span *run_carve(struct span *run, size_t units, size_t alignment, bool *ret_fresh)
 {
 	uint32_t first = span_first_unit(run), end = first + run->unit_count;
@@ -333,8 +326,8 @@ static void span_init(struct span *span, unsigned class, uint32_t units, uint32_
 	span->unit_count = units;
 	span->group = group;
 	span->slot_count = size_classes[class].slot_count;
-	store_relaxed(&span->class, (uint8_t) class); // pairs with the loads of sweep_from, which
-						      // may look at a former life
+	store_relaxed(&span->class,
+		(uint8_t) class); // pairs with the loads of sweep_from, which may look at a former life
 	span->place = SPAN_CURRENT;
 	span->odd = 0;
 	span->moved = 0;
@@ -392,8 +385,7 @@ void page_heap_note_moved(struct span *span)
 	add_relaxed(&page_heap.stats.moved_span_count, 1);
 }
 
-/* The program may have changed protection or mapping, and mremap leaves separate mappings: fresh
- * pages heal both. */
+/* The program may have changed protection or mapping, and mremap leaves separate mappings: fresh pages heal both. */
 static bool heal(struct span *span)
 {
 	if (!os_remap_fresh((void *)span_address(span), span_bytes(span)))
@@ -468,8 +460,8 @@ struct span *page_heap_split(struct span *span, size_t unit_count, enum slot_sta
 }
 
 /*
- * Cuts the piece that ends at the last dirty unit, at most PURGE_UNITS_MAX long and without stuck
- * units, out of a dirty run. The clean end stays behind, or it would be taken for ever.
+ * Cuts the piece that ends at the last dirty unit, at most PURGE_UNITS_MAX long and without stuck units, out of a dirty run. The clean end stays behind, or
+ * it would be taken for ever.
  */
 static struct span *cut_dirty_piece(struct span *run)
 {
@@ -519,8 +511,7 @@ static bool discard_units(uint32_t first, uint32_t count)
 		(size_t)count << UNIT_SHIFT);
 }
 
-/* The kernel did not take all of a piece: unit by unit. What it does not take then is stuck: not
- * zero, and never tried again before it was used. */
+/* The kernel did not take all of a piece: unit by unit. What it does not take then is stuck: not zero, and never tried again before it was used. */
 static uint32_t discard_one_by_one(uint32_t first, uint32_t count)
 {
 	uint32_t stuck = 0;
@@ -534,8 +525,7 @@ static uint32_t discard_one_by_one(uint32_t first, uint32_t count)
 	return stuck;
 }
 
-/* Returns the pages of one piece; false when nothing is left to do. The map entries of a piece out
- * of the bins are nobody else's. */
+/* Returns the pages of one piece; false when nothing is left to do. The map entries of a piece out of the bins are nobody else's. */
 static bool purge_piece(size_t dirty_limit, size_t *ret_units)
 {
 	struct span *piece = 0;

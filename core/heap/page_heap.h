@@ -1,8 +1,7 @@
 /*
- * Page heap: runs of free units. Best fit by size bins, runs that may still hold pages first;
- * neighbours coalesce through boundary tags in the span descriptors. Pages go back to the kernel on
- * a decay (page_heap_purge), never the addresses. Lock: PAGE_HEAP, inside. All functions: signals
- * blocked by the caller.
+ * Page heap: runs of free units. Best fit by size bins, runs that may still hold pages first; neighbours coalesce through boundary tags in the
+ * span descriptors. Pages go back to the kernel on a decay (page_heap_purge), never the addresses.
+ * Lock: PAGE_HEAP, inside. All functions: signals blocked by the caller.
  */
 #pragma once
 
@@ -13,50 +12,44 @@ struct page_heap_stats {
 	size_t used_unit_count;  // in spans
 	size_t dirty_unit_count; // free, may hold pages
 	size_t clean_unit_count; // free, known to hold none
-	size_t moved_span_count; // spans whose pages mremap has moved, each up to two kernel
-				 // mappings of its own; by atomic addition
+	size_t moved_span_count; // spans whose pages mremap has moved, each up to two kernel mappings of its own; by atomic addition
 	uint64_t purged_unit_count;
-	uint64_t examined_count; // runs and units looked at one by one: what the lock's holder
-				 // spends its time on
+	uint64_t
+		examined_count; // runs and units looked at one by one: what the lock's holder spends its time on
 };
 
 bool page_heap_init(size_t window_bytes, bool reserve);
 
 /*
- * A span of `unit_count` units, address a multiple of alignment_units units (a power of two),
- * entered in the map. Its states are FREE, its marks set (a cycle under way counts it as visited),
- * place SPAN_CURRENT, sweep SWEPT (a large span: BUSY, until the caller has stored its state).
- * span->fresh tells whether its memory is known to be zero. NULL: out of memory.
+ * A span of `unit_count` units, address a multiple of alignment_units units (a power of two), entered in the map. Its states are FREE, its marks
+ * set (a cycle under way counts it as visited), place SPAN_CURRENT, sweep SWEPT (a large span: BUSY, until the caller has stored its state). span->fresh tells whether its memory is known to be zero.
+ * NULL: out of memory.
  */
 struct span *page_heap_alloc(unsigned class, size_t unit_count, size_t alignment_units);
 
-/* Takes the units back. The caller proved that no slot is occupied and owns the span (BUSY or
- * current, and in no list). Units whose protection the program changed are lost if no fresh pages
- * can be had for them. */
+/* Takes the units back. The caller proved that no slot is occupied and owns the span (BUSY or current, and in no list). Units whose protection the
+ * program changed are lost if no fresh pages can be had for them. */
 void page_heap_free(struct span *span);
 
 /* Pages of the span were moved by mremap. By its owner. */
 void page_heap_note_moved(struct span *span);
 
-/* Adds the free run behind a large span to it, up to unit_count units in all. False (unchanged)
- * when it is too short. */
+/* Adds the free run behind a large span to it, up to unit_count units in all. False (unchanged) when it is too short. */
 bool page_heap_grow_in_place(struct span *span, size_t unit_count);
 
-/* Cuts a large span after unit_count units; the rest becomes a large span of its own with its slot
- * in `state`. NULL without metadata. */
+/* Cuts a large span after unit_count units; the rest becomes a large span of its own with its slot in `state`. NULL without metadata. */
 struct span *page_heap_split(struct span *span, size_t unit_count, enum slot_state state);
 
 /* Gives the reserved address space of the window and its descriptors back; what is used stays. */
 void page_heap_unreserve(void);
 
-/* Gives pages of free runs back until at most dirty_limit units are dirty; pages that the kernel
- * refuses to take do not count as such any more. Returns units given back. */
+/* Gives pages of free runs back until at most dirty_limit units are dirty; pages that the kernel refuses to take do not count as such any more. Returns units given back. */
 size_t page_heap_purge(size_t dirty_limit);
 
 const struct page_heap_stats *page_heap_stats(void);
 
-/* In a child that ran no fork handlers: if the lock was held, free runs may be half changed. None
- * of them is used again, and the heap must not be walked: returns false. */
+/* In a child that ran no fork handlers: if the lock was held, free runs may be half changed. None of them is used again, and the heap must not be walked:
+ * returns false. */
 bool page_heap_repair(void);
 
 /* Address space step by which the window grows, for tests. */

@@ -1,6 +1,5 @@
 /*
- * Size classes: the sizes of slots. The table is generated (scripts/gen_size_classes), which proves
- * the division trick by trying every offset.
+ * Size classes: the sizes of slots. The table is generated (scripts/gen_size_classes), which proves the division trick by trying every offset.
  */
 #pragma once
 

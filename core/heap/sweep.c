@@ -1,6 +1,5 @@
 /*
- * Sweep of one span. State bytes are read 64 at a time and written one by one, so that a
- * neighbour's store is never undone.
+ * Sweep of one span. State bytes are read 64 at a time and written one by one, so that a neighbour's store is never undone.
  */
 #include "core/heap/sweep.h"
 

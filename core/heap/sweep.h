@@ -1,6 +1,5 @@
 /*
- * What can be done to one span by whoever holds its BUSY (and, for a small span, its class lock).
- * No lists, no locks here.
+ * What can be done to one span by whoever holds its BUSY (and, for a small span, its class lock). No lists, no locks here.
  */
 #pragma once
 
@@ -25,8 +24,7 @@ uint32_t span_count_free(const struct span *span);
 /* True when some slot is HINTED. */
 bool span_has_hints(const struct span *span);
 
-/* UNSWEPT -> BUSY (or SWEPT -> BUSY with `from`). False: somebody else has it, or a cycle is under
- * way. */
+/* UNSWEPT -> BUSY (or SWEPT -> BUSY with `from`). False: somebody else has it, or a cycle is under way. */
 static inline bool span_try_busy(struct span *span, enum sweep_state from)
 {
 	return load_relaxed(&span->sweep) == (uint32_t)from &&
@@ -39,12 +37,11 @@ static inline void span_end_busy(struct span *span)
 }
 
 /*
- * HINTED slots become FREE: those not marked, or, with `trust`, all. The mark is set before the
- * byte becomes FREE (a cycle that begins later must count the slot as visited). Returns the number
- * of slots freed.
+ * HINTED slots become FREE: those not marked, or, with `trust`, all. The mark is set before the byte becomes FREE (a cycle that begins
+ * later must count the slot as visited). Returns the number of slots freed.
  */
 uint32_t span_sweep(struct span *span, bool trust);
 
-/* One slot that a verdict condemned (PROBATION): its mark is set, then PROBATION -> FREE by
- * compare-and-swap. False: it was freed meanwhile. The holder of BUSY. */
+/* One slot that a verdict condemned (PROBATION): its mark is set, then PROBATION -> FREE by compare-and-swap. False: it was freed meanwhile. The holder
+ * of BUSY. */
 bool slot_reclaim(struct slot slot);

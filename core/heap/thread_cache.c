@@ -1,10 +1,8 @@
 /*
- * Thread caches: refill and spill. Everything here but the sweep of a next group runs with signals
- * blocked.
+ * Thread caches: refill and spill. Everything here but the sweep of a next group runs with signals blocked.
  *
- * The owner of a current span is the only one who makes its slots ALLOCATED, so a FREE byte seen in
- * a group may be taken into the word without any atomic operation; slots that others make FREE
- * later are found when the span comes round again.
+ * The owner of a current span is the only one who makes its slots ALLOCATED, so a FREE byte seen in a group may be taken into the word without any
+ * atomic operation; slots that others make FREE later are found when the span comes round again.
  */
 #include "core/heap/thread_cache.h"
 
@@ -75,8 +73,7 @@ struct thread_cache *thread_cache_create(void)
 	return cache;
 }
 
-/* The span is forgotten before it is given back: a child forked in between loses it, but never has
- * it twice. */
+/* The span is forgotten before it is given back: a child forked in between loses it, but never has it twice. */
 static void return_span(struct cache_bin *bin)
 {
 	struct span *span = bin->span;
@@ -171,8 +168,8 @@ static bool next_group(struct cache_bin *bin)
 			continue;
 		bin->base = (char *)span_address(span) + (size_t)group * 64 * bin->slot_bytes;
 		bin->states = states + group * 64;
-		__atomic_signal_fence(__ATOMIC_RELEASE); // a handler that jumps out here must not
-							 // leave the word with another group's base
+		__atomic_signal_fence(
+			__ATOMIC_RELEASE); // a handler that jumps out here must not leave the word with another group's base
 		bin->word = mask;
 		return true;
 	}
@@ -200,8 +197,7 @@ static void open_lifo(struct thread_cache *cache, unsigned class)
 		bin->lifo + (has_first_lifo(cache, class) ? FIRST_LIFO_SIZE : lifo_size(class));
 }
 
-/* free=trust: slots for an empty LIFO. A span of its own costs a thread a page at least, so the
- * first few slots come from a shared one. */
+/* free=trust: slots for an empty LIFO. A span of its own costs a thread a page at least, so the first few slots come from a shared one. */
 static bool fill_lifo(struct thread_cache *cache, unsigned class)
 {
 	struct cache_bin *bin = &cache->bins[class];

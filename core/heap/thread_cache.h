@@ -1,7 +1,6 @@
 /*
- * Thread cache: per size class, the free slots of one group of 64 (a word of bits), and in
- * free=trust a small LIFO of slots just freed. The thread's malloc takes a bit, stores the state
- * byte, done: no lock, no atomic read-modify-write.
+ * Thread cache: per size class, the free slots of one group of 64 (a word of bits), and in free=trust a small LIFO of slots just freed.
+ * The thread's malloc takes a bit, stores the state byte, done: no lock, no atomic read-modify-write.
  */
 #pragma once
 
@@ -19,8 +18,7 @@ struct lifo_entry {
 	uint8_t *state;
 };
 
-/* One class of a thread cache. Touched by its thread only; by the collector never (nothing here is
- * a root, or a root's bound). */
+/* One class of a thread cache. Touched by its thread only; by the collector never (nothing here is a root, or a root's bound). */
 struct cache_bin {
 	uint64_t word;   // free slots of the group that are ours to hand out
 	char *base;      // address of the group's slot 0
@@ -54,13 +52,12 @@ struct thread_cache {
 	uint64_t refilled_bytes; // since the last report to the pacer
 	struct cache_bin bins[SIZE_CLASS_COUNT + 1];
 	struct large_bin large[LARGE_UNITS_MAX + 1]; // by length in units
-	struct lifo_entry first_lifos[SIZE_CLASS_COUNT]
-				     [FIRST_LIFO_SIZE]; // side by side: a thread that frees little
-							// touches few pages
+	struct lifo_entry first_lifos
+		[SIZE_CLASS_COUNT]
+		[FIRST_LIFO_SIZE]; // side by side: a thread that frees little touches few pages
 };
 
-/* The cache of a thread that has none: every bin is empty, so every malloc takes the slow path.
- * Never written but for its credits. */
+/* The cache of a thread that has none: every bin is empty, so every malloc takes the slow path. Never written but for its credits. */
 extern struct thread_cache thread_cache_none HIDDEN;
 #define THREAD_CACHE_NONE (&thread_cache_none)
 
@@ -71,32 +68,26 @@ extern __thread struct thread_cache *thread_cache_current HIDDEN
 /* A new empty cache, or NULL without memory. Any thread; blocks signals inside. */
 struct thread_cache *thread_cache_create(void);
 
-/* Gives all slots and spans of a cache back to the central lists. The cache is empty afterwards. By
- * its thread, or when its thread is dead. */
+/* Gives all slots and spans of a cache back to the central lists. The cache is empty afterwards. By its thread, or when its thread is dead. */
 void thread_cache_flush(struct thread_cache *cache);
 
 /* Frees the large blocks in the cache. True: there were some. By its thread. */
 bool thread_cache_drop_large(struct thread_cache *cache);
 
-/* Flushes and recycles. The caller has made sure that no thread uses it (thread_cache_current is
- * something else). */
+/* Flushes and recycles. The caller has made sure that no thread uses it (thread_cache_current is something else). */
 void thread_cache_destroy(struct thread_cache *cache);
 
-/* In a fork child: the cache of a thread that stayed behind. It may have been changing it: spans go
- * back, slots of its LIFOs are lost. */
+/* In a fork child: the cache of a thread that stayed behind. It may have been changing it: spans go back, slots of its LIFOs are lost. */
 void thread_cache_inherit(struct thread_cache *cache);
 
 /*
- * Finds free slots for `class`: fills bins[class].word. False: out of memory. Blocks signals where
- * it holds locks. Slots are those with state FREE in the current span's next groups, then a span
- * from the central list, swept if need be, then a fresh one. In free=trust the LIFO is filled
- * first, from the class's stock, and a thread that has had few slots of the class gets single ones
- * from a span it shares.
+ * Finds free slots for `class`: fills bins[class].word. False: out of memory. Blocks signals where it holds locks.
+ * Slots are those with state FREE in the current span's next groups, then a span from the central list, swept if need be, then a fresh one. In free=trust
+ * the LIFO is filled first, from the class's stock, and a thread that has had few slots of the class gets single ones from a span it shares.
  */
 bool thread_cache_refill(struct thread_cache *cache, unsigned class);
 
-/* free=trust, LIFO full (or not yet in use): makes room in it. The first LIFO becomes one of full
- * size, one of full size gives its older half back. */
+/* free=trust, LIFO full (or not yet in use): makes room in it. The first LIFO becomes one of full size, one of full size gives its older half back. */
 void thread_cache_spill(struct thread_cache *cache, unsigned class);
 
 /* For fork. */

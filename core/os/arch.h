@@ -1,6 +1,5 @@
 /*
- * The few things that depend on the CPU and are worth an intrinsic. Scalar code is the reference; a
- * test compares both.
+ * The few things that depend on the CPU and are worth an intrinsic. Scalar code is the reference; a test compares both.
  */
 #pragma once
 
@@ -15,8 +14,7 @@
 #include <emmintrin.h>
 #endif
 
-/* Bit i is set when bytes[i] == value, for 64 bytes. The bytes may change meanwhile: each bit is
- * right for some moment. Address 64-aligned. */
+/* Bit i is set when bytes[i] == value, for 64 bytes. The bytes may change meanwhile: each bit is right for some moment. Address 64-aligned. */
 static inline uint64_t bytes_equal_mask(const uint8_t *bytes, uint8_t value)
 {
 	uint64_t mask = 0;
@@ -38,9 +36,8 @@ static inline uint64_t bytes_equal_mask(const uint8_t *bytes, uint8_t value)
 }
 
 /*
- * Memory behind protection keys (x86-64, where kernel and CPU have them): what this thread may do
- * with each key is in a register of its own, which it may change without the kernel. Opens all
- * keys; returns what to put back, or PROTECTION_KEYS_NONE.
+ * Memory behind protection keys (x86-64, where kernel and CPU have them): what this thread may do with each key is in a register of its own, which it may change
+ * without the kernel. Opens all keys; returns what to put back, or PROTECTION_KEYS_NONE.
  */
 #define PROTECTION_KEYS_NONE UINT64_MAX
 

@@ -7,8 +7,7 @@
 
 #define FUTEX_NO_TIMEOUT UINT64_MAX
 
-/* Sleeps while *word == value, at most timeout_ns (FUTEX_NO_TIMEOUT: for ever). May return early;
- * callers re-check. */
+/* Sleeps while *word == value, at most timeout_ns (FUTEX_NO_TIMEOUT: for ever). May return early; callers re-check. */
 void futex_wait(const uint32_t *word, uint32_t value, uint64_t timeout_ns);
 
 /* Wakes at most `count` sleepers. */

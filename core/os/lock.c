@@ -1,6 +1,5 @@
 /*
- * Futex mutex (the three-state one of U. Drepper, "Futexes Are Tricky", mutex2) and the signal mask
- * around it.
+ * Futex mutex (the three-state one of U. Drepper, "Futexes Are Tricky", mutex2) and the signal mask around it.
  */
 #include "core/os/lock.h"
 
@@ -16,8 +15,7 @@ enum { OPEN, HELD, CONTENDED, SPIN_COUNT = 64 };
 
 static const uint64_t all_signals = UINT64_MAX;
 
-/* The thread that holds all locks for a fork, by the address of its `self`; 0: none. The address is
- * the same in the child. */
+/* The thread that holds all locks for a fork, by the address of its `self`; 0: none. The address is the same in the child. */
 static uintptr_t fork_owner;
 static __thread char self __attribute__((tls_model("initial-exec")));
 
@@ -58,8 +56,7 @@ static void note_holder(struct lock *lock)
 	held_counts[lock->rank]++;
 }
 
-/* Before waiting: nothing later is held, nor the same rank but for the classes' locks. (A try does
- * not wait, so it may come out of order.) */
+/* Before waiting: nothing later is held, nor the same rank but for the classes' locks. (A try does not wait, so it may come out of order.) */
 static void check_rank(const struct lock *lock)
 {
 	for (uint32_t rank = lock->rank; CHECKS && rank < LOCK_RANK_COUNT; rank++) {

@@ -1,7 +1,6 @@
 /*
- * Locks of the core. A lock is only ever held with all signals of the holder blocked: a thread that
- *was stopped for a collection, or that runs a signal handler of the program, therefore never holds
- *one, and a siglongjmp can not leave one locked. The order is lock.def.
+ * Locks of the core. A lock is only ever held with all signals of the holder blocked: a thread that was stopped for a collection, or that
+ * runs a signal handler of the program, therefore never holds one, and a siglongjmp can not leave one locked. The order is lock.def.
  *
  *	struct signal_guard guard;
  *	signals_block(&guard);
@@ -41,8 +40,7 @@ struct signal_guard {
 	uint64_t mask;
 };
 
-/* Blocks every signal of the calling thread (but none of the kernel's unblockable ones). Nests.
- * errno is left alone. */
+/* Blocks every signal of the calling thread (but none of the kernel's unblockable ones). Nests. errno is left alone. */
 void signals_block(struct signal_guard *guard);
 
 /* Puts back the mask that signals_block() saved. */
@@ -57,15 +55,12 @@ bool lock_acquire_timeout(struct lock *lock, uint64_t timeout_ns);
 
 void lock_release(struct lock *lock);
 
-/* True when somebody waits for it: long work under a lock looks now and then, and puts itself off.
- * A hint. */
+/* True when somebody waits for it: long work under a lock looks now and then, and puts itself off. A hint. */
 bool lock_is_contended(const struct lock *lock);
 
 /*
- * Fork: the calling thread holds all locks while libc forks, and handlers that others registered
- * may allocate meanwhile in this thread. Between these two calls it passes every lock as its
- * holder. lock_fork_end() comes in the parent and in the child, before any lock is released or
- * reset.
+ * Fork: the calling thread holds all locks while libc forks, and handlers that others registered may allocate meanwhile in this thread. Between these two
+ * calls it passes every lock as its holder. lock_fork_end() comes in the parent and in the child, before any lock is released or reset.
  */
 void lock_fork_begin(void);
 void lock_fork_end(void);

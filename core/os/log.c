@@ -1,6 +1,5 @@
 /*
- * Messages. One write(2) per line, so that lines of several processes on one pipe do not mix.
- * Identity of fd 2 is device and inode.
+ * Messages. One write(2) per line, so that lines of several processes on one pipe do not mix. Identity of fd 2 is device and inode.
  */
 #include "core/os/log.h"
 

@@ -1,7 +1,6 @@
 /*
- * Messages. Nothing is printed unless asked for or wrong, each message is one write of one line,
- * and fd 2 is used only while it is still the file it was at start (a daemon may have reopened it
- * as data); else the file named by log=PATH; else the message is only counted.
+ * Messages. Nothing is printed unless asked for or wrong, each message is one write of one line, and fd 2 is used only while it is still the
+ * file it was at start (a daemon may have reopened it as data); else the file named by log=PATH; else the message is only counted.
  */
 #pragma once
 
@@ -12,8 +11,7 @@
 /* Remembers what fd 2 is, once, before the program runs. */
 void log_init(void);
 
-/* Names the file that replaces fd 2 (NULL or "": none). It is opened for each message. The text is
- * kept by the caller. */
+/* Names the file that replaces fd 2 (NULL or "": none). It is opened for each message. The text is kept by the caller. */
 void log_set_path(const char *path);
 
 /* Writes "gasket: TEXT\n" (formatted as format_text does). Async-signal-safe; any thread. */
@@ -26,11 +24,10 @@ bool log_write(const char *text, size_t bytes);
 uint64_t log_dropped_count(void);
 
 /*
- * The collector thread has a descriptor table of its own, where fd 2 is closed: it passes a private
- * duplicate here when messages were asked for (gctrace=1), or -1.
+ * The collector thread has a descriptor table of its own, where fd 2 is closed: it passes a private duplicate here when messages were asked
+ * for (gctrace=1), or -1.
  */
 void log_set_thread_descriptor(int thread_id, int descriptor);
 
-/* Messages of the collector thread wait here when it has no descriptor of its own; a program thread
- * writes them. Cheap when there are none. */
+/* Messages of the collector thread wait here when it has no descriptor of its own; a program thread writes them. Cheap when there are none. */
 void log_flush_pending(void);

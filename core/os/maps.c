@@ -1,7 +1,6 @@
 /*
- * Reads /proc/thread-self/maps (and smaps) line by line through a buffer of our own. What stands
- * behind a mapping is told from its last column; names that start with a slash are the kernel's
- * names of files, so a program can at most make us read more than we need.
+ * Reads /proc/thread-self/maps (and smaps) line by line through a buffer of our own. What stands behind a mapping is told from its last column; names that
+ * start with a slash are the kernel's names of files, so a program can at most make us read more than we need.
  */
 #include "core/os/maps.h"
 
@@ -147,8 +146,7 @@ static bool parse_line(struct line *line, struct mapping *ret_mapping)
 	return true;
 }
 
-/* Calls take() for each complete line in buffer[0, bytes); returns how many bytes they were, or -1.
- */
+/* Calls take() for each complete line in buffer[0, bytes); returns how many bytes they were, or -1. */
 static long take_lines(
 	size_t bytes, bool (*take)(struct line *line, void *argument), void *argument)
 {
@@ -268,8 +266,7 @@ struct swap_reading {
 	size_t count;
 };
 
-/* A mapping's line as in maps, then "Swap:                 4 kB" among others, which all begin with
- * a capital letter. */
+/* A mapping's line as in maps, then "Swap:                 4 kB" among others, which all begin with a capital letter. */
 static bool take_swap(struct line *line, void *argument)
 {
 	struct swap_reading *reading = argument;

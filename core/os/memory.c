@@ -1,11 +1,9 @@
 /*
- * Memory from the kernel. Regions grow by mprotect inside a reservation or by MAP_FIXED_NOREPLACE
- * at chosen addresses; nothing is ever unmapped from a region, so no holes appear and the count of
- * kernel mappings stays small (max_map_count is 65530).
+ * Memory from the kernel. Regions grow by mprotect inside a reservation or by MAP_FIXED_NOREPLACE at chosen addresses; nothing is ever
+ * unmapped from a region, so no holes appear and the count of kernel mappings stays small (max_map_count is 65530).
  *
- * The table of own mappings is a fixed array, entries claimed by compare-and-swap of `address` and
- * published by the store of `bytes`; it is read without a lock. Its size bounds the number of
- * separate mappings of ours, thread records and side tables come from large pieces.
+ * The table of own mappings is a fixed array, entries claimed by compare-and-swap of `address` and published by the store of `bytes`; it is
+ * read without a lock. Its size bounds the number of separate mappings of ours, thread records and side tables come from large pieces.
  */
 #include "core/os/memory.h"
 
@@ -111,8 +109,7 @@ size_t os_address_space_limit(void)
 	return limit.rlim_cur == RLIM_INFINITY ? SIZE_MAX : (size_t)limit.rlim_cur;
 }
 
-/* A random aligned address between 16 GiB and 2^46, so that neither small integers nor text look
- * like it. */
+/* A random aligned address between 16 GiB and 2^46, so that neither small integers nor text look like it. */
 static uintptr_t choose_address(size_t capacity, size_t alignment)
 {
 	const uintptr_t low = (uintptr_t)1 << 34;
@@ -122,8 +119,7 @@ static uintptr_t choose_address(size_t capacity, size_t alignment)
 	return align_up(low + random_bits() % room, alignment);
 }
 
-/* Asks for the range by a mapping that costs nothing; kernels before 4.17 treat the flag as a hint
- * and may answer elsewhere. */
+/* Asks for the range by a mapping that costs nothing; kernels before 4.17 treat the flag as a hint and may answer elsewhere. */
 static bool reserve_at(uintptr_t address, size_t capacity)
 {
 	long result = map_at(address, capacity, PROT_NONE, MAP_NORESERVE | MAP_FIXED_NOREPLACE);
@@ -147,8 +143,7 @@ static bool is_vacant(uintptr_t address, size_t bytes)
 	return (uintptr_t)result == address;
 }
 
-/* Where the kernel likes it (something has taken the addresses below 2^46: a sanitizer). The part
- * that alignment does not need goes back. 0: refused. */
+/* Where the kernel likes it (something has taken the addresses below 2^46: a sanitizer). The part that alignment does not need goes back. 0: refused. */
 static uintptr_t reserve_anywhere(size_t capacity, size_t alignment)
 {
 	long result = map_at(0, capacity + alignment, PROT_NONE, MAP_NORESERVE);
@@ -246,11 +241,9 @@ void os_unmap(void *address, size_t bytes)
 }
 
 /*
- * The kernel's rule (mm/util.c, __vm_enough_memory): with overcommit_memory 0 one request must not
- * exceed memory and swap; with 1 all is granted; with 2 MAP_NORESERVE means nothing and the charge
- * is made when a region grows. Only the first is left for us, and which one it is a mapping tells
- * that is undone at once. Accounted mappings for the whole heap would do as well, but what was
- * freed would stay accounted, and fork be refused for it.
+ * The kernel's rule (mm/util.c, __vm_enough_memory): with overcommit_memory 0 one request must not exceed memory and swap; with 1 all is granted; with 2
+ * MAP_NORESERVE means nothing and the charge is made when a region grows. Only the first is left for us, and which one it is a mapping tells that is undone
+ * at once. Accounted mappings for the whole heap would do as well, but what was freed would stay accounted, and fork be refused for it.
  */
 bool os_would_commit(size_t bytes)
 {

@@ -1,14 +1,12 @@
 /*
  * Memory from the kernel. Two kinds:
  *
- * - a *region* is a large range of addresses that grows at its end: reserved whole (PROT_NONE, no
- * memory, no commit charge) where the kernel lets us, else (ulimit -v, refused reservations) only
- * chosen, and mapped piece by piece at fixed addresses, never over anything that is there. Both
- * look the same to the caller: bytes [0, committed) are readable and writable.
+ * - a *region* is a large range of addresses that grows at its end: reserved whole (PROT_NONE, no memory, no commit charge) where the kernel
+ *   lets us, else (ulimit -v, refused reservations) only chosen, and mapped piece by piece at fixed addresses, never over anything that is
+ *   there. Both look the same to the caller: bytes [0, committed) are readable and writable.
  * - a plain mapping of our own (thread records, mark stack).
  *
- * Every mapping made here is entered in the table of own mappings, for nothing of ours may be
- * scanned as a root.
+ * Every mapping made here is entered in the table of own mappings, for nothing of ours may be scanned as a root.
  */
 #pragma once
 
@@ -20,8 +18,7 @@
 
 #define OS_PAGE_BYTES 4096u
 
-/* A growing range of addresses. Guard: the lock of its owner; `base` and `capacity` are constant
- * after region_init(). */
+/* A growing range of addresses. Guard: the lock of its owner; `base` and `capacity` are constant after region_init(). */
 struct region {
 	uintptr_t base;   // first address
 	size_t capacity;  // bytes of address space
@@ -31,21 +28,18 @@ struct region {
 };
 
 /*
- * Chooses and, if the kernel agrees, reserves `capacity` bytes (aligned to `alignment`, a power of
- * two) near a random address above 4 GiB and below 2^46. With reserve == false the range is only
- * chosen. Returns false if not even an address could be found.
+ * Chooses and, if the kernel agrees, reserves `capacity` bytes (aligned to `alignment`, a power of two) near a random address above 4 GiB and
+ * below 2^46. With reserve == false the range is only chosen. Returns false if not even an address could be found.
  */
 bool region_init(
 	struct region *region, size_t capacity, size_t alignment, size_t step, bool reserve);
 
-/* Makes bytes [0, bytes) usable. False when the kernel refuses or the capacity is exceeded: nothing
- * changed. Fresh bytes are zero. */
+/* Makes bytes [0, bytes) usable. False when the kernel refuses or the capacity is exceeded: nothing changed. Fresh bytes are zero. */
 bool region_grow(struct region *region, size_t bytes);
 
 /*
- * The process limits its address space: what is reserved and not used goes back, and the region
- * grows by mapping from now on, as long as nobody else took the addresses behind it. The caller
- * holds the owner's lock.
+ * The process limits its address space: what is reserved and not used goes back, and the region grows by mapping from now on, as long as nobody else
+ * took the addresses behind it. The caller holds the owner's lock.
  */
 void region_unreserve(struct region *region);
 
@@ -57,31 +51,25 @@ void *os_map(size_t bytes);
 void os_unmap(void *address, size_t bytes);
 
 /*
- * Would the kernel grant a private mapping of so many bytes? What we reserve is charged to nobody
- * (MAP_NORESERVE) unless overcommit is off, so it must be asked for what no other allocator could
- * map: more than all memory and swap under vm.overcommit_memory = 0.
+ * Would the kernel grant a private mapping of so many bytes? What we reserve is charged to nobody (MAP_NORESERVE) unless overcommit is off, so
+ * it must be asked for what no other allocator could map: more than all memory and swap under vm.overcommit_memory = 0.
  */
 bool os_would_commit(size_t bytes);
 
-/* Gives the pages back and keeps the addresses; they read as zero afterwards. False if the kernel
- * refused (locked memory): contents are kept. */
+/* Gives the pages back and keeps the addresses; they read as zero afterwards. False if the kernel refused (locked memory): contents are kept. */
 bool os_discard(void *address, size_t bytes);
 
-/* Fresh zero pages over a range of ours (heals what mremap or mprotect left). False when refused.
- */
+/* Fresh zero pages over a range of ours (heals what mremap or mprotect left). False when refused. */
 bool os_remap_fresh(void *address, size_t bytes);
 
-/* Moves pages from one range of ours to another and leaves the old range mapped and zero
- * (Linux 5.7). False: nothing happened, copy. */
+/* Moves pages from one range of ours to another and leaves the old range mapped and zero (Linux 5.7). False: nothing happened, copy. */
 bool os_move_pages(void *from, void *to, size_t bytes);
 
-/* Enters memory of ours that was mapped elsewhere (the collector's stack) in the table of own
- * mappings. False: the table is full. */
+/* Enters memory of ours that was mapped elsewhere (the collector's stack) in the table of own mappings. False: the table is full. */
 bool os_own_add(uintptr_t address, size_t bytes);
 void os_own_remove(uintptr_t address);
 
-/* Calls visit(address, bytes, argument) for every mapping of our own, the program's heap (add heap
- * range) not included. No lock: the table is append-only with slots reused by compare-and-swap; the
- * collector calls it in the pause. */
+/* Calls visit(address, bytes, argument) for every mapping of our own, the program's heap (add heap range) not included. No lock: the table is
+ * append-only with slots reused by compare-and-swap; the collector calls it in the pause. */
 void os_own_mappings(
 	void (*visit)(uintptr_t address, size_t bytes, void *argument), void *argument);

@@ -1,20 +1,15 @@
 /*
- * Page tables by PAGEMAP_SCAN (Linux 6.7), which skips holes whole and answers in runs, or by
- * /proc/PID/pagemap, 8 bytes a page. Both tell present and swapped pages; both say of device memory
- * that nothing is there.
+ * Page tables by PAGEMAP_SCAN (Linux 6.7), which skips holes whole and answers in runs, or by /proc/PID/pagemap, 8 bytes a page. Both tell
+ * present and swapped pages; both say of device memory that nothing is there.
  *
- * - A page that is swapped out or just being moved is SWAPPED, not PRESENT, and holds its contents
- * all the same.
+ * - A page that is swapped out or just being moved is SWAPPED, not PRESENT, and holds its contents all the same.
  * - PAGEMAP_SCAN is always given an output vector: without one it fills holes with page tables.
- * - Pages of shared memory may have contents without an entry in our page tables (written through
- * another mapping): mincore knows the page cache. It answers a page a byte, so the size that is
- * asked for is bounded.
- * - Pages of shared memory that are swapped out are in neither; that there are some in a mapping is
- * told by smaps (maps.h). Then all of it is handed on; reading a page that was never touched gives
- * it memory, so their number is bounded, too.
- * - A process that has dropped root may not open its own pagemap any more. Then mincore tells of
- * all memory: more than is our own of a file, but nothing of what is swapped out, so the kernel's
- * sum of that must be zero.
+ * - Pages of shared memory may have contents without an entry in our page tables (written through another mapping): mincore knows the page cache. It
+ *   answers a page a byte, so the size that is asked for is bounded.
+ * - Pages of shared memory that are swapped out are in neither; that there are some in a mapping is told by smaps (maps.h). Then all of it is handed on;
+ *   reading a page that was never touched gives it memory, so their number is bounded, too.
+ * - A process that has dropped root may not open its own pagemap any more. Then mincore tells of all memory: more than is our own of a file, but nothing of
+ *   what is swapped out, so the kernel's sum of that must be zero.
  * - A guard page made by madvise looks swapped; PAGE_IS_GUARD (Linux 6.15) tells it apart.
  */
 #include "core/os/pages.h"
@@ -73,12 +68,10 @@ enum {
 #define ENTRY_FILE (1ull << 61)
 #define ENTRY_GUARD (1ull << 58)
 
-/* Bytes of shared memory outside our page tables that mincore is asked about in one walk; it takes
- * about 17 ms per GiB. */
+/* Bytes of shared memory outside our page tables that mincore is asked about in one walk; it takes about 17 ms per GiB. */
 #define MINCORE_BYTES_MAX (64ull << 30)
 
-/* Bytes of shared memory in neither page tables nor page cache that PAGES_WHOLE hands on in one
- * walk. */
+/* Bytes of shared memory in neither page tables nor page cache that PAGES_WHOLE hands on in one walk. */
 #define MISSING_BYTES_MAX (256ull << 20)
 
 /* The collector thread's; the arrays keep its stack small. */
@@ -92,8 +85,7 @@ static struct {
 	struct {
 		uintptr_t start, end; // what the regions below tell of
 		size_t count;
-		size_t next; // no region before this one concerns the next range, if ranges come in
-			     // order
+		size_t next; // no region before this one concerns the next range, if ranges come in order
 	} answer;
 	struct scan_region regions[REGIONS];
 	uint64_t entries[ENTRIES];
@@ -443,8 +435,7 @@ bool pages_were_all_told(void)
 	return false;
 }
 
-/* process_vm_readv by task id: by process id it fails once the main thread has exited. Returns the
- * bytes read from the front. */
+/* process_vm_readv by task id: by process id it fails once the main thread has exited. Returns the bytes read from the front. */
 static size_t read_by_call(void *buffer, const struct iovec *pieces, size_t count, size_t bytes)
 {
 	struct iovec local = {buffer, bytes};
@@ -485,8 +476,7 @@ bool memory_read(void *buffer, uintptr_t address, size_t bytes)
 	return true;
 }
 
-/* The kernel copies the mask before it looks at what is to be done with it; EINVAL: that is
- * nothing. */
+/* The kernel copies the mask before it looks at what is to be done with it; EINVAL: that is nothing. */
 bool memory_may_be_touched(uintptr_t address)
 {
 	return SYSCALL(rt_sigprocmask, -1, address, 0, sizeof(uint64_t)) != -EFAULT;

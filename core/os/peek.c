@@ -1,6 +1,5 @@
 /*
- * process_vm_readv on ourselves. The kernel always lets a process read itself so; a sandbox may
- * forbid it, then nothing can be read.
+ * process_vm_readv on ourselves. The kernel always lets a process read itself so; a sandbox may forbid it, then nothing can be read.
  */
 #include "core/os/peek.h"
 

@@ -1,7 +1,6 @@
 /*
- * The files of /proc and the walk over the tasks. Entries of the task folder come from getdents64
- * into the caller's buffer; a task's state is one read of its stat, whose second field, the name,
- * may itself hold spaces and parentheses: fields are counted from the last one.
+ * The files of /proc and the walk over the tasks. Entries of the task folder come from getdents64 into the caller's buffer; a task's state is
+ * one read of its stat, whose second field, the name, may itself hold spaces and parentheses: fields are counted from the last one.
  */
 #include "core/os/proc.h"
 
@@ -15,8 +14,8 @@
 #include <unistd.h>
 
 static struct {
-	int descriptor[PROC_FILE_COUNT]; // plus one, so that zero bytes mean "not open"; written by
-					 // the collector thread only
+	int descriptor
+		[PROC_FILE_COUNT]; // plus one, so that zero bytes mean "not open"; written by the collector thread only
 	int task;
 } files;
 
@@ -35,8 +34,7 @@ static const struct {
 	[PROC_TASKS] = {"/proc/self/task", 0, true, O_RDONLY | O_DIRECTORY},
 };
 
-/* Descriptors 0 to 2 are left free: in a table whose standard files were closed, somebody's write
- * to fd 2 would end here. */
+/* Descriptors 0 to 2 are left free: in a table whose standard files were closed, somebody's write to fd 2 would end here. */
 static int open_above_standard(const char *path, int flags)
 {
 	long low = SYSCALL(openat, AT_FDCWD, path, flags | O_CLOEXEC);
@@ -171,8 +169,7 @@ bool task_count(uint32_t *ret_count)
 
 /* ---- descriptors ---- */
 
-/* The folder shows a descriptor at its own number, so closing what was listed disturbs nothing.
- * False: the folder could not be read to its end. */
+/* The folder shows a descriptor at its own number, so closing what was listed disturbs nothing. False: the folder could not be read to its end. */
 static bool close_listed(int folder, int kept)
 {
 	char buffer[2048];

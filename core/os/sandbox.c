@@ -1,14 +1,11 @@
 /*
- * The probe. The child is made by clone without an exit signal, so the program's wait does not see
- * it; it makes itself undumpable first, so that no core and no crash report comes of its end; and
- * it uses nothing but system calls, for it is the copy of one thread of several.
+ * The probe. The child is made by clone without an exit signal, so the program's wait does not see it; it makes itself undumpable first, so that no core and no
+ * crash report comes of its end; and it uses nothing but system calls, for it is the copy of one thread of several.
  *
- * Probing twice at once would be harmless, so there is no lock: who comes while another thread
- * probes is told "no".
+ * Probing twice at once would be harmless, so there is no lock: who comes while another thread probes is told "no".
  *
- * The filter may kill for the clone itself. So no child is made before the program has made a
- * thread or a child of its own, which proves that it may: until then, under a filter, nothing is
- * allowed. Nor where there is no collector.
+ * The filter may kill for the clone itself. So no child is made before the program has made a thread or a child of its own, which proves that it may: until
+ * then, under a filter, nothing is allowed. Nor where there is no collector.
  */
 #include "core/os/sandbox.h"
 
@@ -51,9 +48,8 @@ enum { UNKNOWN, FILTERED, PROBING, KNOWN, ALLOWED_SHIFT };
 enum { RETRY_PROBE_MS = 1000 }; // after no child could be made for want of memory or of tasks
 
 /*
- * UNKNOWN -> PROBING -> KNOWN | what is allowed, a bit per enum sandbox_use from ALLOWED_SHIFT up;
- * or FILTERED, from where it goes on to PROBING once a child may be made. By compare-and-swap, or
- * by sandbox_close().
+ * UNKNOWN -> PROBING -> KNOWN | what is allowed, a bit per enum sandbox_use from ALLOWED_SHIFT up; or FILTERED, from where it goes on to PROBING once a child may
+ * be made. By compare-and-swap, or by sandbox_close().
  */
 static uint32_t answer;
 

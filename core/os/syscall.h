@@ -1,7 +1,6 @@
 /*
- * Raw system calls: no libc, no errno, no cancellation point. The result is the kernel's: negative
- * values from -4095 to -1 are -errno. Everything in core/ and scanners/ enters the kernel through
- * here, so that a stopped, dying or forked thread needs no libc state.
+ * Raw system calls: no libc, no errno, no cancellation point. The result is the kernel's: negative values from -4095 to -1 are -errno.
+ * Everything in core/ and scanners/ enters the kernel through here, so that a stopped, dying or forked thread needs no libc state.
  */
 #pragma once
 
@@ -51,8 +50,7 @@ static inline long syscall6(long number, long a, long b, long c, long d, long e,
 #define SYSCALL_6(n, a, b, c, d, e, f) \
 	syscall6(n, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 
-/* SYSCALL(write, fd, buffer, bytes): any system call by name with 0 to 6 arguments, pointers or
- * integers. */
+/* SYSCALL(write, fd, buffer, bytes): any system call by name with 0 to 6 arguments, pointers or integers. */
 #define SYSCALL(name, ...) \
 	SYSCALL_PICK(0, ##__VA_ARGS__, SYSCALL_6, SYSCALL_5, SYSCALL_4, SYSCALL_3, SYSCALL_2, \
 		SYSCALL_1, SYSCALL_0) \

@@ -1,10 +1,9 @@
 /*
- * .eh_frame_hdr is a sorted table of (function start, entry); a binary search finds the entry
- * (FDE), which names its common part (CIE). Both hold a small program that, run up to the address,
- * yields the rule. Formats: the Linux Standard Base, "Exception Frames"; DWARF 4, section 6.4.
+ * .eh_frame_hdr is a sorted table of (function start, entry); a binary search finds the entry (FDE), which names its common part (CIE). Both hold
+ * a small program that, run up to the address, yields the rule. Formats: the Linux Standard Base, "Exception Frames"; DWARF 4, section 6.4.
  *
- * Only rsp, rbp and the return address are followed: that is all compilers need to find the next
- * frame. Anything else gives CFI_NONE, and the caller tries something else.
+ * Only rsp, rbp and the return address are followed: that is all compilers need to find the next frame. Anything else gives CFI_NONE, and
+ * the caller tries something else.
  */
 #include "core/profile/cfi.h"
 
@@ -414,8 +413,7 @@ static void run_state(struct machine *machine, uint8_t operation, struct stream 
 	}
 }
 
-/* Longer than a screen because it is one table: the operations of DWARF. True: the program has
- * reached the target. */
+/* Longer than a screen because it is one table: the operations of DWARF. True: the program has reached the target. */
 static bool run_long(struct machine *machine, uint8_t operation, struct stream *stream)
 {
 	struct row *row = &machine->row;

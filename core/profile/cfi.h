@@ -17,12 +17,10 @@ enum cfi_kind {
 	CFI_OUTERMOST,      // no caller: the return address is declared undefined
 };
 
-/* Values of frame_pointer that are no offset: the register is unchanged; it is saved where rbp
- * points (with CFI_FRAME_INDIRECT). */
+/* Values of frame_pointer that are no offset: the register is unchanged; it is saved where rbp points (with CFI_FRAME_INDIRECT). */
 enum { CFI_SAME = INT16_MIN, CFI_AT_FRAME = INT16_MIN + 1 };
 
-/* How to get from one frame to its caller's. CFA is the stack pointer of the caller after the call
- * returned. Fits 8 bytes. */
+/* How to get from one frame to its caller's. CFA is the stack pointer of the caller after the call returned. Fits 8 bytes. */
 struct cfi_rule {
 	uint8_t kind; // enum cfi_kind
 	uint8_t unused;
@@ -31,10 +29,9 @@ struct cfi_rule {
 };
 
 /*
- * The rule for `address` (of an instruction, so a return address minus 1). False: no entry covers
- * the address. No lock, no memory. `is_on_stack`: the address is known to be on the calling
- * thread's stack, so the module cannot be unloaded meanwhile and is read directly; else by copies
- * that cannot fault, at the price of some twenty system calls.
+ * The rule for `address` (of an instruction, so a return address minus 1). False: no entry covers the address. No lock, no memory.
+ * `is_on_stack`: the address is known to be on the calling thread's stack, so the module cannot be unloaded meanwhile and is read directly; else
+ * by copies that cannot fault, at the price of some twenty system calls.
  */
 bool cfi_find_rule(const struct module *module, uintptr_t address, bool is_on_stack,
 	struct cfi_rule *ret_rule);

@@ -1,11 +1,9 @@
 /*
- * A scan reads /proc/self/maps line by line. A mapping of a file from its offset 0 may be the front
- * of a module: its ELF header and program headers are read from memory (by copies that cannot
- * fault), and when an executable mapping of the same file follows inside the addresses they
- * promise, it is one. (A file that is only looked at as data has none.)
+ * A scan reads /proc/self/maps line by line. A mapping of a file from its offset 0 may be the front of a module: its ELF header and program
+ * headers are read from memory (by copies that cannot fault), and when an executable mapping of the same file follows inside the addresses
+ * they promise, it is one. (A file that is only looked at as data has none.)
  *
- * Records are never changed once published, but for two atomics: `is_mapped`, and `last_epoch` when
- * another module took the place.
+ * Records are never changed once published, but for two atomics: `is_mapped`, and `last_epoch` when another module took the place.
  */
 #include "core/profile/module.h"
 
@@ -487,8 +485,7 @@ const struct module *module_find_known(uintptr_t address)
 	return 0;
 }
 
-/* An unknown address: code made at run time, or a module that was mapped after the last look (the
- * loader allocates before it maps). */
+/* An unknown address: code made at run time, or a module that was mapped after the last look (the loader allocates before it maps). */
 static bool may_scan_again(void)
 {
 	return add_relaxed(&modules.misses, 1) < MISSES_AFTER_CHANGE ||

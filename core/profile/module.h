@@ -1,11 +1,9 @@
 /*
- * The modules (program, shared libraries, vDSO) the process has or ever had: path, build-id, range
- * of addresses, unwind tables. Read from /proc/self/maps and the program headers in memory; kept
- * after dlclose, so that a leak in an unloaded plugin is still named.
+ * The modules (program, shared libraries, vDSO) the process has or ever had: path, build-id, range of addresses, unwind tables. Read from
+ * /proc/self/maps and the program headers in memory; kept after dlclose, so that a leak in an unloaded plugin is still named.
  *
- * The table is append-only and is read without a lock; scans add to it under the lock LOADER. When
- * a module is found where another one was, the epoch grows by one; address and epoch together name
- * one module for ever.
+ * The table is append-only and is read without a lock; scans add to it under the lock LOADER. When a module is found where another one was,
+ * the epoch grows by one; address and epoch together name one module for ever.
  */
 #pragma once
 
@@ -27,15 +25,14 @@ struct module {
 	size_t unwind_table_bytes;
 	uintptr_t unwind_low, unwind_high; // the segment it lies in
 	uint32_t first_epoch;              // module_epoch() when it was found
-	uint32_t last_epoch; // the last in which these addresses meant it; UINT32_MAX: they still
-			     // do. Atomic
-	uint32_t is_mapped;  // 0 after it was unloaded. Atomic
+	uint32_t
+		last_epoch; // the last in which these addresses meant it; UINT32_MAX: they still do. Atomic
+	uint32_t is_mapped;     // 0 after it was unloaded. Atomic
 	uint8_t build_id_bytes; // 0: none
 	uint8_t build_id[MODULE_BUILD_ID_MAX];
 };
 
-/* The module mapped at `address` now; scans for new ones when there is none. NULL: not code of a
- * module. No lock of ours may be held. */
+/* The module mapped at `address` now; scans for new ones when there is none. NULL: not code of a module. No lock of ours may be held. */
 const struct module *module_find(uintptr_t address);
 
 /* As module_find(), but never scans. */
@@ -47,8 +44,7 @@ const struct module *module_find_in_epoch(uintptr_t address, uint32_t epoch);
 /* The present epoch; 0 before the first scan. */
 uint32_t module_epoch(void);
 
-/* Modules were or may have been loaded or unloaded (after dlopen and dlclose): the next
- * module_find() looks again. Any thread, tiny. */
+/* Modules were or may have been loaded or unloaded (after dlopen and dlclose): the next module_find() looks again. Any thread, tiny. */
 void modules_changed(void);
 
 /* modules_changed() was called since the last scan, or there was no scan yet. */
@@ -57,15 +53,13 @@ bool modules_have_changed(void);
 /* Looks now. False if /proc/self/maps cannot be read. */
 bool modules_scan(void);
 
-/* True for code of this library, when it is a library of its own (not linked into a test program).
- */
+/* True for code of this library, when it is a library of its own (not linked into a test program). */
 bool module_is_own(uintptr_t address);
 
 /* For fork. */
 struct lock *modules_lock(void);
 
-/* End of the main thread's stack if `address` lies in what was mapped of it at the last scan, else
- * 0. */
+/* End of the main thread's stack if `address` lies in what was mapped of it at the last scan, else 0. */
 uintptr_t modules_main_stack_end(uintptr_t address);
 
 /* Gives reserved address space back: the process limits it. Signals are blocked. */

@@ -1,7 +1,6 @@
 /*
- * The text grows in one mapping of ours, which is doubled when full; when the kernel gives no more,
- * the text is cut and says so. Numbers first, names last: names come from files and may be
- * anything, so control characters in them become '?'.
+ * The text grows in one mapping of ours, which is doubled when full; when the kernel gives no more, the text is cut and says so. Numbers first,
+ * names last: names come from files and may be anything, so control characters in them become '?'.
  */
 #include "core/profile/report.h"
 
@@ -152,8 +151,7 @@ static void add_entry(struct text *text, const struct leak_entry *entry)
 	text_add(text, "\n");
 }
 
-/* Notes that are worth a report of their own. Nearly every program has left a pointer to freed
- * memory somewhere. */
+/* Notes that are worth a report of their own. Nearly every program has left a pointer to freed memory somewhere. */
 static bool has_news(const struct leak_notes *notes)
 {
 	return notes->double_frees | notes->invalid_frees | notes->incomplete;

@@ -11,8 +11,7 @@
  *
  *	SUMMARY: Gasket: 4096 byte(s) leaked in 64 allocation(s).
  *
- * One text, built in a buffer of its own and written at once, or to a file that appears whole under
- *its name. Sizes are those of the slots.
+ * One text, built in a buffer of its own and written at once, or to a file that appears whole under its name. Sizes are those of the slots.
  */
 #pragma once
 
@@ -41,14 +40,13 @@ struct leak_notes {
 };
 
 /*
- * Sorts `entries` (direct first, then by bytes, largest first) and writes the report to `where`:
- * "stderr" (where messages go) or a path, in which %p is the process id; the file is written beside
- * its name and renamed. Nothing at all is written when there is no entry, no misuse and a verdict.
+ * Sorts `entries` (direct first, then by bytes, largest first) and writes the report to `where`: "stderr" (where messages go) or a path, in
+ * which %p is the process id; the file is written beside its name and renamed. Nothing at all is written when there is no entry,
+ * no misuse and a verdict.
  * False if it could not be written. Not thread-safe (callers hold the lock of the cycle).
  */
 bool report_write(const char *where, struct leak_entry *entries, size_t count,
 	const struct leak_notes *notes);
 
-/* Appends "in FUNCTION (MODULE+0xOFFSET)" of the first frame of a stack that is worth naming; for
- * log lines. Returns bytes written. */
+/* Appends "in FUNCTION (MODULE+0xOFFSET)" of the first frame of a stack that is worth naming; for log lines. Returns bytes written. */
 size_t report_name_site(uint32_t stack, char *buffer, size_t capacity);

@@ -1,7 +1,6 @@
 /*
- * -ln(u) * mean for u uniform in (0, 1], without libm: u is 53 random bits, its logarithm comes
- * from the exponent and a short series for the mantissa (error below 1e-7, far below what a sample
- * can notice).
+ * -ln(u) * mean for u uniform in (0, 1], without libm: u is 53 random bits, its logarithm comes from the exponent and a short series for the
+ * mantissa (error below 1e-7, far below what a sample can notice).
  */
 #include "core/profile/sampler.h"
 

@@ -1,8 +1,7 @@
 /*
- * A hash table with chains: bucket heads and `next` are ids, an id is the offset of its stack in
- * the region divided by 8. A stack is written, then published by a release store of its bucket's
- * head; readers follow ids with acquire loads and see whole stacks. New stacks are always put in
- * front, nothing is moved or removed.
+ * A hash table with chains: bucket heads and `next` are ids, an id is the offset of its stack in the region divided by 8. A stack is written,
+ * then published by a release store of its bucket's head; readers follow ids with acquire loads and see whole stacks. New stacks are always
+ * put in front, nothing is moved or removed.
  */
 #include "core/profile/stack_table.h"
 

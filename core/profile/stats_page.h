@@ -18,9 +18,9 @@
  *
  * A request: the command (one at a time, under flock of the file) stores `request`, then adds one
  * to `sequence` (release), then adds one to `wake` and wakes its sleepers. The process sees
- * sequence differ from the one it handled last, does it, stores `reply` and `text`, then stores
- *that sequence in `done` (release) and wakes its sleepers. A request nobody waits for any more is
- *still done, once.
+ * sequence differ from the one it handled last, does it, stores `reply` and `text`, then stores that
+ * sequence in `done` (release) and wakes its sleepers. A request nobody waits for any more is still
+ * done, once.
  *
  * This header and stats_page.def are the format; the command includes nothing else of the core.
  */
@@ -205,9 +205,8 @@ bool stats_publish(void);
 bool stats_publish_was_tried(void);
 
 /*
- * No file is made or removed from now on, here and in children: the program is about to enter a
- * sandbox that might kill it for such a system call. What is left behind is removed by whoever next
- * makes a page.
+ * No file is made or removed from now on, here and in children: the program is about to enter a sandbox
+ * that might kill it for such a system call. What is left behind is removed by whoever next makes a page.
  */
 void stats_forbid_files(void);
 
@@ -218,8 +217,7 @@ void stats_allow_files(void);
  * stays usable. Async-signal-safe. */
 void stats_unpublish(void);
 
-/* False in a vfork child, which shares its parent's memory, and in a child that libc knows nothing
- * of. */
+/* False in a vfork child, which shares its parent's memory, and in a child that libc knows nothing of. */
 bool stats_belong_here(void);
 
 /* Where a report asked for by `gasket set` may be left: beside the page. False when there is no

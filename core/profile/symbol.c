@@ -1,7 +1,6 @@
 /*
- * For each module asked about, its file is read once: section headers, then the symbol table and
- * its strings, with pread into memory of ours (a mapping of the file would fault if somebody
- * truncated it). The functions are sorted by address; a lookup is a binary search.
+ * For each module asked about, its file is read once: section headers, then the symbol table and its strings, with pread into memory of ours (a
+ * mapping of the file would fault if somebody truncated it). The functions are sorted by address; a lookup is a binary search.
  *
  * The file is found by path and believed only if its build-id is the one that was in memory.
  */
@@ -222,8 +221,7 @@ static const struct function *find_function(const struct symbol_file *file, uint
 		else
 			high = middle;
 	}
-	// several names may share an address, and a nameless label may stand inside a function:
-	// look back a little
+	// several names may share an address, and a nameless label may stand inside a function: look back a little
 	for (size_t i = low; i > 0 && low - i < 16; i--) {
 		const struct function *function = &file->functions[i - 1];
 

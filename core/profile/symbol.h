@@ -1,8 +1,7 @@
 /*
- * Addresses to function names, by the ELF symbol table of the module's file (.symtab, else
- * .dynsym), mapped with raw system calls while a report is made. The file must still have the
- * build-id that was mapped. Names are not demangled, lines are not looked up: that is `gasket
- * report`'s work, or c++filt's.
+ * Addresses to function names, by the ELF symbol table of the module's file (.symtab, else .dynsym), mapped with raw system calls while a
+ * report is made. The file must still have the build-id that was mapped. Names are not demangled, lines are not looked up: that is
+ * `gasket report`'s work, or c++filt's.
  */
 #pragma once
 
@@ -21,9 +20,8 @@ struct symbol {
 };
 
 /*
- * Looks up the code at `address` as it was in `epoch`. For a return address pass address - 1. Not
- * thread-safe: callers hold the lock of the report (one report at a time). True if the module is
- * known.
+ * Looks up the code at `address` as it was in `epoch`. For a return address pass address - 1. Not thread-safe: callers hold the lock of the
+ * report (one report at a time). True if the module is known.
  */
 bool symbol_find(uintptr_t address, uint32_t epoch, struct symbol *ret_symbol);
 

@@ -1,9 +1,8 @@
 /*
- * Rules of addresses are remembered in one table for all threads: a direct-mapped array of (address
- * ^ rule, rule), both plain 64-bit words. A reader accepts a pair only if the two give its address,
- * so a pair torn between two writers is a miss, and no lock is needed (the trick of chess programs'
- * transposition tables). The number of modules' changes is mixed into the address: code that was
- * unloaded is forgotten by changing that number.
+ * Rules of addresses are remembered in one table for all threads: a direct-mapped array of (address ^ rule, rule), both plain 64-bit words.
+ * A reader accepts a pair only if the two give its address, so a pair torn between two writers is a miss, and no lock is needed (the
+ * trick of chess programs' transposition tables). The number of modules' changes is mixed into the address: code that was unloaded is
+ * forgotten by changing that number.
  */
 #include "core/profile/unwind.h"
 
@@ -33,10 +32,10 @@ struct rule_slot {
 
 static struct {
 	struct rule_slot rules[RULE_COUNT];
-	uint64_t calls[CALL_COUNT]; // addresses known to follow a call, ^ generation; relaxed
-				    // atomics
-	uint32_t generation;        // atomic
-	uint32_t known_epoch;       // module_epoch() the rules belong to; atomic
+	uint64_t calls
+		[CALL_COUNT]; // addresses known to follow a call, ^ generation; relaxed atomics
+	uint32_t generation;  // atomic
+	uint32_t known_epoch; // module_epoch() the rules belong to; atomic
 } unwinder;
 
 /* The thread's own; a few words, for thread-local storage is scarce in a preloaded library. */
@@ -51,8 +50,7 @@ struct walk {
 	uintptr_t pc;
 	uintptr_t sp; // the CFA of the frame before
 	uintptr_t fp;
-	bool is_exact;   // pc is an instruction itself (top, or interrupted by a signal), not a
-			 // return address
+	bool is_exact; // pc is an instruction itself (top, or interrupted by a signal), not a return address
 	bool is_guessed; // some step followed a frame pointer, so pc may be anything
 	uintptr_t direct_low, direct_high; // memory that may be read directly
 	uintptr_t window_start;            // address of window[0]
@@ -136,8 +134,7 @@ static bool read_word(struct walk *walk, uintptr_t address, uintptr_t *ret_word)
 	}
 	if (walk->window_bytes == 0 || address < walk->window_start ||
 		address + sizeof(uintptr_t) > walk->window_start + walk->window_bytes) {
-		// the words wanted next mostly lie a little lower (saved rbp) and higher (the next
-		// frame)
+		// the words wanted next mostly lie a little lower (saved rbp) and higher (the next frame)
 		walk->window_start = address - 8 * sizeof(uintptr_t);
 		walk->window_bytes =
 			peek_some(walk->window, walk->window_start, sizeof(walk->window));
@@ -154,9 +151,8 @@ static bool read_word(struct walk *walk, uintptr_t address, uintptr_t *ret_word)
 
 /* ---- steps; each false: no further ---- */
 
-/* The interrupted registers lie in the signal frame at sp: struct ucontext of the kernel. (glibc's
- * __restore_rt has an entry marked as a signal frame, which starts one byte early, so that it is
- * found as if by a return address.) */
+/* The interrupted registers lie in the signal frame at sp: struct ucontext of the kernel. (glibc's __restore_rt has an entry marked as a signal
+ * frame, which starts one byte early, so that it is found as if by a return address.) */
 static bool step_signal(struct walk *walk)
 {
 	enum { UCONTEXT_RBP = 120, UCONTEXT_RSP = 160, UCONTEXT_RIP = 168 };
@@ -192,8 +188,7 @@ static bool step_by_rule(struct walk *walk, struct cfi_rule rule)
 	return true;
 }
 
-/* True if a call instruction ends at `pc`: call rel32, or one of the forms of call r/m64 (2 to 7
- * bytes, perhaps with a prefix before). */
+/* True if a call instruction ends at `pc`: call rel32, or one of the forms of call r/m64 (2 to 7 bytes, perhaps with a prefix before). */
 static bool follows_call(uintptr_t pc)
 {
 	enum { BEFORE = 7, CALL_RELATIVE = 0xe8, GROUP_5 = 0xff, CALL_INDIRECT = 2 };
@@ -226,9 +221,8 @@ static bool is_return_address(uintptr_t pc)
 }
 
 /*
- * Code without a table: rbp must point outwards to a saved rbp with a return address above it. That
- * address is believed if a call stands before it, and either it lies in a module (whose table then
- * goes on) or there is again a frame further out.
+ * Code without a table: rbp must point outwards to a saved rbp with a return address above it. That address is believed if a call stands before
+ * it, and either it lies in a module (whose table then goes on) or there is again a frame further out.
  */
 static bool step_by_frame_pointer(struct walk *walk)
 {

@@ -1,14 +1,11 @@
 /*
  * Return addresses of the calling thread, innermost first.
  *
- * Step by step outwards. Where the module of a return address has an .eh_frame_hdr (nearly all code
- * does, also C without frame pointers), its own table says where the caller's frame is: exact, no
- * lock, no system call, and each address is looked up once. Elsewhere (code made at run time,
- * hand-written assembly) the frame pointer is followed, with checks. Where both fail the stack
- * ends: nothing is guessed.
+ * Step by step outwards. Where the module of a return address has an .eh_frame_hdr (nearly all code does, also C without frame pointers), its
+ * own table says where the caller's frame is: exact, no lock, no system call, and each address is looked up once. Elsewhere (code made at run
+ * time, hand-written assembly) the frame pointer is followed, with checks. Where both fail the stack ends: nothing is guessed.
  *
- * Stack memory is read directly only inside the main thread's stack and the bounds given by
- * unwind_set_stack(), else by copies that cannot fault.
+ * Stack memory is read directly only inside the main thread's stack and the bounds given by unwind_set_stack(), else by copies that cannot fault.
  */
 #pragma once
 
@@ -16,15 +13,13 @@
 #include <stdint.h>
 
 /*
- * Fills `frames` with at most `capacity` return addresses of the callers and returns their number.
- * Frames of this library are left out (when it is a library of its own), and those below
- * `skip_below` (NULL: none). 0 if the thread is already unwinding. No lock of ours is held. Never
- * for another thread.
+ * Fills `frames` with at most `capacity` return addresses of the callers and returns their number. Frames of this library are left out (when
+ * it is a library of its own), and those below `skip_below` (NULL: none). 0 if the thread is already unwinding. No lock of ours is held.
+ * Never for another thread.
  */
 unsigned unwind_capture(uintptr_t *frames, unsigned capacity, const void *skip_below);
 
-/* Bounds of the calling thread's stack, for faster reading; (0, 0) means not known. Called when a
- * thread is attached. */
+/* Bounds of the calling thread's stack, for faster reading; (0, 0) means not known. Called when a thread is attached. */
 void unwind_set_stack(uintptr_t low, uintptr_t high);
 
 /* Code was unloaded: forget what was remembered of its addresses. */

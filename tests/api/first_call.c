@@ -1,6 +1,6 @@
 /*
- * The first call into the allocator is none of malloc's, and comes before any constructor: from
- * .preinit_array, chosen by the first argument. Says "ok" when all is well afterwards.
+ * The first call into the allocator is none of malloc's, and comes before any constructor: from .preinit_array, chosen by the
+ * first argument. Says "ok" when all is well afterwards.
  */
 #include <malloc.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /*
- * Pointers that are not ours reach free, realloc and malloc_usable_size; pairs of functions cross
- * the names that glibc has for them. None may crash, and realloc must carry the contents over.
+ * Pointers that are not ours reach free, realloc and malloc_usable_size; pairs of functions cross the names that glibc has for them. None
+ * may crash, and realloc must carry the contents over.
  */
 #include "tests/harness/test.h"
 
@@ -200,8 +200,7 @@ TEST(aliases_are_ours)
 
 TEST(blocks_of_the_loader_can_be_grown)
 {
-	// The loader allocates with its own minimal malloc before ours is there; a dlopen later
-	// resizes such blocks.
+	// The loader allocates with its own minimal malloc before ours is there; a dlopen later resizes such blocks.
 	for (int i = 0; i < 20; i++) {
 		void *library = dlopen("libm.so.6", RTLD_NOW);
 		CHECK_NOT_NULL(library);

@@ -1,5 +1,4 @@
-/* Every libc function that returns memory for the caller to free: it must be a block of ours, and
- * free must take it. */
+/* Every libc function that returns memory for the caller to free: it must be a block of ours, and free must take it. */
 #include "tests/harness/test.h"
 
 #include <argz.h>

@@ -1,5 +1,4 @@
-/* Little address space, refused reservations, and memory that must not be touched before the
- * program does. */
+/* Little address space, refused reservations, and memory that must not be touched before the program does. */
 #include "tests/harness/test.h"
 
 #include <errno.h>
@@ -19,8 +18,7 @@
 enum { KIB = 1 << 10, MIB = 1 << 20 };
 #define GIB ((size_t)1 << 30)
 
-/* Runs a program in a process whose address space is limited from its start; the child inherits the
- * preload. */
+/* Runs a program in a process whose address space is limited from its start; the child inherits the preload. */
 static void run_limited(size_t limit, const char *program, const char *argument, const char *text)
 {
 	pid_t child = fork();
@@ -70,8 +68,7 @@ TEST(git_works_in_256_mib_of_address_space)
 		"[ $(git ls-tree HEAD | wc -l) = 50 ]; git gc -q; git fsck --strict --full 2>fsck; ! grep -q . fsck");
 }
 
-/* The compiler proper and the assembler are children and limited as well; what they made is linked
- * and run. */
+/* The compiler proper and the assembler are children and limited as well; what they made is linked and run. */
 TEST(gcc_works_in_256_mib_of_address_space)
 {
 	run_limited(262144 * (size_t)KIB, "sh", "-c",
@@ -156,8 +153,7 @@ TEST(shrinking_needs_no_memory)
 
 TEST(memory_is_given_back_under_a_limit)
 {
-	// Four times the limit passes through blocks of changing size: what was freed must serve
-	// other sizes again.
+	// Four times the limit passes through blocks of changing size: what was freed must serve other sizes again.
 	run_self_limited(256 * (size_t)MIB, "memory_is_given_back_under_a_limit");
 	for (size_t round = 0; round < 40; round++) {
 		size_t size = (size_t)1000 << round % 12;
@@ -400,8 +396,7 @@ static void *return_argument(void *argument)
 
 TEST(address_space_limited_at_run_time)
 {
-	// A program that limits itself after its start: what it maps and starts below the limit
-	// succeeds, what malloc gives stays below it.
+	// A program that limits itself after its start: what it maps and starts below the limit succeeds, what malloc gives stays below it.
 	struct rlimit limits = {GIB, GIB};
 	CHECK_EQ(setrlimit(RLIMIT_AS, &limits), 0);
 	void *mapped = mmap(NULL, 100 * MIB, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

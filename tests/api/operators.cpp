@@ -1,8 +1,7 @@
 /*
- * Every C++ allocation function, one line a row; tests/api/compare runs it with libstdc++'s
- * operators and with ours. The same source makes a second program that replaces only operator
- * new(size_t) and operator delete(void *): with -DREPLACED=1 its own operators must be called, also
- * through the forms it did not replace, as the standard says.
+ * Every C++ allocation function, one line a row; tests/api/compare runs it with libstdc++'s operators and with ours. The same source
+ * makes a second program that replaces only operator new(size_t) and operator delete(void *): with -DREPLACED=1 its own operators must be called,
+ * also through the forms it did not replace, as the standard says.
  */
 #include <cerrno>
 #include <cstdint>
@@ -184,8 +183,7 @@ static void classes()
 	std::printf("classes: %zu %d\n", texts.size(), is_aligned(new wide, 64));
 }
 
-/* In a process born with little address space: it ends while we allocate, that is bad_alloc, and
- * the program goes on. */
+/* In a process born with little address space: it ends while we allocate, that is bad_alloc, and the program goes on. */
 static int limited()
 {
 	std::vector<char *> blocks;

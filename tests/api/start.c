@@ -1,5 +1,4 @@
-/* The start of a process: any function may come first, before every constructor and before our own.
- */
+/* The start of a process: any function may come first, before every constructor and before our own. */
 #include "tests/harness/test.h"
 
 #include <pthread.h>

@@ -1,8 +1,7 @@
 /*
- * What each function of the malloc family answers, one line a row: tests/api/compare runs this
- * program with glibc's malloc and with ours and compares the lines. A row prints facts any correct
- * malloc shares (NULL or not, errno, alignment, contents), never addresses. Each row runs in a
- * fork, so that one crash costs one row.
+ * What each function of the malloc family answers, one line a row: tests/api/compare runs this program with glibc's malloc and with
+ * ours and compares the lines. A row prints facts any correct malloc shares (NULL or not, errno, alignment, contents), never addresses.
+ * Each row runs in a fork, so that one crash costs one row.
  */
 #include <errno.h>
 #include <malloc.h>

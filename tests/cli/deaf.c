@@ -1,6 +1,5 @@
 /*
- * deaf: frees and allocates beside a thread that no signal reaches, so that no cycle can give a
- * verdict, until standard input is closed.
+ * deaf: frees and allocates beside a thread that no signal reaches, so that no cycle can give a verdict, until standard input is closed.
  */
 #include <poll.h>
 #include <pthread.h>

@@ -1,6 +1,6 @@
 /*
- * Programs started under a seccomp filter that kills for system calls it does not know, as services
- * are: nothing of ours may be their end, whether the collector can work or not.
+ * Programs started under a seccomp filter that kills for system calls it does not know, as services are: nothing of ours may be their end, whether the
+ * collector can work or not.
  */
 #include "tests/gc/hidden.h"
 
@@ -129,8 +129,7 @@ static void wait_for_other_end(void)
 	CHECK_EQ(other.revents, POLLHUP);
 }
 
-/* Whoever reads from the other end waits for the last writer to close, and the collector must not
- * be that. */
+/* Whoever reads from the other end waits for the last writer to close, and the collector must not be that. */
 TEST(program_closes_its_end_of_a_pipe)
 {
 	CHECK_EQ(pipe(ends), 0);

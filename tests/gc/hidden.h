@@ -1,17 +1,14 @@
 /*
- * Blocks that are known only by their inverted address, so that no scan can find them unless a test
- *puts the address somewhere.
+ * Blocks that are known only by their inverted address, so that no scan can find them unless a test puts the address somewhere.
  *
  *	uintptr_t hidden = hide_block(64);      // nobody refers to it
  *	put(hidden, &place);                    // now `place` does, and nothing else
  *	collect();
  *	CHECK(is_kept(hidden));
  *
- * A test of a root comes as a pair made by ROOT_TEST: with all scanners the block is kept; with the
- *scanner of that root switched off (checking builds) it must be lost, else the first half proves
- *nothing: something else held the block. After a collection with a scanner off the heap is damaged,
- *so the second half ends the process at once. Where several scanners are named, a comment says who
- *else rightly holds it.
+ * A test of a root comes as a pair made by ROOT_TEST: with all scanners the block is kept; with the scanner of that root switched off (checking builds) it
+ * must be lost, else the first half proves nothing: something else held the block. After a collection with a scanner off the heap is damaged, so the
+ * second half ends the process at once. Where several scanners are named, a comment says who else rightly holds it.
  */
 #pragma once
 

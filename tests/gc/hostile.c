@@ -1,6 +1,6 @@
 /*
- * Mappings that a careless reader faults on, fills, waits for or never comes to an end of: there
- * must be a verdict with each of them, in bounded time, and what can be read of them must count.
+ * Mappings that a careless reader faults on, fills, waits for or never comes to an end of: there must be a verdict with each of them, in bounded time, and
+ * what can be read of them must count.
  */
 #include "tests/gc/hidden.h"
 
@@ -121,8 +121,7 @@ TEST(memory_that_a_protection_key_closes)
 	CHECK(is_kept(hidden));
 }
 
-/* Blocks are not read like other memory. The collector's thread has the keys that were open when it
- * was made, which no later one is. */
+/* Blocks are not read like other memory. The collector's thread has the keys that were open when it was made, which no later one is. */
 TEST(blocks_that_a_protection_key_closes)
 {
 	void *block = NULL;
@@ -205,8 +204,7 @@ static void *map_at_random(void *argument)
 		mprotect(memory + first, last - first, protections[rand_r(&seed) % 4]);
 		if (rand_r(&seed) % 2)
 			madvise(memory, BYTES, MADV_DONTNEED);
-		// whoever maps something meanwhile may get the hole: nothing there may be touched
-		// again
+		// whoever maps something meanwhile may get the hole: nothing there may be touched again
 		munmap(memory + first, last - first);
 		munmap(memory, first);
 		munmap(memory + last, BYTES - last);

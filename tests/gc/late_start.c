@@ -1,7 +1,6 @@
 /*
- * A pthread_create that stands between Gasket's and libc's: while it is held it only takes note of
- * the thread (inverted) and says that it exists. So a test can look at a thread that has not taken
- * its first step.
+ * A pthread_create that stands between Gasket's and libc's: while it is held it only takes note of the thread (inverted) and says that it exists. So a test
+ * can look at a thread that has not taken its first step.
  */
 #include <dlfcn.h>
 #include <pthread.h>

@@ -1,6 +1,5 @@
 /*
- * Must live: the address stands in one kind of memory only, of the thread that asks for the
- * collection.
+ * Must live: the address stands in one kind of memory only, of the thread that asks for the collection.
  */
 #include "tests/gc/hidden.h"
 
@@ -251,8 +250,7 @@ ROOT_TEST_UNDER(sampled_block_as_the_only_holder, "data_segments", "stacks=sampl
 	return is_kept(hidden);
 }
 
-/* Holders are freed at any moment of a cycle and are used on: a block that only such a holder knows
- * must stay what it is. */
+/* Holders are freed at any moment of a cycle and are used on: a block that only such a holder knows must stay what it is. */
 struct holder {
 	uint64_t *held;
 	uint64_t filler[9];
@@ -261,8 +259,7 @@ static struct holder *volatile holders[64];
 static uintptr_t hidden_held[64];
 static volatile int stop, was_lost;
 
-/* What is lost is somebody else's by now, so it is looked at with care: no address is followed that
- * was not put there. */
+/* What is lost is somebody else's by now, so it is looked at with care: no address is followed that was not put there. */
 static bool is_intact(int at)
 {
 	const struct holder *holder = holders[at];
@@ -287,8 +284,7 @@ static void *free_and_use_on(void *argument)
 		holders[at] = holder;
 		free(holder); // a hint: it is still referred to
 		if (at == first)
-			usleep(100); // every block held is leaked in the end: not faster than they
-				     // can be taken back
+			usleep(100); // every block held is leaked in the end: not faster than they can be taken back
 		for (int i = first; i < first + 16; i++) {
 			if (holders[i] && !is_intact(i))
 				was_lost = stop = 1;

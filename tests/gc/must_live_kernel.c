@@ -199,8 +199,7 @@ ROOT_TEST(memory_of_an_alternate_signal_stack, "kernel_held")
 	return is_kept(hidden);
 }
 
-/* A handler that waits on the alternate stack, which lies in the thread's own stack: what is below
- * it there is alive. */
+/* A handler that waits on the alternate stack, which lies in the thread's own stack: what is below it there is alive. */
 struct altstack_job {
 	uintptr_t hidden;
 	volatile int ready;
@@ -256,8 +255,7 @@ ROOT_TEST(stack_below_an_alternate_stack_within_it, "stacks")
 	return true;
 }
 
-/* The same in a call that counts as stopped: there is no signal frame of ours that says which
- * alternate stack the thread has. */
+/* The same in a call that counts as stopped: there is no signal frame of ours that says which alternate stack the thread has. */
 static void collect_in_handler(int number)
 {
 	(void)number;
@@ -368,8 +366,7 @@ static bool ring_open(struct ring *ring)
 	return ring->rings != MAP_FAILED && (char *)ring->entries != MAP_FAILED;
 }
 
-/* Reads from an empty pipe in a worker of the kernel; the address is the request's user_data, and
- * wiped from the ring. */
+/* Reads from an empty pipe in a worker of the kernel; the address is the request's user_data, and wiped from the ring. */
 static NOINLINE void ring_submit_read(
 	struct ring *ring, int descriptor, void *buffer, uintptr_t hidden)
 {

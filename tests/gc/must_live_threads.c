@@ -1,6 +1,5 @@
 /*
- * Must live: the address is known to another thread only, in a register, on its stack, in its
- * storage, between its birth and its first step, after its end.
+ * Must live: the address is known to another thread only, in a register, on its stack, in its storage, between its birth and its first step, after its end.
  */
 #include "tests/gc/hidden.h"
 
@@ -50,8 +49,7 @@ static bool is_kept_while(void *(*routine)(void *))
 
 /* ---- registers ---- */
 
-/* Spins with the address in one register and nowhere else. `load` takes it from rax, `clear`
- * overwrites it. */
+/* Spins with the address in one register and nowhere else. `load` takes it from rax, `clear` overwrites it. */
 #define SPIN(load, clear, ...) \
 	__asm__ volatile("mov %0, %%rax\n\tnot %%rax\n\t" load \
 			 "\n\txor %%eax, %%eax\n\tmovl $1, %1\n" \
@@ -136,8 +134,8 @@ ROOT_TEST(upper_half_of_ymm, "registers")
 
 /* ---- system calls ---- */
 
-/* The buffer is named by the call's argument alone; the pipe is empty, so the call waits. Our
- * wrapper keeps the argument in its frame and in a register that the call preserves. */
+/* The buffer is named by the call's argument alone; the pipe is empty, so the call waits. Our wrapper keeps the argument in its frame and in a register
+ * that the call preserves. */
 static NOINLINE void *wait_in_wrapped_read(void *argument)
 {
 	struct job *job = argument;
@@ -416,8 +414,7 @@ TEST(makecontext_passes_all_its_arguments)
 
 static struct job raw_job;
 
-/* Runs on a stack of its own and with the thread-local storage of its creator, so it calls nothing
- * that uses either. */
+/* Runs on a stack of its own and with the thread-local storage of its creator, so it calls nothing that uses either. */
 static int hold_in_raw_thread(void *argument)
 {
 	hold_in_rbx(argument);

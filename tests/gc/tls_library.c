@@ -1,5 +1,4 @@
-/* A library with thread-local storage, loaded at run time: the loader allocates it at the first use
- * in each thread. */
+/* A library with thread-local storage, loaded at run time: the loader allocates it at the first use in each thread. */
 #include <stdint.h>
 
 void *library_word(void);

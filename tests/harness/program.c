@@ -1,13 +1,12 @@
 /*
  * The main function of every C test program.
  *
- *	PROGRAM --list		one line a test: name, file, limit, signal, exit code, options,
- *error, contains; fields are separated by tabs, text is hexadecimal ("-" for none) PROGRAM --run
- *NAME	runs that one test in this process
+ *	PROGRAM --list		one line a test: name, file, limit, signal, exit code, options, error, contains; fields are separated
+ *				by tabs, text is hexadecimal ("-" for none)
+ *	PROGRAM --run NAME	runs that one test in this process
  *	PROGRAM			runs every test, each in a fork: for a debugger or a quick look
  *
- * Under LD_PRELOAD the whole process runs on the allocator under test, so this file allocates
- *nothing.
+ * Under LD_PRELOAD the whole process runs on the allocator under test, so this file allocates nothing.
  */
 #include "tests/harness/test.h"
 

@@ -3,10 +3,9 @@
  *
  *	runner PROGRAM [--preload LIBRARY] [--options TEXT] [--gtest_...]
  *
- * PROGRAM --list names the tests and what is expected of each. Each runs as `PROGRAM --run NAME` in
- *a process group of its own, with LD_PRELOAD and GASKET_OPTIONS set as asked; its output goes to
- *two unlinked files and is shown only on failure. When the time limit is over the group is killed,
- *and it is killed after the test too, so that nothing a test leaves behind outlives it.
+ * PROGRAM --list names the tests and what is expected of each. Each runs as `PROGRAM --run NAME` in a process group of its own, with
+ * LD_PRELOAD and GASKET_OPTIONS set as asked; its output goes to two unlinked files and is shown only on failure. When the time
+ * limit is over the group is killed, and it is killed after the test too, so that nothing a test leaves behind outlives it.
  */
 #include "tests/harness/test.h"
 
@@ -58,8 +57,7 @@ std::string read_file(int file)
 	return text;
 }
 
-/* Where each thread of a process that ran out of time stands: name, system call, kernel function.
- */
+/* Where each thread of a process that ran out of time stands: name, system call, kernel function. */
 std::string describe_threads(pid_t process)
 {
 	std::string text;
@@ -244,8 +242,7 @@ std::string suite_name(const std::string &file)
 
 bool register_tests(const suite &suite)
 {
-	// The list is asked for without the preload: a library that cannot start must fail tests,
-	// not hide them.
+	// The list is asked for without the preload: a library that cannot start must fail tests, not hide them.
 	struct suite plain = suite;
 	plain.preload.clear();
 	outcome list = run(plain, {suite.program, "--list"}, "", 10);

@@ -1,5 +1,4 @@
-/* The harness tested by itself: what it must report as passed. What it must report as failed:
- * self_failing.c. */
+/* The harness tested by itself: what it must report as passed. What it must report as failed: self_failing.c. */
 #include "tests/harness/test.h"
 
 #include <signal.h>

@@ -1,5 +1,4 @@
-/* Every way to fail that the runner must notice: tests/harness/check_failing runs this program and
- * counts. */
+/* Every way to fail that the runner must notice: tests/harness/check_failing runs this program and counts. */
 #include "tests/harness/test.h"
 
 #include <signal.h>

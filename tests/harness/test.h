@@ -7,20 +7,18 @@
  *		CHECK_STR_EQ(text, "abc");
  *	}
  *
- *	TEST(double_free_is_fatal, .signal = SIGABRT, .error = "gasket: double free\n",
- *.limit_seconds = 2)
+ *	TEST(double_free_is_fatal, .signal = SIGABRT, .error = "gasket: double free\n", .limit_seconds = 2)
  *	{
  *		...
  *	}
  *
- * A test program is such files and tests/harness/program.c, in C only. tests/harness/runner.cpp
- *asks the program for its tests (--list), registers each with googletest and runs each in a process
- *of its own (--run NAME): by itself for programs linked with libgasket_core.a, under LD_PRELOAD for
- *the others. Output appears only if the test fails.
+ * A test program is such files and tests/harness/program.c, in C only. tests/harness/runner.cpp asks the program for its
+ * tests (--list), registers each with googletest and runs each in a process of its own (--run NAME): by itself for programs
+ * linked with libgasket_core.a, under LD_PRELOAD for the others. Output appears only if the test fails.
  *
- * A failed CHECK ends the whole process at once, with status TEST_FAILED and a line that names the
- *values; it may stand in any thread, and in a child made by fork (whose status its parent must look
- *at: CHECK_CHILD_PASSES). The macros evaluate each argument once and allocate nothing.
+ * A failed CHECK ends the whole process at once, with status TEST_FAILED and a line that names the values; it may stand in any
+ * thread, and in a child made by fork (whose status its parent must look at: CHECK_CHILD_PASSES).
+ * The macros evaluate each argument once and allocate nothing.
  */
 #pragma once
 
@@ -36,9 +34,8 @@ struct test {
 	const char *name;
 	const char *file;
 	void (*run)(void);
-	int limit_seconds;    /* the process is killed and the test fails after this; 0:
-				 TEST_LIMIT_SECONDS */
-	int signal;           /* the process must die of this signal */
+	int limit_seconds; /* the process is killed and the test fails after this; 0: TEST_LIMIT_SECONDS */
+	int signal;        /* the process must die of this signal */
 	int exit_code;        /* the process must end with this status */
 	const char *error;    /* standard error must be exactly this; NULL: not looked at */
 	const char *contains; /* standard error must contain this; NULL: not looked at */
@@ -65,8 +62,7 @@ void test_register(struct test *test);
 __attribute__((noreturn)) void test_fail(const char *file, int line, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* Ends the process as skipped. Say what the machine lacks; a test that can run here must not skip
- * here. */
+/* Ends the process as skipped. Say what the machine lacks; a test that can run here must not skip here. */
 __attribute__((noreturn)) void test_skip(const char *reason);
 
 __attribute__((noreturn)) void test_fail_compared(

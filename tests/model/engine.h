@@ -1,7 +1,6 @@
 /*
- * The allocator under test, as the model sees it. Two implementations: the preloaded library
- * through libc's names, and libgasket_core.a through alloc_*(), which can be built with ASan and
- * TSan.
+ * The allocator under test, as the model sees it. Two implementations: the preloaded library through libc's names, and libgasket_core.a through
+ * alloc_*(), which can be built with ASan and TSan.
  */
 #pragma once
 
@@ -19,9 +18,8 @@ void engine_thread_begin(void);
 void engine_thread_end(void);
 
 /*
- * Around each step of a thread. With TSan the world is stopped by a lock between steps: a signal
- * may find the sanitizer's run-time library in any state, where instrumented code must not run, and
- * it would not know that the collector's reads come after the threads' writes.
+ * Around each step of a thread. With TSan the world is stopped by a lock between steps: a signal may find the sanitizer's run-time library in any state,
+ * where instrumented code must not run, and it would not know that the collector's reads come after the threads' writes.
  */
 void engine_enter(void);
 void engine_leave(void);
@@ -36,8 +34,7 @@ size_t engine_usable(void *block);
 /* One full cycle. True: it gave a verdict. */
 bool engine_collect(void);
 
-/* State byte of the block that begins at this address (enum slot_state), -1: no block begins there.
- */
+/* State byte of the block that begins at this address (enum slot_state), -1: no block begins there. */
 int engine_state(const void *block);
 
 /* False: nothing that was not freed is ever taken back with these options. */

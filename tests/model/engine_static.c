@@ -1,7 +1,6 @@
 /*
- * The model's engine is libgasket_core.a, linked into the program: the C library's malloc is
- * another one, and nothing is wrapped. A thread of the test plays the collector; its stack is ours
- * and no root, as the library's collector has it.
+ * The model's engine is libgasket_core.a, linked into the program: the C library's malloc is another one, and nothing is wrapped. A thread of the test
+ * plays the collector; its stack is ours and no root, as the library's collector has it.
  *
  * GASKET_OPTIONS counts here too, on top of what the model needs.
  */

@@ -1,19 +1,16 @@
 /*
- * A randomised model test of allocator and collector together. Threads make, verify, free, drop,
- *resize and exchange blocks as fast as they can while cycles run back to back; the shadow
- *(shadow.h) knows what must be there. What it would notice:
+ * A randomised model test of allocator and collector together. Threads make, verify, free, drop, resize and exchange blocks as fast as they can while
+ * cycles run back to back; the shadow (shadow.h) knows what must be there. What it would notice:
  *
- *	a reachable block taken back		its state is not ALLOCATED, its contents are
- *scribbled or another block's a block freed but still reachable	the same, its state is not
- *HINTED a slot handed out twice			one of the two has the other's contents
+ *	a reachable block taken back		its state is not ALLOCATED, its contents are scribbled or another block's
+ *	a block freed but still reachable	the same, its state is not HINTED
+ *	a slot handed out twice			one of the two has the other's contents
  *	leaked blocks never taken back		those in the graveyard live on
  *
- * The only names of blocks are the cells of their records, one kind of root each: stack,
- *thread-local storage, .bss, an anonymous mapping, a shared one, a block of the heap, a mailbox
- *that threads exchange records through, and for moments a register or a vector register alone.
+ * The only names of blocks are the cells of their records, one kind of root each: stack, thread-local storage, .bss, an anonymous mapping, a shared
+ * one, a block of the heap, a mailbox that threads exchange records through, and for moments a register or a vector register alone.
  *
- * Environment: MODEL_SECONDS (3), MODEL_THREADS (6), MODEL_SEED (1). The line at the end says what
- *was done.
+ * Environment: MODEL_SECONDS (3), MODEL_THREADS (6), MODEL_SEED (1). The line at the end says what was done.
  */
 #include "tests/harness/test.h"
 #include "tests/model/engine.h"
@@ -299,8 +296,7 @@ static void verify_all(void)
 			&model.mailboxes[i].record, &mailbox_cells[i], "at the end, in a mailbox");
 }
 
-/* Some of the dead may live on: stray words in dead stacks and unused registers name them. Most may
- * not. */
+/* Some of the dead may live on: stray words in dead stacks and unused registers name them. Most may not. */
 static void expect_death(bool freed, const char *what)
 {
 	uint64_t living = 0, total = 0;

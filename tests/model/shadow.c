@@ -1,10 +1,9 @@
 /*
- * Contents: the first word of a node names the next one (the last node's is noise); every further
- * byte follows from the node's seed, in words whose low 47 bits are no address of a heap. So a
- * block that was overwritten, reused or moved is noticed at the next look.
+ * Contents: the first word of a node names the next one (the last node's is noise); every further byte follows from the node's seed, in words whose
+ * low 47 bits are no address of a heap. So a block that was overwritten, reused or moved is noticed at the next look.
  *
- * Every function that has a block's address in its hands is NOINLINE: its registers and stack are
- * gone when it returns. And none lets go of an address that only the (inverted) shadow knows.
+ * Every function that has a block's address in its hands is NOINLINE: its registers and stack are gone when it returns. And none lets go of an address
+ * that only the (inverted) shadow knows.
  */
 #include "tests/model/shadow.h"
 
@@ -51,8 +50,7 @@ static void fill(char *block, const struct node *node)
 	memset(block + words * 8, (int)(node->seed & 0x7f), node->bytes % 8);
 }
 
-/* Index of the first word that is not what it was, or SIZE_MAX; the first word is the caller's to
- * judge. */
+/* Index of the first word that is not what it was, or SIZE_MAX; the first word is the caller's to judge. */
 static size_t first_difference(const char *block, size_t bytes, uint64_t seed)
 {
 	size_t words = bytes / 8;
@@ -96,9 +94,8 @@ static NOINLINE volatile uintptr_t *word_of(
 }
 
 /*
- * Writes the word that names node `index`, which is at `block`; the shadow keeps it to compare.
- * Until the word is written only the caller's variable names the block: the address goes in plain
- * from hand to hand.
+ * Writes the word that names node `index`, which is at `block`; the shadow keeps it to compare. Until the word is written only the caller's variable
+ * names the block: the address goes in plain from hand to hand.
  */
 static NOINLINE void name_node(struct record *record, volatile uintptr_t *cell, unsigned index,
 	char *block, uint64_t *random)
@@ -167,8 +164,7 @@ static NOINLINE char *node_make(struct node *node, uint64_t *random)
 	return block;
 }
 
-/* The first node hangs in its cell before the next is made, and so on: at each moment every block
- * is named. */
+/* The first node hangs in its cell before the next is made, and so on: at each moment every block is named. */
 void record_make(struct record *record, volatile uintptr_t *cell, unsigned count, uint64_t *random,
 	struct tally *tally)
 {
@@ -222,8 +218,7 @@ static NOINLINE void node_free(struct node *node)
 	node->is_freed = true;
 }
 
-/* When the cell is cleared first, the addresses are on this stack: what nothing names may not be
- * freed any more. */
+/* When the cell is cleared first, the addresses are on this stack: what nothing names may not be freed any more. */
 NOINLINE void record_free(struct record *record, volatile uintptr_t *cell, uint64_t *random,
 	struct graveyard *dead, struct tally *tally)
 {

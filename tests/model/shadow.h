@@ -1,15 +1,11 @@
 /*
- * The shadow heap: what the model knows of each block, kept so that nothing in it looks like a
- * pointer.
+ * The shadow heap: what the model knows of each block, kept so that nothing in it looks like a pointer.
  *
- * A *record* is a list of 1 to 8 blocks (nodes). Its first node is named by exactly one *cell*: a
- * word on a stack, in thread-local storage, in .bss, in a mapping, or in another block. Each
- * further node is named by the first word of the one before. Nothing else names any of them: the
- * shadow keeps addresses inverted. The word in a cell or node may be the plain address, an interior
- * one, one past the end, or carry a tag in its top 17 bits.
+ * A *record* is a list of 1 to 8 blocks (nodes). Its first node is named by exactly one *cell*: a word on a stack, in thread-local storage, in .bss, in a
+ * mapping, or in another block. Each further node is named by the first word of the one before. Nothing else names any of them: the shadow keeps
+ * addresses inverted. The word in a cell or node may be the plain address, an interior one, one past the end, or carry a tag in its top 17 bits.
  *
- * A node may be freed and still be in its list (a stray pointer): then its contents must stay as
- * they are for as long as the list can be reached.
+ * A node may be freed and still be in its list (a stray pointer): then its contents must stay as they are for as long as the list can be reached.
  *
  * What is dropped (leaked) or freed goes to the *graveyard*, where its death is expected.
  */
@@ -53,8 +49,7 @@ struct tally {
 		held, collections;
 };
 
-/* xorshift: each thread has its own state, so a seed gives the same operations again (if not the
- * same timing). */
+/* xorshift: each thread has its own state, so a seed gives the same operations again (if not the same timing). */
 uint64_t random_next(uint64_t *state);
 static inline uint64_t random_below(uint64_t *state, uint64_t limit)
 {
@@ -65,8 +60,7 @@ static inline uint64_t random_below(uint64_t *state, uint64_t limit)
 void record_make(struct record *record, volatile uintptr_t *cell, unsigned count, uint64_t *random,
 	struct tally *tally);
 
-/* Ends the process with a message if any node is not what and where it should be. `where` says
- * which record. */
+/* Ends the process with a message if any node is not what and where it should be. `where` says which record. */
 void record_verify(const struct record *record, const volatile uintptr_t *cell, const char *where);
 
 /* Frees every node that is not freed yet; the cell is cleared before or after, by chance. */
@@ -87,6 +81,5 @@ void record_free_twice(struct record *record, uint64_t *random, struct tally *ta
 void record_realloc_node(
 	struct record *record, volatile uintptr_t *cell, uint64_t *random, struct tally *tally);
 
-/* How many of the graveyard's leaked, or freed, blocks are still there; *ret_total: how many there
- * could be. */
+/* How many of the graveyard's leaked, or freed, blocks are still there; *ret_total: how many there could be. */
 uint64_t graveyard_count_living(const struct graveyard *dead, bool freed, uint64_t *ret_total);

@@ -1,7 +1,6 @@
 /*
- * Runs this test program again as a child that plays a role (`play_a_role`), under options and in
- * surroundings of its own, and tells how that went: status, peak resident memory, standard error,
- * and the figures the library wrote at exit.
+ * Runs this test program again as a child that plays a role (`play_a_role`), under options and in surroundings of its own, and tells how that went:
+ * status, peak resident memory, standard error, and the figures the library wrote at exit.
  */
 #pragma once
 
@@ -16,8 +15,7 @@ struct outcome {
 	char figures[8192];
 };
 
-/* `prepare` (may be NULL) runs in the child before the program is executed. If it skips, so does
- * the caller's test. */
+/* `prepare` (may be NULL) runs in the child before the program is executed. If it skips, so does the caller's test. */
 struct outcome play(const char *role, const char *options, void (*prepare)(void));
 
 /* A figure of the stats_file; fails when it is not there. */

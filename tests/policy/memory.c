@@ -1,7 +1,6 @@
 /*
- * How much memory a process takes that leaks, and what it gives back. In the suite 40 MiB/s are
- * leaked for 6 s, which a busy machine can follow; with POLICY_SECONDS=20 it is the full measure: 2
- * GiB in that time.
+ * How much memory a process takes that leaks, and what it gives back. In the suite 40 MiB/s are leaked for 6 s, which a busy machine can follow; with
+ * POLICY_SECONDS=20 it is the full measure: 2 GiB in that time.
  */
 #include "tests/harness/test.h"
 #include "tests/policy/child.h"
@@ -30,8 +29,7 @@ static double leak_rate(void)
 
 static char *volatile recent[RING];
 
-/* One site per size, as programs leak: from 64 bytes to 64 KiB. The last few blocks are still
- * named. */
+/* One site per size, as programs leak: from 64 bytes to 64 KiB. The last few blocks are still named. */
 static void leak(void)
 {
 	double start = seconds_now(), elapsed;
@@ -51,8 +49,7 @@ static void leak(void)
 	CHECK_GT((double)bytes, leak_seconds() * leak_rate() * 0.8);
 }
 
-/* 300 MiB come and go; within 10 s their pages are the kernel's again, though the program does
- * nothing more. */
+/* 300 MiB come and go; within 10 s their pages are the kernel's again, though the program does nothing more. */
 static void give_back(void)
 {
 	enum { COUNT = 3000, BYTES = 100 << 10 };
@@ -108,8 +105,7 @@ static long other_threads_sleeps(void)
 	return sleeps;
 }
 
-/* Large blocks come and go: each free leaves pages to give back, which is the next tick's work, not
- * a wake-up each. */
+/* Large blocks come and go: each free leaves pages to give back, which is the next tick's work, not a wake-up each. */
 static void churn(void)
 {
 	enum { ROUNDS = 40000 };
@@ -143,8 +139,7 @@ static void *use_little_and_wait(void *argument)
 	return NULL;
 }
 
-/* What a thread that has done little keeps: its stack, and pages of its own only where that pays.
- */
+/* What a thread that has done little keeps: its stack, and pages of its own only where that pays. */
 static void many_threads(void)
 {
 	enum { COUNT = 200, KIB_EACH = 100 };

@@ -1,6 +1,5 @@
 /*
- * Options do what they say: each test compares a process under one value with one under another.
- * What a role does is the same in both.
+ * Options do what they say: each test compares a process under one value with one under another. What a role does is the same in both.
  */
 #include "tests/gc/hidden.h"
 #include "tests/policy/child.h"
@@ -18,8 +17,7 @@ static void *volatile keep[1 << 16];
 
 /* ---- when a cycle comes ---- */
 
-/* Freed blocks that nobody refers to; a cycle makes them free. More than one, for a stray word may
- * still name this or that. */
+/* Freed blocks that nobody refers to; a cycle makes them free. More than one, for a stray word may still name this or that. */
 enum { WATCHED = 10 };
 static uintptr_t watched[WATCHED];
 
@@ -65,8 +63,7 @@ static void free_a_third(double limit)
 	tell_figure("came", waited < limit);
 }
 
-/* A heap that takes some time to mark; the cycle that is asked for costs so much CPU, and the next
- * one comes when there has been enough of a rest. */
+/* A heap that takes some time to mark; the cycle that is asked for costs so much CPU, and the next one comes when there has been enough of a rest. */
 static void free_after_long_cycle(void)
 {
 	void **first = NULL;
@@ -224,9 +221,8 @@ TEST(quarantine_percent_starts_a_cycle)
 }
 
 /*
- * Marking a list of a million blocks takes 11 ms of CPU at the very least, after which a collector
- * with 1 % rests for over a second. The hinted bytes stay below the hard limit, where nobody rests.
- * A busy machine makes waits longer, never shorter.
+ * Marking a list of a million blocks takes 11 ms of CPU at the very least, after which a collector with 1 % rests for over a second. The hinted bytes stay below the hard limit, where nobody
+ * rests. A busy machine makes waits longer, never shorter.
  */
 TEST(cpu_percent_spaces_cycles, .limit_seconds = 120)
 {

@@ -1,7 +1,6 @@
 /*
- * What becomes of freed memory in a process where no cycle can ever give a verdict: it is used
- * again unproved, oldest first, so the process neither grows without bound nor waits; leaks are
- * never taken back; it is said once. And the harmlessness of misuse.
+ * What becomes of freed memory in a process where no cycle can ever give a verdict: it is used again unproved, oldest first, so the process neither grows
+ * without bound nor waits; leaks are never taken back; it is said once. And the harmlessness of misuse.
  *
  * Whatever it is that prevents verdicts, the same must hold: see expect_trust().
  *
@@ -34,8 +33,8 @@ enum { RING = 24 * 1024, RING_BYTES_MEAN = 6 * 1024 };
 
 static const char *const said = "no cycle gives a verdict";
 
-/* What nobody may wait longer for than one cycle: a few milliseconds here, or THROTTLE_WAIT_MS
- * (200) for one that does not come. The rest is for a busy machine. */
+/* What nobody may wait longer for than one cycle: a few milliseconds here, or THROTTLE_WAIT_MS (200) for one that does not come. The rest is for a
+ * busy machine. */
 enum { LONGEST_CALL_US = 1000000 };
 
 /* ---- roles ---- */
@@ -157,8 +156,7 @@ static void *churn_small(void *argument)
 	return argument;
 }
 
-/* Many threads free and allocate beside a deaf one, while the collector has hardly an idle moment.
- */
+/* Many threads free and allocate beside a deaf one, while the collector has hardly an idle moment. */
 static void crowd_beside_a_deaf_thread(void)
 {
 	enum { THREADS = 32, SECONDS = 3 };
@@ -174,8 +172,7 @@ static void crowd_beside_a_deaf_thread(void)
 	sleep(SECONDS);
 }
 
-/* The limit is set by a raw system call, so nobody is told; the heap grows inside what is reserved.
- */
+/* The limit is set by a raw system call, so nobody is told; the heap grows inside what is reserved. */
 static void churn_without_address_space(void)
 {
 	struct rlimit limit = {64 << 20, 64 << 20};
@@ -276,9 +273,8 @@ static void refuse_clone(void)
 /* ---- tests ---- */
 
 /*
- * Plays `role` in surroundings where no cycle gives a verdict, with no probation, so that the first
- * verdict there is would take what is leaked. It ends, with at most twice the memory that trusting
- * all frees takes; it trusts, and says so once; nothing leaked is taken; and nobody waits long.
+ * Plays `role` in surroundings where no cycle gives a verdict, with no probation, so that the first verdict there is would take what is leaked. It ends,
+ * with at most twice the memory that trusting all frees takes; it trusts, and says so once; nothing leaked is taken; and nobody waits long.
  */
 static struct outcome expect_trust(const char *role, void (*prepare)(void))
 {
@@ -340,8 +336,7 @@ TEST(with_verdicts_nothing_is_trusted, .limit_seconds = 3600)
 	struct outcome trusted = play("churn", "free=trust", 0);
 	struct outcome outcome;
 
-	// a machine so busy that three cycles in a row give no verdict is not what is tested here:
-	// again
+	// a machine so busy that three cycles in a row give no verdict is not what is tested here: again
 	for (int tries = 0; tries < 5; tries++) {
 		outcome = play("churn", "pause_max_ms=10000", 0);
 		if (occurrences(&outcome, said) == 0)
@@ -384,8 +379,7 @@ static void *spin(void *argument)
 	return argument;
 }
 
-/* Blocks that nobody touches: they cost no memory and hardly any time, so nothing but the limit
- * holds this thread back. */
+/* Blocks that nobody touches: they cost no memory and hardly any time, so nothing but the limit holds this thread back. */
 static void *churn_untouched(void *argument)
 {
 	while (!is_over)

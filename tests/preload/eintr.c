@@ -1,10 +1,9 @@
 /*
- * The census of EINTR: a thread in each call that signal(7) says is never restarted (and in many
- * others) through a thousand collections. No call may be interrupted, and no time-out may come
- * early or more than 5 % late on average.
+ * The census of EINTR: a thread in each call that signal(7) says is never restarted (and in many others) through a thousand collections. No call may be
+ * interrupted, and no time-out may come early or more than 5 % late on average.
  *
- * Twice: with threads held at their gates, and with a handler installed behind the library's back,
- * which makes it signal every thread; then the wrappers repeat the calls.
+ * Twice: with threads held at their gates, and with a handler installed behind the library's back, which makes it signal every thread; then the wrappers
+ * repeat the calls.
  */
 #include "tests/harness/test.h"
 
@@ -895,8 +894,7 @@ static void *collect_until_the_end(void *argument)
 	return argument;
 }
 
-/* Here a socket's time-out counts from the first interruption, and 40 threads wake up for every
- * stop. As the kernel takes it. */
+/* Here a socket's time-out counts from the first interruption, and 40 threads wake up for every stop. As the kernel takes it. */
 struct raw_action {
 	void (*handler)(int);
 	unsigned long flags;
@@ -920,9 +918,8 @@ TEST(signalled_calls_are_repeated, .limit_seconds = 90)
 }
 
 /*
- * A handler set behind the library's back, which it does not see run: its interruption must be told
- * apart from ours, also when its signal comes while the thread stands still. One that comes just as
- * the wrapper makes the call again is lost to it; then the next one ends the call.
+ * A handler set behind the library's back, which it does not see run: its interruption must be told apart from ours, also when its signal comes while the
+ * thread stands still. One that comes just as the wrapper makes the call again is lost to it; then the next one ends the call.
  */
 TEST(a_raw_handler_interrupts_as_ever)
 {
@@ -1035,8 +1032,7 @@ static long count_sleeps(pid_t task)
 	return count;
 }
 
-/* In a child: a filter that has somebody else answer getppid(). Sends the descriptor at which the
- * questions arrive. */
+/* In a child: a filter that has somebody else answer getppid(). Sends the descriptor at which the questions arrive. */
 static void install_filter(int report)
 {
 	struct sock_filter code[] = {

@@ -1,6 +1,5 @@
 /*
- * Children of every kind, from a process whose threads allocate while collections run back to back:
- * none may hang, none may hurt its parent.
+ * Children of every kind, from a process whose threads allocate while collections run back to back: none may hang, none may hurt its parent.
  */
 #include "tests/harness/test.h"
 
@@ -20,8 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* A child that takes so long hangs. It shares the machine with all those threads, and with whatever
- * else runs there. */
+/* A child that takes so long hangs. It shares the machine with all those threads, and with whatever else runs there. */
 enum { THREADS = 64, CHILD_SECONDS = 60 };
 
 static volatile int is_over;

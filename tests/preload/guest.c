@@ -1,6 +1,5 @@
 /*
- * The collector's thread is a guest: what the program does to itself as a process of one thread,
- * and what it lays on itself, goes on as without it.
+ * The collector's thread is a guest: what the program does to itself as a process of one thread, and what it lays on itself, goes on as without it.
  */
 #include "tests/harness/test.h"
 

@@ -1,10 +1,8 @@
 /*
- * Signals that arrive at every instruction of malloc, in the two ways in which a handler may come
- * to run over a half-done malloc: directly, and right after another handler has returned, before
- * its restorer has gone back. The handler allocates, too: the two blocks must differ.
+ * Signals that arrive at every instruction of malloc, in the two ways in which a handler may come to run over a half-done malloc: directly, and right after
+ * another handler has returned, before its restorer has gone back. The handler allocates, too: the two blocks must differ.
  *
- * A child runs the mallocs, each behind a breakpoint; its parent traces it, steps a further
- * instruction each time, and sends the signal there.
+ * A child runs the mallocs, each behind a breakpoint; its parent traces it, steps a further instruction each time, and sends the signal there.
  */
 #include "tests/harness/test.h"
 
@@ -72,8 +70,7 @@ static void step(pid_t child, int signal)
 	CHECK(WIFSTOPPED(status));
 }
 
-/* A handler runs and returns; the child then stands at the restorer's first instruction: mov $15,
- * %rax. */
+/* A handler runs and returns; the child then stands at the restorer's first instruction: mov $15, %rax. */
 static void run_other_handler(pid_t child)
 {
 	step(child, SIGUSR1);
@@ -89,8 +86,7 @@ static void run_other_handler(pid_t child)
 	CHECK_MSG(0, "the handler did not return");
 }
 
-/* Returns the child's exit status: how often malloc and the handler's malloc returned the same
- * block. */
+/* Returns the child's exit status: how often malloc and the handler's malloc returned the same block. */
 static int signal_everywhere(bool after_another)
 {
 	pid_t child = fork();

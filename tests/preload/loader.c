@@ -1,7 +1,6 @@
 /*
- * dlopen under the library: a plugin opened with RTLD_DEEPBIND shares the allocator, and a library
- * that opens plugins by its own RUNPATH finds them, in every build type (a wrapper on the stack
- * would be taken for the caller).
+ * dlopen under the library: a plugin opened with RTLD_DEEPBIND shares the allocator, and a library that opens plugins by its own RUNPATH finds them, in every
+ * build type (a wrapper on the stack would be taken for the caller).
  */
 #include "tests/harness/test.h"
 

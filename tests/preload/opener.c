@@ -1,5 +1,4 @@
-/* Finds libplugin.so by its own RUNPATH, $ORIGIN/plugins: dlopen must see this library as its
- * caller. */
+/* Finds libplugin.so by its own RUNPATH, $ORIGIN/plugins: dlopen must see this library as its caller. */
 #include <dlfcn.h>
 
 void *open_plugin(int flags);

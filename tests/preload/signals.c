@@ -1,6 +1,5 @@
 /*
- * The program's own use of signals goes on as if nobody else used any: its handlers, masks, storms
- * of them over malloc, jumps out of them.
+ * The program's own use of signals goes on as if nobody else used any: its handlers, masks, storms of them over malloc, jumps out of them.
  */
 #include "tests/harness/test.h"
 
@@ -146,8 +145,7 @@ TEST(dispositions_are_told_as_they_were_set)
 	CHECK_EQ(errno, EINVAL);
 }
 
-/* libc has a function of its own return from every handler; the kernel blocks neither SIGKILL nor
- * SIGSTOP. */
+/* libc has a function of its own return from every handler; the kernel blocks neither SIGKILL nor SIGSTOP. */
 TEST(dispositions_are_told_as_libc_tells_them)
 {
 	struct sigaction action = {.sa_handler = count_signal, .sa_flags = SA_RESTART}, seen;
@@ -321,8 +319,7 @@ static void *wait_for_any(void *argument)
 	return argument;
 }
 
-/* The usual way: one thread waits for the signals of all; it inherits its mask, as do the others,
- * to any of which a signal may come first. */
+/* The usual way: one thread waits for the signals of all; it inherits its mask, as do the others, to any of which a signal may come first. */
 TEST(a_thread_may_wait_for_any_number, .limit_seconds = 30)
 {
 	pthread_t waiter, sleepers[4];
@@ -455,8 +452,7 @@ TEST(handlers_may_allocate_at_any_instruction, .limit_seconds = 30)
 	storm();
 }
 
-/* Blocks of few sizes, so that a handler takes the slot that the code below it was about to take;
- * each byte tells whose the block is. */
+/* Blocks of few sizes, so that a handler takes the slot that the code below it was about to take; each byte tells whose the block is. */
 enum { SMALL_BLOCKS = 512, SMALL_OF_HANDLER = 0xee };
 
 static void replace_small(unsigned char **at, unsigned size, int owner)
@@ -511,8 +507,7 @@ static void allocate_and_jump(int number)
 
 static struct block *jump_blocks[2000];
 
-/* What was being made or freed when the jump came is lost, as with any malloc; what was finished
- * stays whole. */
+/* What was being made or freed when the jump came is lost, as with any malloc; what was finished stays whole. */
 TEST(handlers_may_jump_out_of_malloc, .limit_seconds = 30)
 {
 	static volatile unsigned long jumps;
@@ -558,8 +553,7 @@ TEST(handlers_on_an_alternate_stack_may_jump, .limit_seconds = 30)
 	CHECK_GT(jumps, 1000ul);
 }
 
-/* A handler that interrupts a blocked call runs the program's code: the thread must not count as
- * stopped meanwhile. */
+/* A handler that interrupts a blocked call runs the program's code: the thread must not count as stopped meanwhile. */
 static void work_in_handler(int number)
 {
 	char *block = malloc(100);

@@ -1,6 +1,5 @@
 /*
- * Birth and death of threads: many, often, small, cancelled, with destructors that allocate,
- * without main.
+ * Birth and death of threads: many, often, small, cancelled, with destructors that allocate, without main.
  */
 #include "tests/harness/test.h"
 
@@ -90,8 +89,7 @@ static unsigned long read_number(const char *path, unsigned long otherwise)
 	return number;
 }
 
-/* Where the limit of the process's own control group is, if there is one: version 2 has one path,
- * version 1 one for each controller. */
+/* Where the limit of the process's own control group is, if there is one: version 2 has one path, version 1 one for each controller. */
 static unsigned long pids_max(void)
 {
 	unsigned long least = ULONG_MAX;
@@ -119,8 +117,7 @@ static unsigned long pids_max(void)
 	return least;
 }
 
-/* Skips if this system cannot have so many threads, and says why. Each has a stack with a guard:
- * two mappings. */
+/* Skips if this system cannot have so many threads, and says why. Each has a stack with a guard: two mappings. */
 static void require_threads(unsigned long count)
 {
 	struct rlimit limit;
@@ -227,8 +224,7 @@ static void *live_briefly(void *argument)
 	return argument;
 }
 
-/* What one cycle finds garbage. On a busy machine a cycle may be late and give no verdict: then
- * nothing was taken back, and the next one counts. */
+/* What one cycle finds garbage. On a busy machine a cycle may be late and give no verdict: then nothing was taken back, and the next one counts. */
 static void collect_garbage(void)
 {
 	for (int i = 0; i < 100; i++) {
@@ -264,8 +260,7 @@ static void churn(int count, bool detached)
 		usleep(100);
 }
 
-/* Each thread leaks a value, which its destructor set in the last round: the collections take all
- * of them back. */
+/* Each thread leaks a value, which its destructor set in the last round: the collections take all of them back. */
 TEST(churn_keeps_memory_flat, .limit_seconds = 3600)
 {
 	const char *full = getenv("GASKET_TEST_FULL");
@@ -345,8 +340,7 @@ static void *free_nearly_all(void *argument)
 	return argument;
 }
 
-/* A thread on a stack of the program's own: joining it frees its table of TLS, under the lock of
- * libc's list of such stacks. */
+/* A thread on a stack of the program's own: joining it frees its table of TLS, under the lock of libc's list of such stacks. */
 static void *join_at_the_goal(void *left)
 {
 	pthread_attr_t attributes;
@@ -354,8 +348,8 @@ static void *join_at_the_goal(void *left)
 	void *stack =
 		mmap(NULL, 1 << 18, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	free(malloc(BLOCK_BYTES)); /* a thread's first block has a stack record, and its free
-				      another way */
+	free(malloc(
+		BLOCK_BYTES)); /* a thread's first block has a stack record, and its free another way */
 	pthread_attr_init(&attributes);
 	pthread_attr_setstack(&attributes, stack, 1 << 18);
 	if (pthread_create(&thread, &attributes, pass, stack) != 0)
@@ -373,8 +367,7 @@ static void run_thread(void *(*start)(void *), size_t argument)
 	CHECK_EQ(pthread_join(thread, NULL), 0);
 }
 
-/* Somewhere among these counts it is the free inside the join that wants the collector, which no
- * process has yet that was just forked. */
+/* Somewhere among these counts it is the free inside the join that wants the collector, which no process has yet that was just forked. */
 TEST(a_join_may_be_what_wants_the_first_collection, .limit_seconds = 60)
 {
 	for (size_t left = 0; left < JOIN_FREES_AT_MOST; left++) {
@@ -450,8 +443,8 @@ static volatile int cleaned, blocked;
 
 static void clean(void *argument)
 {
-	char *block = malloc(64); /* the gate must be left by now: this allocates in a thread that
-				     no longer waits */
+	char *block = malloc(
+		64); /* the gate must be left by now: this allocates in a thread that no longer waits */
 
 	strcpy(block, "cleanup");
 	for (int i = 0; i < 100; i++) {
@@ -600,9 +593,8 @@ static void cancel_and_join(pthread_t thread)
 }
 
 /*
- * The first unwinding through a gated call looks for functions of libgcc. Here it must wait for the
- * loader's lock, which somebody holds who opens a fifo as a library: meanwhile the thread is one
- * that runs, and each collection has to stop it.
+ * The first unwinding through a gated call looks for functions of libgcc. Here it must wait for the loader's lock, which somebody holds who opens a fifo as
+ * a library: meanwhile the thread is one that runs, and each collection has to stop it.
  */
 TEST(a_thread_that_is_unwound_does_not_count_as_waiting)
 {
@@ -619,8 +611,7 @@ TEST(a_thread_that_is_unwound_does_not_count_as_waiting)
 	CHECK_EQ(pthread_create(&thread, NULL, poll_until_cancelled, NULL), 0);
 	while (!waiting)
 		usleep(1000);
-	collect_garbage(); /* no thread can be made while the lock is held, not the collector's
-			      either */
+	collect_garbage(); /* no thread can be made while the lock is held, not the collector's either */
 	CHECK_EQ(pthread_create(&opener, NULL, open_library, fifo), 0);
 	usleep(50000);
 	CHECK_EQ(pthread_cancel(thread), 0);

@@ -1,7 +1,6 @@
 /*
- * leak_cases CASE [STATUS]: leaks a known number of blocks of known sizes from functions whose
- *names a report must show. Prints a line to standard output first, into its buffer, and ends with
- *STATUS (0). Loops are volatile, or each turn might become a site of its own.
+ * leak_cases CASE [STATUS]: leaks a known number of blocks of known sizes from functions whose names a report must show. Prints a line to
+ * standard output first, into its buffer, and ends with STATUS (0). Loops are volatile, or each turn might become a site of its own.
  *
  *	clean	nothing
  *	leaks	3 blocks, 2 lists of 4, 1 ring of 3, one tree with two leaves

@@ -1,10 +1,8 @@
 /*
- * What is taken back from probation and what is not. Times are short here; each rule has a case in
- * which everything else speaks for taking the block back, so that it fails when the rule is not
- * there.
+ * What is taken back from probation and what is not. Times are short here; each rule has a case in which everything else speaks for taking the
+ * block back, so that it fails when the rule is not there.
  *
- * Blocks are known by their inverted addresses only (tests/gc/hidden.h). `leak()` makes a group
- * grow; `rounds()` lets it grow while time passes.
+ * Blocks are known by their inverted addresses only (tests/gc/hidden.h). `leak()` makes a group grow; `rounds()` lets it grow while time passes.
  */
 #include "tests/gc/hidden.h"
 
@@ -39,8 +37,7 @@ static struct group group, other;
 static int blocks_made;
 
 /*
- * All of a group must have one stack, whichever test line asks for it: a thread of its own
- * allocates for both groups.
+ * All of a group must have one stack, whichever test line asks for it: a thread of its own allocates for both groups.
  */
 static struct {
 	sem_t wanted, done;
@@ -141,8 +138,7 @@ static bool was_reused(const struct group *blocks, uintptr_t hidden, int order)
 	return false;
 }
 
-/* True if the block was taken back: its slot or span is free, or was given out again to a later
- * one. */
+/* True if the block was taken back: its slot or span is free, or was given out again to a later one. */
 static bool was_reclaimed(const struct group *blocks, int index)
 {
 	uintptr_t hidden = blocks->hidden[index];
@@ -162,8 +158,7 @@ static int count_reclaimed(const struct group *blocks, int first, int count)
 	return reclaimed;
 }
 
-/* More than `least` of these are taken back, if need be after some more rounds: a busy machine
- * needs them. */
+/* More than `least` of these are taken back, if need be after some more rounds: a busy machine needs them. */
 static void check_reclaimed(const struct group *blocks, int first, int count, int least)
 {
 	int each = blocks->size > 1000 ? 2 : 100;
@@ -188,8 +183,7 @@ TEST(group_that_grows_is_taken_back_by_size_class_without_stacks, .options = SHO
 {
 	group.size = 64;
 	rounds(16, 100);
-	// what was there at the first observation belongs to the group of the start, which must
-	// grow, too, to be taken back
+	// what was there at the first observation belongs to the group of the start, which must grow, too, to be taken back
 	check_reclaimed(&group, 200, 400, 350);
 }
 
@@ -306,8 +300,7 @@ TEST(held_block_goes_after_its_holder, .options = SHORT)
 				"pair %d of %d: holder %d, held %d", i, group.count,
 				state_of(group.hidden[i]), state_of(other.hidden[i]));
 	}
-	// cycles come by themselves now, one at a time: between two of them holders are gone and
-	// what they held is not
+	// cycles come by themselves now, one at a time: between two of them holders are gone and what they held is not
 	for (int i = 0; i < 2000 && !seen; i++) {
 		pass_time(2);
 		for (int k = 0; k < group.count && !seen; k++)
@@ -429,8 +422,7 @@ static bool are_in_one_mapping(const void *first, const void *second)
 	return found;
 }
 
-/* The kernel puts the collector's stack, which is made at the first cycle, right below the last
- * mapping and joins the two. */
+/* The kernel puts the collector's stack, which is made at the first cycle, right below the last mapping and joins the two. */
 TEST(block_with_a_disguised_address_right_above_the_stack_of_the_collector_stays, .options = SHORT)
 {
 	enum { MAPPING_BYTES = 512 * 1024, STACK_BYTES = 400 * 1024, GAPS = 64 };

@@ -1,7 +1,6 @@
 /*
- * A program under test: exceptions through many frames and across threads, thread_local objects
- * whose destructors allocate, containers that grow and shrink. Prints sums that do not depend on
- * scheduling.
+ * A program under test: exceptions through many frames and across threads, thread_local objects whose destructors allocate, containers
+ * that grow and shrink. Prints sums that do not depend on scheduling.
  */
 #include <atomic>
 #include <chrono>

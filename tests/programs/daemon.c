@@ -1,7 +1,6 @@
 /*
- * A program under test: forks twice, starts a session, closes every descriptor, and serves on a
- * UNIX socket with two threads. Usage: daemon SOCKET. Requests: "descriptors" (how many are open),
- * "work N" (a sum), "end".
+ * A program under test: forks twice, starts a session, closes every descriptor, and serves on a UNIX socket with two threads.
+ * Usage: daemon SOCKET. Requests: "descriptors" (how many are open), "work N" (a sum), "end".
  */
 #include <dirent.h>
 #include <pthread.h>

@@ -1,16 +1,14 @@
 /*
- * The service that scripts/run shows: a small key-value server on loopback with clients of its own,
- *and the mistakes of a real one.
+ * The service that scripts/run shows: a small key-value server on loopback with clients of its own, and the mistakes of a real one.
  *
  *	six leaks		session_create		a session whose client hangs up without QUIT
- *				header_add		the headers of a request that is refused (a list:
- *one direct, the others indirect) cache_store		the old value when a key is stored again
+ *				header_add		the headers of a request that is refused (a list: one direct, the others indirect)
+ *				cache_store		the old value when a key is stored again
  *				log_format		the line when the log is full
  *				scratch_create		the buffer of each worker thread that ends
- *				subscription_create	two objects that refer to each other, and nobody
- *to them one use after free	last_peer: the name of the last client, kept by pointer, read when
- *it was freed long ago one double free		request_finish: an empty request is freed by its
- *parser, too
+ *				subscription_create	two objects that refer to each other, and nobody to them
+ *	one use after free	last_peer: the name of the last client, kept by pointer, read when it was freed long ago
+ *	one double free		request_finish: an empty request is freed by its parser, too
  *
  * It prints its resident memory every half second, and says at the end how much it lost.
  */

@@ -1,18 +1,14 @@
 /*
- * Stops malloc, free and their like after every instruction, and runs two full cycles at each stop,
- * with probation off: whatever the program will hold or still holds must be named by a register or
- * the stack at every moment (the state store comes when the address is in a register, and free
- * keeps its argument to the end).
+ * Stops malloc, free and their like after every instruction, and runs two full cycles at each stop, with probation off: whatever the program will hold or
+ * still holds must be named by a register or the stack at every moment (the state store comes when the address is in a register, and free keeps
+ * its argument to the end).
  *
- * How: the trap flag is set around one call. The handler of SIGTRAP asks another thread, the
- * helper, for a collection and spins until it is over, so that the stepped thread is stopped where
- * it stands, with the interrupted registers in its signal frame. The helper then allocates blocks
- * of the same size: if the slot under way was taken back, it is handed out a second time and both
- * are noticed.
+ * How: the trap flag is set around one call. The handler of SIGTRAP asks another thread, the helper, for a collection and spins until it is over, so that
+ * the stepped thread is stopped where it stands, with the interrupted registers in its signal frame. The helper then allocates blocks of the same size:
+ * if the slot under way was taken back, it is handed out a second time and both are noticed.
  *
- * Code that blocks all signals would be killed by a blocked trap: the handler sees the system call
- * coming and takes SIGTRAP out of its mask. No thread can be stopped there, so no cycle is asked
- * for either. An instruction is stopped at a few times at most, so that loops end.
+ * Code that blocks all signals would be killed by a blocked trap: the handler sees the system call coming and takes SIGTRAP out of its mask. No thread can
+ * be stopped there, so no cycle is asked for either. An instruction is stopped at a few times at most, so that loops end.
  */
 #include "tests/harness/test.h"
 
@@ -31,8 +27,7 @@
 
 #if defined(__x86_64__)
 
-/* With every block sampled a call takes thousands of instructions, nearly all of them the
- * unwinder's: one visit each, and fewer calls. */
+/* With every block sampled a call takes thousands of instructions, nearly all of them the unwinder's: one visit each, and fewer calls. */
 #ifndef STEPPER_SAMPLES
 #define STEPPER_SAMPLES 0
 #endif
@@ -67,8 +62,8 @@ static size_t helper_bytes[HELPER_BLOCKS];
 static uint64_t helper_next;
 
 /*
- * Calls function(a, b, c) with the trap flag set and returns the complement of its result. `a` is
- * given as its complement, so that no register but the argument's names the block.
+ * Calls function(a, b, c) with the trap flag set and returns the complement of its result. `a` is given as its complement, so that no register but the
+ * argument's names the block.
  */
 uintptr_t call_stepped(void *function, uintptr_t hidden_a, uintptr_t b, uintptr_t c);
 __asm__(".text\n"
@@ -183,8 +178,7 @@ static void on_trap(int signal, siginfo_t *info, void *context)
 		syscall(SYS_sched_yield);
 }
 
-/* Steps through function(~hidden_a, b, c); the helper allocates `count` blocks of `bytes` at each
- * stop. The result is a complement. */
+/* Steps through function(~hidden_a, b, c); the helper allocates `count` blocks of `bytes` at each stop. The result is a complement. */
 static __attribute__((noinline)) uintptr_t step_with(
 	void *function, uintptr_t hidden_a, uintptr_t b, uintptr_t c, size_t bytes, unsigned count)
 {
@@ -268,8 +262,7 @@ __attribute__((unused)) static void step_calloc(size_t bytes)
 	check_result(hidden, bytes);
 }
 
-/* Nothing names the block but the argument of free: between the making and the call no cycle may
- * come, so the interval is long. */
+/* Nothing names the block but the argument of free: between the making and the call no cycle may come, so the interval is long. */
 static void step_free(size_t bytes)
 {
 	step_through((void *)free, make_hidden(bytes, 0x11), 0, 0, bytes);
@@ -352,9 +345,8 @@ static void *make_and_end(void *argument)
 }
 
 /*
- * The block's span is nobody's: its thread has ended. The helper takes all that is free and more at
- * each stop, so that the slot, if it were taken back, would have another owner when free stores its
- * state.
+ * The block's span is nobody's: its thread has ended. The helper takes all that is free and more at each stop, so that the slot, if it were taken back,
+ * would have another owner when free stores its state.
  */
 TEST(free_of_a_block_of_a_thread_that_has_ended, .limit_seconds = 60)
 {

@@ -1,14 +1,11 @@
 /*
- * The allocator's inside under load: threads are born and die, all of them put blocks of every size
- * into boxes and take out, check, resize and free what others put there; batches of one size go
- * through the central lists, large blocks through the page heap, whose free pages are given back
- * meanwhile; and cycles run back to back. What the collector may take back is the model's business
- * (tests/model): here nothing is leaked, and nothing is used after its free, so it must hold with
- * free=trust too.
+ * The allocator's inside under load: threads are born and die, all of them put blocks of every size into boxes and take out, check, resize and free what
+ * others put there; batches of one size go through the central lists, large blocks through the page heap, whose free pages are given back meanwhile; and
+ * cycles run back to back. What the collector may take back is the model's business (tests/model): here nothing is leaked, and nothing is used after
+ * its free, so it must hold with free=trust too.
  *
- * Every block says how large it is, and has a word of its own in each of its pages and at its end:
- * blocks that overlap, pages given back too early and contents lost by realloc are seen.
- * STRESS_SECONDS (3) is how long it goes on, STRESS_SEED where it begins.
+ * Every block says how large it is, and has a word of its own in each of its pages and at its end: blocks that overlap, pages given back too early and
+ * contents lost by realloc are seen. STRESS_SECONDS (3) is how long it goes on, STRESS_SEED where it begins.
  */
 #include "tests/harness/test.h"
 #include "tests/model/engine.h"
@@ -43,8 +40,7 @@ struct block {
 	uint64_t seed;
 };
 
-/* Blocks on their way from one thread to another; a root. Exchanged with release and acquire: the
- * block's contents go with it. */
+/* Blocks on their way from one thread to another; a root. Exchanged with release and acquire: the block's contents go with it. */
 static struct block *boxes[BOXES];
 
 static struct {
@@ -74,8 +70,7 @@ static double seconds_now(void)
 	return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-/* On a busy machine most stops come too late; it goes on until some cycles have judged what goes on
- * here. */
+/* On a busy machine most stops come too late; it goes on until some cycles have judged what goes on here. */
 static bool is_over(void)
 {
 	double now = seconds_now();

@@ -1,6 +1,5 @@
 /*
- * Central lists, thread caches and the sweep: a slot is handed out once; HINTED and unmarked
- * becomes FREE, nothing else; empty spans go back.
+ * Central lists, thread caches and the sweep: a slot is handed out once; HINTED and unmarked becomes FREE, nothing else; empty spans go back.
  */
 #include "tests/harness/test.h"
 

@@ -1,6 +1,5 @@
 /*
- * Large blocks: moving pages instead of copying goes on for ever, and a refused system call leaves
- * nothing broken.
+ * Large blocks: moving pages instead of copying goes on for ever, and a refused system call leaves nothing broken.
  */
 #include "tests/harness/test.h"
 

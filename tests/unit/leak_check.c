@@ -1,6 +1,5 @@
 /*
- * The look for leaks at the end of the process: it tries until a cycle judges leaks, and not for
- * ever. Linked with --wrap=cycle_collect: cycles are played.
+ * The look for leaks at the end of the process: it tries until a cycle judges leaks, and not for ever. Linked with --wrap=cycle_collect: cycles are played.
  */
 #include "tests/harness/test.h"
 

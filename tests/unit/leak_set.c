@@ -1,6 +1,5 @@
 /*
- * Who is direct among leaked blocks: the fewest blocks from which all of them are reached. Blocks
- * here are live ones of the heap; the set does not ask.
+ * Who is direct among leaked blocks: the fewest blocks from which all of them are reached. Blocks here are live ones of the heap; the set does not ask.
  */
 #include "core/alloc/alloc.h"
 #include "core/base/option.h"
@@ -147,8 +146,7 @@ TEST(long_list_needs_no_deep_stack)
 	CHECK(is_root(MANY - 1));
 }
 
-/* Against the definition: no root is reached from another root unless they share a ring, and every
- * block is reached. */
+/* Against the definition: no root is reached from another root unless they share a ring, and every block is reached. */
 TEST(random_graphs_agree_with_the_definition)
 {
 	enum { COUNT = 40, GRAPHS = 200 };

@@ -14,8 +14,7 @@ static void limit_address_space(size_t bytes)
 	CHECK_EQ(setrlimit(RLIMIT_AS, &limit), 0);
 }
 
-/* Where nothing is reserved somebody else (a sanitizer's shadow, which is nearly everywhere) may
- * sit at the addresses that are tried: others. */
+/* Where nothing is reserved somebody else (a sanitizer's shadow, which is nearly everywhere) may sit at the addresses that are tried: others. */
 static struct region make_region(size_t capacity, size_t alignment, bool reserve)
 {
 	struct region region;

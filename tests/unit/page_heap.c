@@ -1,7 +1,6 @@
 /*
- * The page heap against a shadow of units: spans are aligned, disjoint and entered in the map; what
- * is freed coalesces, so that after everything is freed one run is left; pages given back read as
- * zero; memory said to be fresh is.
+ * The page heap against a shadow of units: spans are aligned, disjoint and entered in the map; what is freed coalesces, so that after everything is
+ * freed one run is left; pages given back read as zero; memory said to be fresh is.
  */
 #include "tests/harness/test.h"
 

@@ -1,6 +1,5 @@
 /*
- * The readers of /proc: mappings by kind, pages with contents by both ways, reads that cannot
- * fault, tasks.
+ * The readers of /proc: mappings by kind, pages with contents by both ways, reads that cannot fault, tasks.
  */
 #include "core/os/maps.h"
 #include "core/os/pages.h"

@@ -1,7 +1,6 @@
 /*
- * What a pass over the roots reads, and what not. A token stands in one place of memory and nowhere
- * else (everywhere else it is inverted); a sink counts by scanner how often it comes by. No thread
- * is known to the core here, so stacks are read as mappings.
+ * What a pass over the roots reads, and what not. A token stands in one place of memory and nowhere else (everywhere else it is inverted); a sink
+ * counts by scanner how often it comes by. No thread is known to the core here, so stacks are read as mappings.
  */
 #include "core/base/option.h"
 #include "core/gc/roots.h"
@@ -60,8 +59,7 @@ static void count_token(void *argument, const uintptr_t *words, size_t count)
 	}
 }
 
-/* The sink's comparisons leave the token in vector registers, and the loader saves those on the
- * stack when it binds a function. */
+/* The sink's comparisons leave the token in vector registers, and the loader saves those on the stack when it binds a function. */
 static void forget_registers(void)
 {
 	__asm__ volatile(
@@ -266,8 +264,8 @@ TEST(protected_shared_memory_without_page_tables_is_read)
 /* ---- shared memory that is swapped out ---- */
 
 /*
- * What it looks like: the page is on disk, and neither in our page tables nor in the page cache. A
- * file that was deleted counts as memory, and such a page of it can be had without a swap device.
+ * What it looks like: the page is on disk, and neither in our page tables nor in the page cache. A file that was deleted counts as memory, and such a page of it
+ * can be had without a swap device.
  */
 static char *map_page_on_disk(void)
 {

@@ -1,6 +1,5 @@
 /*
- * The distances must be exponential, not merely have the right mean: shares below some quantiles
- * are compared with the law.
+ * The distances must be exponential, not merely have the right mean: shares below some quantiles are compared with the law.
  */
 #include "core/base/option.h"
 #include "core/profile/sampler.h"

@@ -1,6 +1,6 @@
 /*
- * Stacks of code as distributions build it: -O2, without frame pointers. Each test knows the
- * functions it goes through and wants exactly those, in order, with nothing between.
+ * Stacks of code as distributions build it: -O2, without frame pointers. Each test knows the functions it goes through and wants exactly those,
+ * in order, with nothing between.
  */
 #include "core/base/option.h"
 #include "core/profile/module.h"
@@ -271,8 +271,7 @@ TEST(follows_the_frame_pointer_through_made_code)
 	CHECK_EQ(frames[2], (uintptr_t)code + 6);
 }
 
-/* The same without a frame pointer, and rbp pointing nowhere: sub rsp, 8; xor ebp, ebp ...; the
- * walk ends, nothing is invented. */
+/* The same without a frame pointer, and rbp pointing nowhere: sub rsp, 8; xor ebp, ebp ...; the walk ends, nothing is invented. */
 static const unsigned char made_code_without[] = {
 	0x55, 0x48, 0xc7, 0xc5, 0x10, 0x00, 0x00, 0x00, 0xff, 0xd7, 0x5d, 0xc3};
 

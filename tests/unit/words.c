@@ -1,6 +1,5 @@
 /*
- * The candidate filter against the plain definition, word by word, with every kind of word near
- * every edge.
+ * The candidate filter against the plain definition, word by word, with every kind of word near every edge.
  */
 #include "core/gc/words.h"
 #include "tests/harness/test.h"

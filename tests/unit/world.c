@@ -1,6 +1,6 @@
 /*
- * Stopping the world without a preload: threads register themselves, handlers are ours alone. Each
- * thread bumps a counter as fast as it can; in a pause no counter may move.
+ * Stopping the world without a preload: threads register themselves, handlers are ours alone. Each thread bumps a counter as fast as it can; in a pause no
+ * counter may move.
  */
 #include "tests/harness/test.h"
 
