@@ -453,17 +453,21 @@ static void end_span(struct span *span)
 	central_settle_span(span);
 }
 
-/* Chosen blocks, span by span; they leave the set. What the program has freed meanwhile leaves it too. */
-static void take_back(struct leak_set *set)
+/*
+ * Chosen blocks, span by span. One that cannot be had now (another thread sweeps its span, or the program has freed it meanwhile) is not chosen any more: it
+ * stays, and so does what it holds.
+ */
+static void take_chosen(struct leak_set *set)
 {
 	struct span *span = 0;
-	size_t kept = 0;
 
 	for (size_t i = 0; i < set->count; i++) {
 		struct leaked *leaked = &set->list[i];
 		struct slot slot;
 
-		if (leaked->flags & LEAKED_CHOSEN && heap_find_slot(leaked->address, &slot)) {
+		if (!(leaked->flags & LEAKED_CHOSEN))
+			continue;
+		if (heap_find_slot(leaked->address, &slot)) {
 			if (slot.span != span) {
 				end_span(span);
 				span = span_try_busy(slot.span, SPAN_SWEPT) ? slot.span : 0;
@@ -474,9 +478,20 @@ static void take_back(struct leak_set *set)
 				continue;
 			}
 		}
-		set->list[kept++] = *leaked;
+		leaked->flags &= ~(uint32_t)(LEAKED_CHOSEN | LEAKED_CONDEMNED);
 	}
 	end_span(span);
+}
+
+/* What was taken leaves the set. */
+static void drop_chosen(struct leak_set *set)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < set->count; i++) {
+		if (!(set->list[i].flags & LEAKED_CHOSEN))
+			set->list[kept++] = set->list[i];
+	}
 	set->count = kept;
 	leak_set_forget_edges(set);
 }
@@ -486,7 +501,7 @@ static bool still_holds(const struct leaked *leaked)
 	return !(leaked->flags & LEAKED_CHOSEN) && (!may_go(leaked) || leaked->flags & LEAKED_ROOT);
 }
 
-/* Blocks that only chosen ones hold may go in the next cycle. */
+/* Blocks that only those held that are gone now may go in the next cycle. */
 static void free_from_holders(struct leak_set *set)
 {
 	if (!leak_set_reach(set, still_holds, LEAKED_VISITED))
@@ -516,8 +531,9 @@ static void reclaim_by_rules(struct leak_set *set)
 		choose(set, excess) == 0)
 		return;
 	if (ask_all(set)) {
+		take_chosen(set);
 		free_from_holders(set);
-		take_back(set);
+		drop_chosen(set);
 	}
 	probation.next_look_ns =
 		clock_now_ns() + LOOK_COST_FACTOR * (clock_thread_cpu_ns() - start);
@@ -538,7 +554,8 @@ static void reclaim_all(struct leak_set *set)
 		return;
 	for (size_t i = 0; i < set->count; i++)
 		set->list[i].flags |= report ? LEAKED_CHOSEN : LEAKED_CHOSEN | LEAKED_ROOT;
-	take_back(set);
+	take_chosen(set);
+	drop_chosen(set);
 }
 
 /* ---- the end of a cycle ---- */
