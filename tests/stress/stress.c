@@ -12,6 +12,7 @@
 
 #include "core/base/atomic.h"
 #include "core/gc/cycle.h"
+#include "core/gc/pacer.h"
 #include "core/heap/central.h"
 #include "core/heap/heap.h"
 #include "core/heap/page_heap.h"
@@ -31,7 +32,8 @@ enum {
 	LIFE_STEPS = 500,
 	VERDICTS = 3,
 	PAGE = 4096,
-	MIB = 1 << 20
+	MIB = 1 << 20,
+	HINTED_MAX = 128 * MIB
 };
 
 /* At the front of each block. */
@@ -229,6 +231,15 @@ static void step(struct source *random)
 
 /* ---- threads ---- */
 
+/* Cycles run in a thread of the test, so nothing holds the others back, and with a sanitizer they are slow. */
+static void wait_for_cycle(void)
+{
+	struct timespec moment = {0, 1000000};
+
+	while (pacer_hinted_bytes() > HINTED_MAX && !is_over())
+		nanosleep(&moment, NULL);
+}
+
 static void *live(void *argument)
 {
 	struct source random = {*(uint64_t *)argument};
@@ -237,6 +248,7 @@ static void *live(void *argument)
 	engine_thread_begin();
 	engine_leave();
 	for (int i = 0; i < LIFE_STEPS && !is_over(); i++) {
+		wait_for_cycle();
 		engine_enter();
 		step(&random);
 		engine_leave();
