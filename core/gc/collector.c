@@ -290,7 +290,9 @@ static void trust_oldest(void)
 	is_taken = lock_acquire_timeout(cycle_lock(), THROTTLE_WAIT_MS * NS_PER_MS);
 	gate_leave(&frame);
 	if (is_taken) {
-		if (pacer_hinted_bytes() >= load_relaxed(&pacer_goal()->hard_bytes))
+		// the cycle that was waited for may have given a verdict
+		if (verdicts_are_missing() &&
+			pacer_hinted_bytes() >= load_relaxed(&pacer_goal()->hard_bytes))
 			trust_oldest_locked();
 		lock_release(cycle_lock());
 	}
