@@ -28,6 +28,7 @@
 #include "core/heap/page_heap.h"
 #include "core/heap/thread_cache.h"
 #include "core/os/lock.h"
+#include "core/os/log.h"
 #include "core/os/memory.h"
 #include "core/os/syscall.h"
 #include "core/profile/module.h"
@@ -205,8 +206,13 @@ static COLD bool make_room(size_t bytes)
 	if (load_relaxed(&alloc.free_policy) != FREE_HINT || hinted == 0 || hinted < bytes ||
 		cache_get() == THREAD_CACHE_NONE)
 		return false;
-	if (!cycle_collect())
+	if (!cycle_collect()) {
+		static uint32_t has_told; // once; changed by exchange
+
+		if (exchange_seq(&has_told, 1u) == 0)
+			log_line("no memory and no verdict: freed memory is used again unproved");
 		cycle_trust_all();
+	}
 	return true;
 }
 
