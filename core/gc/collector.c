@@ -206,6 +206,12 @@ static void trust_oldest_locked(void)
 	uint64_t bytes = 0, hinted = pacer_hinted_bytes();
 	uint64_t wanted = hinted > goal / 2 ? hinted - goal / 2 : 0;
 
+	// first, so that it is said before anything may come of it
+	if (!stats_get(trusting)) {
+		stats_set(trusting, 1);
+		log_line(
+			"no cycle gives a verdict: freed memory is used again unproved, oldest first");
+	}
 	age++;
 	for (int round = 0; round < TRUST_ROUNDS && bytes < wanted; round++) {
 		uint32_t oldest = stamp_hints(age);
@@ -217,11 +223,6 @@ static void trust_oldest_locked(void)
 	// what is counted and no longer there (large tails, races of counters) must not keep everybody here
 	pacer_forget_hinted(bytes > 0 ? bytes : hinted);
 	stats_add(trusted_bytes, bytes);
-	if (!stats_get(trusting)) {
-		stats_set(trusting, 1);
-		log_line(
-			"no cycle gives a verdict: freed memory is used again unproved, oldest first");
-	}
 }
 
 void cycle_trust_all(void)
