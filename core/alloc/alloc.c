@@ -197,7 +197,8 @@ static COLD void *malloc_small_uncached(unsigned class)
 
 /*
  * The kernel gives no more memory. True: what the program has freed was made free, try once more. By a cycle, or where none gives a verdict
- * unproved: any other allocator would have memory here, and a malloc that fails is worse than an old hint that is trusted.
+ * unproved: any other allocator would have memory here, and a malloc that fails is worse than an old hint that is trusted. `gasket status`
+ * shows what was trusted; the program's standard error is left alone, for a malloc that fails here may be what it is written for.
  */
 static COLD bool make_room(size_t bytes)
 {
@@ -206,13 +207,12 @@ static COLD bool make_room(size_t bytes)
 	if (load_relaxed(&alloc.free_policy) != FREE_HINT || hinted == 0 || hinted < bytes ||
 		cache_get() == THREAD_CACHE_NONE)
 		return false;
-	if (!cycle_collect()) {
-		static uint32_t has_told; // once; changed by exchange
-
-		if (exchange_seq(&has_told, 1u) == 0)
-			log_line("no memory and no verdict: freed memory is used again unproved");
-		cycle_trust_all();
-	}
+	for (int i = 0; i < NO_VERDICT_CYCLES_MAX; i++)
+		if (cycle_collect())
+			return true;
+	if (options.gctrace > 0)
+		log_line("no memory and no verdict: freed memory is used again unproved");
+	cycle_trust_all();
 	return true;
 }
 

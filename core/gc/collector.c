@@ -51,7 +51,6 @@ enum {
 	RETRY_START_MS = 1000, // after the thread could not be started
 	THROTTLE_WAIT_MS =
 		200, // longest wait of a program thread for a cycle, then it counts as one without a verdict
-	NO_VERDICT_CYCLES_MAX = 3, // in a row, before old hints are trusted
 	PURGE_TICK_MS = 250,
 	PURGE_KEEP_EIGHTHS = 7, // of the dirty limit survives a tick: 0.5 % is left after 10 s
 	BACK_OFF_MS_MIN = 10,   // after a cycle without a verdict, doubled each time

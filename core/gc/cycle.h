@@ -13,6 +13,8 @@
 /* Threads that wait for CYCLE in order to fork; a new cycle lets them go first. */
 extern uint32_t cycle_forks_waiting HIDDEN;
 
+enum { NO_VERDICT_CYCLES_MAX = 3 }; // in a row, before hints are trusted
+
 /* Why the collector is wanted. */
 enum cycle_reason {
 	CYCLE_FOR_HINTS,   // hinted bytes reached their goal
