@@ -88,12 +88,16 @@ static struct hits *scan(bool expected)
 	return hits;
 }
 
+/* With a page on either side that keeps the kernel from joining it to its neighbour: beside a .bss it would be a part of that. */
 static char *map_memory(size_t bytes, int protection, int flags)
 {
-	char *memory = mmap(NULL, bytes, protection, flags | MAP_ANONYMOUS, -1, 0);
+	char *room = mmap(NULL, bytes + 2 * PAGE, PROT_NONE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-	CHECK(memory != MAP_FAILED);
-	return memory;
+	CHECK(room != MAP_FAILED);
+	CHECK_EQ(mmap(room + PAGE, bytes, protection, flags | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+		(void *)(room + PAGE));
+	return room + PAGE;
 }
 
 static char *map_private(size_t bytes)
