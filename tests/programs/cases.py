@@ -134,7 +134,7 @@ LUA = r'''
 local seed = 42
 local function random() seed = (seed * 1103515245 + 12345) % 2147483648 return seed end
 local store, threads, sum = {}, {}, 0
-for i = 1, 300000 do
+for i = 1, 600000 do
 	local key = "key" .. random() % 10000
 	local entry = store[key]
 	if entry and #entry > 20 then
@@ -293,7 +293,7 @@ def jq(session):
 @case
 def xmllint(session):
 	rows = [f'<row id="r{i}" kind="k{i % 17}"><a>text {i}</a><b x="{i}">&amp;<c/></b><!-- {i} --></row>\n' for i in range(25000)]
-	for name, count in (('big.xml', 25000), ('small.xml', 2000)):
+	for name, count in (('big.xml', 25000), ('small.xml', 20000)):
 		text = ''.join(rows[:count])
 		open(session.path(name), 'w').write(f'<?xml version="1.0"?>\n<rows xmlns:n="urn:n">{text}</rows>\n')
 	repeated = session.run(['xmllint', '--repeat', '--noout', 'small.xml'])  # a hundred times
