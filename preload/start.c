@@ -15,7 +15,11 @@
 #include "core/gc/cycle.h"
 #include "core/gc/leak_check.h"
 #include "core/gc/roots.h"
+#include "core/gc/thread.h"
+#include "core/gc/world.h"
 #include "core/heap/heap_stats.h"
+#include "core/os/clock.h"
+#include "core/os/futex.h"
 #include "core/os/log.h"
 #include "core/os/syscall.h"
 #include "core/profile/stats_page.h"
@@ -31,14 +35,25 @@
 
 enum { ENVIRONMENT_BYTES = 65536, COMPLAINTS_BYTES = 1024 };
 
+/* What is done once at the end of a process, by whichever thread ends it first. */
+struct last_task {
+	int32_t tid;   // who does it; compare-and-swap decides
+	uint32_t done; // 1 when it has; futex of others that end the process
+};
+
+enum {
+	END_WAIT_MS = 10000
+}; // longest wait of one thread that ends the process for another that does
+
 /* The image of this library: its data is ours and no root. */
 extern const char __ehdr_start[] __attribute__((visibility("hidden")));
 
-/* Written before main, but for `looked` and `left`. */
+/* Written before main, but for the last tasks. */
 static struct {
-	uint32_t looked; // look_for_leaks() ran; compare-and-swap decides who does it
-	uint32_t left;   // start_leave() ran; the same
-	int32_t pid;     // of the process the program was started in; a fork child has another
+	struct last_task look;  // look_for_leaks()
+	uint64_t leaks;         // what that found
+	struct last_task leave; // start_leave()
+	int32_t pid; // of the process the program was started in; a fork child has another
 	char runtime_directory[OPTION_TEXT_BYTES];
 	char complaints
 		[COMPLAINTS_BYTES]; // lines about bad options, kept until fd 2 is known to be what it is
@@ -153,30 +168,65 @@ void start_publish_counters(void)
 					  load_relaxed(&heap_stats.unused_free_count));
 }
 
+/*
+ * False: it was done, or is none of the caller's business: its own thread is at it (in a signal handler, or an exit handler that exits), or another process was
+ * when it forked. While another thread is at it the caller waits: if it ended the process now, the report would be lost.
+ */
+static bool last_task_begin(struct last_task *task)
+{
+	int32_t tid = thread_id_now();
+	uint64_t deadline;
+	struct gate_frame frame = {0};
+
+	if (cas_seq(&task->tid, (int32_t)0, tid))
+		return true;
+	if (load_relaxed(&task->tid) == tid || (int32_t)SYSCALL(getpid) != start.pid)
+		return false;
+	gate_publish(&frame);
+	gate_enter(&frame); // the leak check stops all others
+	deadline = clock_now_ns() + END_WAIT_MS * NS_PER_MS;
+	while (load_acquire(&task->done) == 0) {
+		uint64_t now = clock_now_ns();
+
+		if (now >= deadline)
+			break;
+		futex_wait(&task->done, 0, deadline - now);
+	}
+	gate_leave(&frame);
+	return false;
+}
+
+static void last_task_end(struct last_task *task)
+{
+	store_release(&task->done, 1);
+	futex_wake(&task->done, INT32_MAX);
+}
+
 void start_leave(void)
 {
-	if (!cas_seq(&start.left, (uint32_t)0, (uint32_t)1))
+	if (!last_task_begin(&start.leave))
 		return;
 	start_publish_counters();
 	if (options.stats_file[0] && !stats_write_file(options.stats_file))
 		log_line("cannot write statistics to %s", options.stats_file);
 	stats_unpublish();
+	last_task_end(&start.leave);
 }
 
 /* Looks for leaks, once, and returns the status to end with. */
 static int look_for_leaks(int status)
 {
 	bool complete;
-	uint64_t leaks;
 
-	if (!cas_seq(&start.looked, (uint32_t)0, (uint32_t)1))
-		return status;
-	leaks = leak_check_at_exit(&complete);
-	if (strcmp(options.report, "off") != 0)
-		stats_set(exit_check, leaks > 0  ? STATS_EXIT_CHECK_LEAKS
-				      : complete ? STATS_EXIT_CHECK_CLEAN
-						 : STATS_EXIT_CHECK_NO_VERDICT);
-	return leak_check_exit_status(status, leaks);
+	if (last_task_begin(&start.look)) {
+		start.leaks = leak_check_at_exit(&complete);
+		if (strcmp(options.report, "off") != 0)
+			stats_set(exit_check, start.leaks > 0 ? STATS_EXIT_CHECK_LEAKS
+					      : complete      ? STATS_EXIT_CHECK_CLEAN
+							      : STATS_EXIT_CHECK_NO_VERDICT);
+		last_task_end(&start.look);
+	}
+	return leak_check_exit_status(status, load_acquire(&start.look.done) ? start.leaks : 0);
 }
 
 /* After the program's own exit handlers: the leak check, and perhaps another exit status. */

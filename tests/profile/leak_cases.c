@@ -6,11 +6,15 @@
  *	leaks	3 blocks, 2 lists of 4, 1 ring of 3, one tree with two leaves
  *	plugin	5 blocks from the library named by the third argument, opened and closed again
  *	misuse	a block freed twice
+ *	race	like leaks, and a thread calls _exit(STATUS) while main looks for leaks
  */
 #include <dlfcn.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #ifdef __clang__
 #define KEEP __attribute__((noinline))
@@ -113,10 +117,40 @@ KEEP static void free_twice(void)
 	AFTER_CALL;
 }
 
+static sem_t is_leaving;
+static struct node *volatile long_list;
+static int status;
+
+static void on_leave(void)
+{
+	sem_post(&is_leaving);
+}
+
+static void *end_too(void *argument)
+{
+	sem_wait(&is_leaving);
+	usleep(3000);
+	_exit(status);
+	return argument;
+}
+
+/* The list is what makes the check last. */
+KEEP static void race(void)
+{
+	pthread_t thread;
+
+	long_list = make_list(1000000);
+	if (sem_init(&is_leaving, 0, 0) != 0 || pthread_create(&thread, NULL, end_too, NULL) != 0)
+		exit(1);
+	atexit(on_leave);
+	leak_all();
+}
+
 int main(int count, char **arguments)
 {
 	const char *name = count > 1 ? arguments[1] : "clean";
 
+	status = count > 2 ? atoi(arguments[2]) : 0;
 	printf("case %s\n", name);
 	if (strcmp(name, "leaks") == 0)
 		leak_all();
@@ -124,6 +158,8 @@ int main(int count, char **arguments)
 		leak_in_plugin(arguments[3]);
 	if (strcmp(name, "misuse") == 0)
 		free_twice();
+	if (strcmp(name, "race") == 0)
+		race();
 	scrub();
-	return count > 2 ? atoi(arguments[2]) : 0;
+	return status;
 }
