@@ -162,8 +162,10 @@ static bool stop_and_mark(struct cycle_result *result)
 		return no_verdict(result, reason_of_world());
 	result->stop_ns = clock_now_ns() - start;
 	complete = mark_all(result);
-	if (!world_commit() && complete)
+	if (!world_commit()) {
+		result->root_failure = 0; // whatever could not be read then: it ran again
 		complete = no_verdict(result, STATS_NO_VERDICT_ABANDONED);
+	}
 	if (complete && options.free == FREE_TRUST)
 		judge(result);
 	world_start();
