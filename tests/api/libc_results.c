@@ -103,8 +103,10 @@ TEST(net)
 
 	CHECK_EQ(getaddrinfo("127.0.0.1", "80", &hints, &results), 0);
 	freeaddrinfo(results);
-	CHECK_EQ(getaddrinfo("localhost", NULL, NULL, &results), 0);
-	freeaddrinfo(results);
+	if (getaddrinfo("localhost", NULL, NULL, &results) == 0)
+		freeaddrinfo(results);
+	else
+		CHECK_NE(access("/etc/hosts", F_OK), 0); // a root folder made by hand
 }
 
 TEST(patterns)
