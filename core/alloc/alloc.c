@@ -41,7 +41,7 @@
 enum {
 	PAD_BYTES =
 		8, // with a collector: one past the end of a block is still inside its slot, sizes as glibc's
-	MOVE_BYTES_MIN = 256 * 1024,   // realloc moves pages instead of copying from here on
+	MOVE_BYTES_MIN = 1 << 20,   // realloc moves pages instead of copying from here on
 	SAMPLE_CREDIT_MAX = INT32_MAX, // so that credits never overflow
 };
 
@@ -301,9 +301,19 @@ static bool cache_large(struct slot slot, uint8_t from)
 	return true;
 }
 
-static NOINLINE void *malloc_large(size_t size, size_t alignment, bool *ret_zero)
+static void sample_large(void *block, size_t size)
 {
 	struct thread_cache *cache;
+
+	if (!alloc.keeps_stacks || (cache = cache_get()) == THREAD_CACHE_NONE)
+		return;
+	cache->sample_credit -= (int64_t)min_u64(size, SAMPLE_CREDIT_MAX);
+	if (cache->sample_credit <= 0)
+		sample_block(block, cache);
+}
+
+static NOINLINE void *malloc_large(size_t size, size_t alignment, bool *ret_zero)
+{
 	void *block;
 
 	if (size > BLOCK_BYTES_MAX)
@@ -317,14 +327,8 @@ static NOINLINE void *malloc_large(size_t size, size_t alignment, bool *ret_zero
 	block = large_alloc(size + heap.pad, alignment, ret_zero);
 	if (UNLIKELY(!block) && (thread_cache_drop_large(thread_cache_current) || make_room(size)))
 		block = large_alloc(size + heap.pad, alignment, ret_zero);
-	if (!block)
-		return 0;
-	cache = cache_get();
-	if (alloc.keeps_stacks && cache != THREAD_CACHE_NONE) {
-		cache->sample_credit -= (int64_t)min_u64(size, SAMPLE_CREDIT_MAX);
-		if (cache->sample_credit <= 0)
-			sample_block(block, cache);
-	}
+	if (block)
+		sample_large(block, size);
 	return block;
 }
 
@@ -602,23 +606,38 @@ static bool resize_in_place(struct slot slot, size_t size)
 	return wanted <= old_bytes && (wanted > old_bytes / 2 || old_bytes <= 4 * GRANULE_BYTES);
 }
 
+/* A larger block for the contents of a large one, which its pages may have been moved to. */
+static void *grow_large(struct span *span, size_t size, bool *ret_moved)
+{
+	size_t old_bytes = span_bytes(span);
+	bool trust = load_relaxed(&alloc.free_policy) == FREE_TRUST;
+	void *block = take_cached_large(size, GRANULE_BYTES);
+
+	if (block)
+		return block;
+	pacer_note_growth();
+	block = large_move(span, size + heap.pad, trust, ret_moved);
+	if (!block)
+		return 0;
+	if (*ret_moved && !trust)
+		pacer_note_hinted(old_bytes);
+	sample_large(block, size);
+	return block;
+}
+
 static void *move_block(void *pointer, struct slot slot, size_t size)
 {
 	size_t old_bytes = slot_bytes(slot);
-	bool is_live = state_is_live(load_relaxed(slot_state(slot)));
+	bool is_live = state_is_live(load_relaxed(slot_state(slot))), is_moved = false;
 	void *block = 0;
 
 	if (is_live && slot.span->kind == SPAN_LARGE && size > old_bytes &&
-		old_bytes >= MOVE_BYTES_MIN) {
-		bool trust = load_relaxed(&alloc.free_policy) == FREE_TRUST;
-
-		block = large_move(slot.span, size + heap.pad, trust);
-		if (block && !trust)
-			pacer_note_hinted(old_bytes);
-		if (block)
-			return block;
-	}
-	block = alloc_malloc(size);
+		old_bytes >= MOVE_BYTES_MIN)
+		block = grow_large(slot.span, size, &is_moved);
+	if (is_moved)
+		return block;
+	if (!block)
+		block = alloc_malloc(size);
 	if (UNLIKELY(!block)) // a smaller one is not worth failing for
 		return is_live && size + heap.pad <= old_bytes ? pointer : 0;
 	memcpy(block, pointer, min_u64(size, old_bytes - heap.pad));

@@ -15,8 +15,13 @@
 #include "core/os/memory.h"
 #include "core/os/process.h"
 
-/* Each moved span costs up to two kernel mappings until its units are mapped afresh; max_map_count is 65530. */
-enum { MOVED_SPANS_MAX = 16384 };
+enum {
+	MOVED_SPANS_MAX =
+		16384, // each costs up to two kernel mappings until its units are mapped afresh; max_map_count is 65530
+	COPY_BYTES_MAX =
+		4
+		<< 20, // into pages that are there already a copy is cheaper: moving gives them up, and the old ones are missed later
+};
 
 static size_t units_of(size_t bytes)
 {
@@ -105,39 +110,41 @@ bool large_resize(struct span *span, size_t bytes, bool trust)
 	return done;
 }
 
-static void *move_to(struct span *span, struct span *target, bool trust)
+static bool move_pages(struct span *span, struct span *target)
 {
-	void *from = (void *)span_address(span), *to = (void *)span_address(target);
-
-	if (!os_move_pages(from, to, span_bytes(span)))
-		return 0;
+	if (!os_move_pages(
+		    (void *)span_address(span), (void *)span_address(target), span_bytes(span)))
+		return false;
 	page_heap_note_moved(target);
 	page_heap_note_moved(span);
-	store_relaxed(span_states(target), SLOT_ALLOCATED);
-	span_end_busy(target);
-	store_relaxed(span_states(span), SLOT_HINTED);
-	if (trust)
-		large_free_hinted(span);
-	return to;
+	return true;
 }
 
-void *large_move(struct span *span, size_t bytes, bool trust)
+static bool is_better_copied(const struct span *span, const struct span *target)
+{
+	return (!target->fresh && span_bytes(span) <= COPY_BYTES_MAX) ||
+	       load_relaxed(&page_heap_stats()->moved_span_count) >= MOVED_SPANS_MAX ||
+	       load_relaxed(&span->odd);
+}
+
+void *large_move(struct span *span, size_t bytes, bool trust, bool *ret_moved)
 {
 	struct signal_guard guard;
 	struct span *target;
 	void *address = 0;
 
-	if (load_relaxed(&page_heap_stats()->moved_span_count) >= MOVED_SPANS_MAX ||
-		load_relaxed(&span->odd))
-		return 0;
 	process_check();
 	signals_block(&guard);
 	target = span_alloc(bytes, GRANULE_BYTES, span_bytes(span));
 	if (target) {
-		address = move_to(span, target, trust);
-		if (!address) {
-			sub_relaxed(&heap_stats.large_bytes, span_bytes(target));
-			page_heap_free(target);
+		*ret_moved = !is_better_copied(span, target) && move_pages(span, target);
+		address = (void *)span_address(target);
+		store_relaxed(span_states(target), SLOT_ALLOCATED);
+		span_end_busy(target);
+		if (*ret_moved) {
+			store_relaxed(span_states(span), SLOT_HINTED);
+			if (trust)
+				large_free_hinted(span);
 		}
 	}
 	signals_restore(&guard);

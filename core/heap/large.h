@@ -17,6 +17,8 @@ void large_free_hinted(struct span *span);
  */
 bool large_resize(struct span *span, size_t bytes, bool trust);
 
-/* Moves the pages of a block into a new span of at least `bytes` bytes, without copying (mremap). The old block becomes HINTED with fresh zero pages
- * (or is freed, trust). NULL: nothing changed, copy. */
-void *large_move(struct span *span, size_t bytes, bool trust);
+/*
+ * A new block of at least `bytes` bytes for the contents of this one. Its pages are moved (mremap) where that saves anything: the old block becomes HINTED
+ * with fresh zero pages (or is freed, trust). Where it does not *ret_moved is false, and the caller copies and frees. NULL: nothing changed.
+ */
+void *large_move(struct span *span, size_t bytes, bool trust, bool *ret_moved);
