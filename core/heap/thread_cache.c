@@ -197,7 +197,25 @@ static void open_lifo(struct thread_cache *cache, unsigned class)
 		bin->lifo + (has_first_lifo(cache, class) ? FIRST_LIFO_SIZE : lifo_size(class));
 }
 
-/* free=trust: slots for an empty LIFO. A span of its own costs a thread a page at least, so the first few slots come from a shared one. */
+/* A LIFO of full size instead of the first one. False: no memory. */
+static bool enlarge_lifo(struct cache_bin *bin, unsigned class)
+{
+	size_t count = (size_t)(bin->lifo_top - bin->lifo), size = lifo_size(class);
+	struct lifo_entry *lifo = meta_alloc(size * sizeof(*lifo));
+
+	if (!lifo)
+		return false;
+	__builtin_memcpy(lifo, bin->lifo, count * sizeof(*lifo));
+	bin->lifo = lifo;
+	bin->lifo_top = lifo + count;
+	bin->lifo_end = lifo + size;
+	return true;
+}
+
+/*
+ * free=trust: slots for an empty LIFO. A span of its own costs a thread a page at least, so the first few slots come from a shared one. A thread that has had
+ * many gets a LIFO of full size: it may be one that never frees, and whose LIFO is never full.
+ */
 static bool fill_lifo(struct thread_cache *cache, unsigned class)
 {
 	struct cache_bin *bin = &cache->bins[class];
@@ -207,13 +225,14 @@ static bool fill_lifo(struct thread_cache *cache, unsigned class)
 	if (!central_has_stock(class) && bin->shared_count >= SHARED_SLOTS)
 		return false;
 	signals_block(&guard);
+	if (has_first_lifo(cache, class) && bin->shared_count >= SHARED_SLOTS)
+		enlarge_lifo(bin, class);
 	if (bin->lifo_end == bin->lifo)
 		open_lifo(cache, class);
 	count = central_fetch_slots(class, bin->lifo, (size_t)(bin->lifo_end - bin->lifo) / 2);
-	if (count == 0 && bin->shared_count < SHARED_SLOTS) {
+	if (count == 0 && bin->shared_count < SHARED_SLOTS)
 		count = central_share_slots(class, bin->lifo, FIRST_LIFO_SIZE / 2);
-		bin->shared_count = (uint16_t)(bin->shared_count + count);
-	}
+	bin->shared_count = (uint16_t)min_u64(bin->shared_count + count, SHARED_SLOTS);
 	bin->lifo_top = bin->lifo + count;
 	signals_restore(&guard);
 	return count > 0;
@@ -231,21 +250,6 @@ bool thread_cache_refill(struct thread_cache *cache, unsigned class)
 		if (!next_span(bin, class))
 			return false;
 	}
-	return true;
-}
-
-/* A LIFO of full size instead of the first one. False: no memory. */
-static bool enlarge_lifo(struct cache_bin *bin, unsigned class)
-{
-	size_t count = (size_t)(bin->lifo_top - bin->lifo), size = lifo_size(class);
-	struct lifo_entry *lifo = meta_alloc(size * sizeof(*lifo));
-
-	if (!lifo)
-		return false;
-	__builtin_memcpy(lifo, bin->lifo, count * sizeof(*lifo));
-	bin->lifo = lifo;
-	bin->lifo_top = lifo + count;
-	bin->lifo_end = lifo + size;
 	return true;
 }
 

@@ -24,8 +24,9 @@ struct cache_bin {
 	char *base;      // address of the group's slot 0
 	uint8_t *states; // state byte of the group's slot 0
 	uint32_t slot_bytes;
-	uint16_t next_group;         // next group of `span` to look at
-	uint16_t shared_count;       // slots had from spans that threads share
+	uint16_t next_group; // next group of `span` to look at
+	uint16_t
+		shared_count; // slots had from spans that threads share or from stock, up to SHARED_SLOTS
 	struct lifo_entry *lifo_top; // behind the newest
 	struct lifo_entry *lifo_end; // == lifo unless free=trust and stacks=off
 	struct lifo_entry *lifo;
