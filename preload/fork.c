@@ -19,6 +19,7 @@
 #include "core/base/atomic.h"
 #include "core/base/option.h"
 #include "core/gc/cycle.h"
+#include "core/gc/gate.h"
 #include "core/gc/probation.h"
 #include "core/gc/thread.h"
 #include "core/gc/world.h"

@@ -3,7 +3,7 @@
  * jump.S sends only the numbers of this table here. As in libc, it is no cancellation point.
  */
 #include "core/base/attr.h"
-#include "core/gc/world.h"
+#include "core/gc/gate.h"
 #include "core/os/clock.h"
 #include "core/os/peek.h"
 #include "core/os/syscall.h"

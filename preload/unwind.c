@@ -8,7 +8,7 @@
 #include "core/base/atomic.h"
 #include "core/base/attr.h"
 #include "core/base/check.h"
-#include "core/gc/world.h"
+#include "core/gc/gate.h"
 #include "preload/real.h"
 
 #include <stdint.h>

@@ -12,6 +12,7 @@
 #include "core/base/format.h"
 #include "core/base/option.h"
 #include "core/gc/cycle.h"
+#include "core/gc/gate.h"
 #include "core/gc/leak_check.h"
 #include "core/gc/pacer.h"
 #include "core/gc/probation.h"
@@ -27,7 +28,6 @@
 #include "core/os/proc.h"
 #include "core/os/sandbox.h"
 #include "core/os/syscall.h"
-#include "core/gc/world.h"
 #include "core/profile/stats_page.h"
 
 #include <fcntl.h>

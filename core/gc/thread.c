@@ -16,7 +16,6 @@
 #include "core/gc/thread.h"
 
 #include "core/base/atomic.h"
-#include "core/gc/world.h"
 #include "core/heap/meta.h"
 #include "core/heap/thread_cache.h"
 #include "core/os/clock.h"
