@@ -46,3 +46,9 @@ static inline uint64_t max_u64(uint64_t a, uint64_t b)
 {
 	return a > b ? a : b;
 }
+
+/* low <= address < high. */
+static inline bool range_contains(uintptr_t low, uintptr_t high, uintptr_t address)
+{
+	return address >= low && address < high;
+}

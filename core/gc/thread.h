@@ -15,6 +15,7 @@
 #pragma once
 
 #include "core/base/attr.h"
+#include "core/gc/cache_loan.h"
 #include "core/os/lock.h"
 
 #include <stdbool.h>
@@ -103,7 +104,7 @@ struct thread {
 	uint32_t handlers;     // handlers of the program that ran
 	uint32_t virtual_mask; // 1: the program believes our signal is blocked in this thread
 
-	/* Nonce left on the thread's stack, to recognise the stack as untouched after its death (thread.c). */
+	/* Nonce left on the thread's stack, to recognise the stack as untouched after its death (dead_stacks.c). */
 	uintptr_t nonce_address;
 	uint64_t nonce;
 
@@ -147,24 +148,6 @@ bool thread_register(void);
 
 /* The calling thread ends: flushes its cache; from now on it allocates without one. Its record becomes DYING and is reaped once the task is gone. */
 void thread_detach(void);
-
-/*
- * For the slow path that finds THREAD_CACHE_NONE in thread_cache_current: attaches a new thread; puts the cache back when the handler that ran without
- * it was left by siglongjmp. THREAD_CACHE_NONE: go on without a cache (dying, or inside a handler that interrupted code of ours). Signals open.
- */
-struct thread_cache *thread_recover_cache(void);
-
-/*
- * A handler of the program is about to run in this thread over interrupted code of ours: takes the cache away until thread_cache_give_back(), or until
- * the frame at `frame` is seen to be dead (the handler was left by siglongjmp). Async-signal-safe.
- */
-struct thread_cache_loan {
-	struct thread_cache *cache;
-	uintptr_t outer_frame;
-	bool is_taken;
-};
-void thread_cache_take_away(struct thread_cache_loan *loan, uintptr_t frame);
-void thread_cache_give_back(const struct thread_cache_loan *loan);
 
 /* ---- birth and death of announced threads (preload/threads.c) ---- */
 
