@@ -9,18 +9,16 @@
  */
 #include "core/gc/collector.h"
 
-#include "core/base/format.h"
 #include "core/base/option.h"
+#include "core/gc/command.h"
 #include "core/gc/cycle.h"
 #include "core/gc/gate.h"
-#include "core/gc/leak_check.h"
 #include "core/gc/pacer.h"
 #include "core/gc/probation.h"
 #include "core/gc/thread.h"
+#include "core/gc/trust.h"
 #include "core/heap/central.h"
-#include "core/heap/heap_stats.h"
 #include "core/heap/page_heap.h"
-#include "core/heap/sweep.h"
 #include "core/heap/thread_cache.h"
 #include "core/os/clock.h"
 #include "core/os/futex.h"
@@ -32,8 +30,6 @@
 
 #include <fcntl.h>
 #include <sched.h>
-#include <string.h>
-#include <sys/stat.h>
 
 #ifndef SYS_close_range
 #define SYS_close_range 436
@@ -55,11 +51,9 @@ enum {
 	PURGE_KEEP_EIGHTHS = 7, // of the dirty limit survives a tick: 0.5 % is left after 10 s
 	BACK_OFF_MS_MIN = 10,   // after a cycle without a verdict, doubled each time
 	BACK_OFF_MS_MAX = 5000,
-	TRUST_ROUNDS = 64,
 };
 
 bool (*cycle_start_hook)(void);
-enum stats_reply (*cycle_obey_hook)(enum stats_request request);
 
 /* Words changed by anybody (compare-and-swap or relaxed stores); the rest is the collector thread's. */
 static struct {
@@ -127,122 +121,7 @@ void cycle_request(enum cycle_reason reason)
 	stats_wake();
 }
 
-/* ---- no verdict: hints are trusted, oldest first ---- */
-
-/*
- * The used span at or after *unit, which moves behind it; *unit moves on in any case. NULL: none within a few thousand units. Lock PAGE_HEAP held. The map is
- * asked, not the descriptors: between two calls spans come and go, and *unit may lie inside one by now.
- */
-static struct span *used_span_from(uint32_t *unit)
-{
-	enum { UNITS_MAX = 1 << 14 };
-	uint32_t end = (uint32_t)min_u64(heap_used_units(), (uint64_t)*unit + UNITS_MAX);
-
-	for (; *unit < end; (*unit)++) {
-		uint64_t entry = load_relaxed(&heap.map[*unit]);
-		unsigned class = map_entry_class(entry);
-		uint32_t first = class == SIZE_CLASS_LARGE ? map_entry_index(entry)
-							   : *unit - map_entry_offset(entry);
-
-		if (class != 0) {
-			*unit = first + heap.spans[first].unit_count;
-			return &heap.spans[first];
-		}
-	}
-	return 0;
-}
-
-/* The next span in use, NULL at the end. */
-static struct span *next_used_span(uint32_t *unit)
-{
-	struct span *found = 0;
-
-	while (!found && *unit < heap_used_units()) {
-		lock_acquire(page_heap_lock());
-		found = used_span_from(unit);
-		lock_release(page_heap_lock());
-	}
-	return found;
-}
-
-/* Gives spans with hints and no age the present age; returns the oldest age there is (UINT32_MAX: no hints). */
-static uint32_t stamp_hints(uint32_t age)
-{
-	uint32_t oldest = UINT32_MAX, unit = 0;
-	struct span *span;
-
-	while ((span = next_used_span(&unit))) {
-		uint32_t stamp = load_relaxed(&span->first_hint_cycle);
-
-		if (stamp == 0 && span_has_hints(span))
-			store_relaxed(&span->first_hint_cycle, stamp = age);
-		if (stamp != 0 && stamp < oldest)
-			oldest = stamp;
-	}
-	return oldest;
-}
-
-static uint64_t trust_age(uint32_t age, uint64_t wanted)
-{
-	uint64_t bytes = 0;
-	uint32_t unit = 0;
-	struct span *span;
-
-	while (bytes < wanted && (span = next_used_span(&unit))) {
-		bool released;
-
-		if (load_relaxed(&span->first_hint_cycle) == age)
-			bytes += central_trust_span(span, &released);
-	}
-	return bytes;
-}
-
-/* Lock CYCLE held, signals blocked. */
-static void trust_oldest_locked(void)
-{
-	static uint32_t age; // lock CYCLE
-	uint64_t goal = load_relaxed(&pacer_goal()->hinted_bytes);
-	uint64_t bytes = 0, hinted = pacer_hinted_bytes();
-	uint64_t wanted = hinted > goal / 2 ? hinted - goal / 2 : 0;
-
-	// first, so that it is said before anything may come of it
-	if (!stats_get(trusting)) {
-		stats_set(trusting, 1);
-		log_line(
-			"no cycle gives a verdict: freed memory is used again unproved, oldest first");
-	}
-	age++;
-	for (int round = 0; round < TRUST_ROUNDS && bytes < wanted; round++) {
-		uint32_t oldest = stamp_hints(age);
-
-		if (oldest == UINT32_MAX)
-			break;
-		bytes += trust_age(oldest, wanted - bytes);
-	}
-	// what is counted and no longer there (large tails, races of counters) must not keep everybody here
-	pacer_forget_hinted(bytes > 0 ? bytes : hinted);
-	stats_add(trusted_bytes, bytes);
-}
-
-void cycle_trust_all(void)
-{
-	struct signal_guard guard;
-	uint32_t unit = 0;
-	struct span *span;
-	uint64_t bytes = 0;
-
-	signals_block(&guard);
-	lock_acquire(cycle_lock());
-	while ((span = next_used_span(&unit))) {
-		bool released;
-
-		bytes += central_trust_span(span, &released);
-	}
-	pacer_forget_hinted(UINT64_MAX);
-	stats_add(trusted_bytes, bytes);
-	lock_release(cycle_lock());
-	signals_restore(&guard);
-}
+/* ---- program threads that wait for a verdict ---- */
 
 /* No cycle has ended for as long as three may take. (Not three waits: many threads wait at the same time.) */
 static bool is_starved(void)
@@ -351,7 +230,7 @@ static void let_fork_go_first(void)
 		futex_wait(&cycle_forks_waiting, waiting, NS_PER_MS);
 }
 
-static bool run_cycle(void)
+bool collector_run_cycle(void)
 {
 	struct signal_guard guard;
 	bool verdict;
@@ -371,7 +250,7 @@ bool cycle_collect(void)
 	uint32_t done = load_acquire(&collector.done);
 
 	if (!cycle_start_hook)
-		return run_cycle();
+		return collector_run_cycle();
 	// the cycle under way may have stopped threads before this call: the one after it counts
 	for (int i = 0; i < 2; i++) {
 		uint32_t before = load_acquire(&collector.done);
@@ -382,64 +261,6 @@ bool cycle_collect(void)
 		wait_for_cycle(before, 10000);
 	}
 	return load_acquire(&collector.done) >= done + 2 && cycle_last.has_verdict;
-}
-
-/* ---- commands ---- */
-
-/*
- * A report that has no file of its own (report=PATH) goes to who asked: beside the public page, from where `gasket set` prints it. `text`
- * becomes where it is.
- */
-static enum stats_reply report_now(char *text, size_t capacity)
-{
-	struct signal_guard guard;
-	bool has_path = strcmp(options.report, "off") != 0 && strcmp(options.report, "stderr") != 0,
-	     beside = false;
-	bool verdict = run_cycle();
-	uint64_t leaks;
-	struct stat status;
-
-	if (has_path)
-		format_text(text, capacity, "%s", options.report);
-	else if (!(beside = stats_report_path(text, capacity)))
-		format_text(text, capacity, "stderr");
-	signals_block(&guard);
-	lock_acquire(cycle_lock());
-	leaks = leak_check_report(text, verdict);
-	lock_release(cycle_lock());
-	signals_restore(&guard);
-	if (beside && leaks > 0 &&
-		syscall_failed(SYSCALL(newfstatat, AT_FDCWD, text, &status, AT_SYMLINK_NOFOLLOW))) {
-		format_text(text, capacity, "the report could not be written");
-		return STATS_REPLY_FAILED;
-	}
-	return verdict ? STATS_REPLY_DONE : STATS_REPLY_NO_VERDICT;
-}
-
-static enum stats_reply obey(enum stats_request request, char *text, size_t capacity)
-{
-	switch (request) {
-	case STATS_REQUEST_LEAKS_OFF:
-		options.leaks = LEAKS_OFF;
-		stats_set(leaks, LEAKS_OFF);
-		return STATS_REPLY_DONE;
-	case STATS_REQUEST_FREE_TRUST:
-	case STATS_REQUEST_COLLECTOR_OFF:
-		return cycle_obey_hook ? cycle_obey_hook(request) : STATS_REPLY_REFUSED;
-	case STATS_REQUEST_REPORT_NOW:
-		return report_now(text, capacity);
-	default:
-		return STATS_REPLY_UNKNOWN;
-	}
-}
-
-static void answer_command(void)
-{
-	struct stats_command command;
-	char text[STATS_TEXT_BYTES] = "";
-
-	if (stats_poll_command(&command))
-		stats_command_done(&command, obey(command.request, text, sizeof(text)), text);
 }
 
 /* ---- pages ---- */
@@ -575,11 +396,11 @@ void cycle_thread_main(void)
 		uint64_t now = clock_now_ns();
 
 		requests |= __atomic_exchange_n(&collector.requests, 0, __ATOMIC_ACQ_REL);
-		answer_command();
+		command_answer();
 		purge_tick(now);
 		if (cycle_is_due(requests, now)) {
 			requests = 0;
-			run_cycle();
+			collector_run_cycle();
 			continue;
 		}
 		requests &= 1u << CYCLE_FOR_HINTS | 1u << CYCLE_FOR_GROWTH;

@@ -1,5 +1,5 @@
 /*
- * Between cycle.c and collector.c.
+ * Between collector.c and the rooms beside it; for others there is cycle.h.
  */
 #pragma once
 
@@ -7,3 +7,6 @@
 
 /* Runs one cycle from start to end. The lock CYCLE is held, signals are blocked. True: it gave a verdict. */
 bool cycle_run_locked(void);
+
+/* Runs one cycle in the calling thread, which is the collector's (in a static test program, any), and wakes who waits for its end. True: it gave a verdict. */
+bool collector_run_cycle(void);

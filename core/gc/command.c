@@ -1,0 +1,77 @@
+/*
+ * What is obeyed here: leaks=off, and a report now, which runs a cycle first. What changes the allocator is core/alloc's (cycle_obey_hook).
+ *
+ * Locks: CYCLE while a report is written.
+ */
+#include "core/gc/command.h"
+
+#include "core/base/format.h"
+#include "core/base/option.h"
+#include "core/gc/collector.h"
+#include "core/gc/cycle.h"
+#include "core/gc/leak_check.h"
+#include "core/os/lock.h"
+#include "core/os/syscall.h"
+#include "core/profile/stats_page.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum stats_reply (*cycle_obey_hook)(enum stats_request request);
+
+/*
+ * A report that has no file of its own (report=PATH) goes to who asked: beside the public page, from where `gasket set` prints it. `text`
+ * becomes where it is.
+ */
+static enum stats_reply report_now(char *text, size_t capacity)
+{
+	struct signal_guard guard;
+	bool has_path = strcmp(options.report, "off") != 0 && strcmp(options.report, "stderr") != 0,
+	     beside = false;
+	bool verdict = collector_run_cycle();
+	uint64_t leaks;
+	struct stat status;
+
+	if (has_path)
+		format_text(text, capacity, "%s", options.report);
+	else if (!(beside = stats_report_path(text, capacity)))
+		format_text(text, capacity, "stderr");
+	signals_block(&guard);
+	lock_acquire(cycle_lock());
+	leaks = leak_check_report(text, verdict);
+	lock_release(cycle_lock());
+	signals_restore(&guard);
+	if (beside && leaks > 0 &&
+		syscall_failed(SYSCALL(newfstatat, AT_FDCWD, text, &status, AT_SYMLINK_NOFOLLOW))) {
+		format_text(text, capacity, "the report could not be written");
+		return STATS_REPLY_FAILED;
+	}
+	return verdict ? STATS_REPLY_DONE : STATS_REPLY_NO_VERDICT;
+}
+
+static enum stats_reply obey(enum stats_request request, char *text, size_t capacity)
+{
+	switch (request) {
+	case STATS_REQUEST_LEAKS_OFF:
+		options.leaks = LEAKS_OFF;
+		stats_set(leaks, LEAKS_OFF);
+		return STATS_REPLY_DONE;
+	case STATS_REQUEST_FREE_TRUST:
+	case STATS_REQUEST_COLLECTOR_OFF:
+		return cycle_obey_hook ? cycle_obey_hook(request) : STATS_REPLY_REFUSED;
+	case STATS_REQUEST_REPORT_NOW:
+		return report_now(text, capacity);
+	default:
+		return STATS_REPLY_UNKNOWN;
+	}
+}
+
+void command_answer(void)
+{
+	struct stats_command command;
+	char text[STATS_TEXT_BYTES] = "";
+
+	if (stats_poll_command(&command))
+		stats_command_done(&command, obey(command.request, text, sizeof(text)), text);
+}
