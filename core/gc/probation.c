@@ -19,21 +19,17 @@
  */
 #include "core/gc/probation.h"
 
-#include "core/base/format.h"
 #include "core/base/option.h"
-#include "core/base/sort.h"
 #include "core/gc/cycle.h"
 #include "core/gc/kernel_ask.h"
 #include "core/gc/leak_check.h"
+#include "core/gc/leak_choice.h"
 #include "core/gc/leak_groups.h"
 #include "core/gc/leak_set.h"
 #include "core/gc/second_look.h"
-#include "core/heap/central.h"
 #include "core/heap/page_heap.h"
-#include "core/heap/sweep.h"
 #include "core/os/clock.h"
 #include "core/os/log.h"
-#include "core/os/memory.h"
 #include "core/profile/report.h"
 
 enum {
@@ -226,7 +222,7 @@ static bool is_old_enough(const struct leaked *leaked)
 	       probation.now_ms - leaked->first_ms >= options.probation_ms * probation.factor;
 }
 
-/* ---- the choice ---- */
+/* ---- amounts ---- */
 
 static uint64_t heap_bytes(void)
 {
@@ -239,94 +235,6 @@ static uint64_t tolerated_bytes(void)
 	if (options.probation_bytes != OPTION_AUTO)
 		return options.probation_bytes;
 	return max_u64(PROBATION_BYTES_LEAST, cycle_last.live_bytes / PROBATION_LIVE_PART);
-}
-
-static bool stays(const struct leaked *leaked)
-{
-	return !(leaked->flags & LEAKED_CONDEMNED);
-}
-
-static bool may_go(const struct leaked *leaked)
-{
-	return (leaked->flags & (LEAKED_CONDEMNED | LEAKED_HELD)) == LEAKED_CONDEMNED;
-}
-
-/* Rules of age, growth and holders, on all blocks. False: none passes, or nothing can be said. */
-static bool condemn(struct leak_set *set)
-{
-	size_t condemned = 0;
-
-	for (size_t i = 0; i < set->count; i++) {
-		struct leaked *leaked = &set->list[i];
-
-		if (!is_old_enough(leaked) || !leak_group_is_growing(leaked->group))
-			continue;
-		leaked->flags |= LEAKED_CONDEMNED;
-		condemned++;
-	}
-	return condemned > 0 && leak_set_reach(set, stays, LEAKED_HELD) &&
-	       leak_set_find_roots(set, may_go);
-}
-
-/* A block that may go now, with what decides the order. */
-struct candidate {
-	uint64_t group_bytes;
-	uint32_t group;
-	uint32_t first_ms;
-	uint32_t index;
-};
-
-static bool goes_first(const void *left, const void *right)
-{
-	const struct candidate *a = left, *b = right;
-
-	if (a->group_bytes != b->group_bytes)
-		return a->group_bytes > b->group_bytes;
-	if (a->group != b->group)
-		return a->group < b->group;
-	if (a->first_ms != b->first_ms)
-		return a->first_ms > b->first_ms;
-	return a->index > b->index;
-}
-
-static size_t list_candidates(const struct leak_set *set, struct candidate *candidates)
-{
-	size_t count = 0;
-
-	for (size_t i = 0; i < set->count; i++) {
-		const struct leaked *leaked = &set->list[i];
-
-		if (!may_go(leaked) || !(leaked->flags & (LEAKED_ROOT | LEAKED_HOLDER_GONE)))
-			continue;
-		candidates[count++] = (struct candidate){
-			.group_bytes = leak_group_get(leaked->group)->bytes,
-			.group = leaked->group,
-			.first_ms = leaked->first_ms,
-			.index = (uint32_t)i,
-		};
-	}
-	return count;
-}
-
-/* Marks blocks CHOSEN, by the order of candidates, until `excess` bytes are. Returns their number. */
-static size_t choose(struct leak_set *set, uint64_t excess)
-{
-	struct candidate *candidates = os_map(set->count * sizeof(*candidates));
-	uint64_t bytes = 0;
-	size_t count, chosen = 0;
-
-	if (!candidates)
-		return 0;
-	count = list_candidates(set, candidates);
-	sort_items(candidates, count, sizeof(*candidates), goes_first);
-	for (; chosen < count && bytes < excess; chosen++) {
-		struct leaked *leaked = &set->list[candidates[chosen].index];
-
-		leaked->flags |= LEAKED_CHOSEN;
-		bytes += leaked_bytes(leaked);
-	}
-	os_unmap(candidates, set->count * sizeof(*candidates));
-	return chosen;
 }
 
 /* ---- what speaks for a block ---- */
@@ -445,77 +353,6 @@ static void count_reclaimed(const struct leaked *leaked)
 	leak_check_note_reclaimed(leaked);
 }
 
-static void end_span(struct span *span)
-{
-	if (!span)
-		return;
-	span_end_busy(span);
-	central_settle_span(span);
-}
-
-/*
- * Chosen blocks, span by span. One that cannot be had now (another thread sweeps its span, or the program has freed it meanwhile) is not chosen any more: it
- * stays, and so does what it holds.
- */
-static void take_chosen(struct leak_set *set)
-{
-	struct span *span = 0;
-
-	for (size_t i = 0; i < set->count; i++) {
-		struct leaked *leaked = &set->list[i];
-		struct slot slot;
-
-		if (!(leaked->flags & LEAKED_CHOSEN))
-			continue;
-		if (heap_find_slot(leaked->address, &slot)) {
-			if (slot.span != span) {
-				end_span(span);
-				span = span_try_busy(slot.span, SPAN_SWEPT) ? slot.span : 0;
-			}
-			if (span && slot_reclaim(slot)) {
-				count_reclaimed(leaked);
-				set->bytes -= leaked_bytes(leaked);
-				continue;
-			}
-		}
-		leaked->flags &= ~(uint32_t)(LEAKED_CHOSEN | LEAKED_CONDEMNED);
-	}
-	end_span(span);
-}
-
-/* What was taken leaves the set. */
-static void drop_chosen(struct leak_set *set)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < set->count; i++) {
-		if (!(set->list[i].flags & LEAKED_CHOSEN))
-			set->list[kept++] = set->list[i];
-	}
-	set->count = kept;
-	leak_set_forget_edges(set);
-}
-
-static bool still_holds(const struct leaked *leaked)
-{
-	return !(leaked->flags & LEAKED_CHOSEN) && (!may_go(leaked) || leaked->flags & LEAKED_ROOT);
-}
-
-/* Blocks that only those held that are gone now may go in the next cycle. */
-static void free_from_holders(struct leak_set *set)
-{
-	if (!leak_set_reach(set, still_holds, LEAKED_VISITED))
-		return;
-	for (size_t i = 0; i < set->count; i++) {
-		struct leaked *leaked = &set->list[i];
-
-		if (may_go(leaked) &&
-			!(leaked->flags & (LEAKED_CHOSEN | LEAKED_ROOT | LEAKED_VISITED)))
-			leaked->flags |= LEAKED_HOLDER_GONE;
-		leaked->flags &= ~(uint32_t)LEAKED_VISITED;
-	}
-}
-
 /* Looking takes time in proportion to the memory in use: a tenth of the time at most, unless a good part of that memory may be won. */
 static bool is_worth_a_look(uint64_t excess)
 {
@@ -527,13 +364,13 @@ static void reclaim_by_rules(struct leak_set *set)
 	uint64_t tolerated = tolerated_bytes(), start = clock_thread_cpu_ns();
 	uint64_t excess = set->bytes > tolerated ? set->bytes - tolerated : 0;
 
-	if (excess == 0 || set->is_incomplete || !is_worth_a_look(excess) || !condemn(set) ||
-		choose(set, excess) == 0)
+	if (excess == 0 || set->is_incomplete || !is_worth_a_look(excess) ||
+		!leak_choice_condemn(set, is_old_enough) || leak_choice_choose(set, excess) == 0)
 		return;
 	if (ask_all(set)) {
-		take_chosen(set);
-		free_from_holders(set);
-		drop_chosen(set);
+		leak_choice_take(set, count_reclaimed);
+		leak_choice_free_from_holders(set);
+		leak_choice_drop(set);
 	}
 	probation.next_look_ns =
 		clock_now_ns() + LOOK_COST_FACTOR * (clock_thread_cpu_ns() - start);
@@ -554,8 +391,8 @@ static void reclaim_all(struct leak_set *set)
 		return;
 	for (size_t i = 0; i < set->count; i++)
 		set->list[i].flags |= report ? LEAKED_CHOSEN : LEAKED_CHOSEN | LEAKED_ROOT;
-	take_chosen(set);
-	drop_chosen(set);
+	leak_choice_take(set, count_reclaimed);
+	leak_choice_drop(set);
 }
 
 /* ---- the end of a cycle ---- */
