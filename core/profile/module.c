@@ -12,17 +12,15 @@
 #include "core/os/clock.h"
 #include "core/os/lock.h"
 #include "core/os/memory.h"
-#include "core/os/peek.h"
 #include "core/os/syscall.h"
+#include "core/profile/image.h"
 
-#include <elf.h>
 #include <fcntl.h>
 
 enum {
 	MODULE_MAX = 16384,
 	LINE_BYTES = 4352, // a path of PATH_MAX and what stands before it
 	READ_BYTES = 8192,
-	HEADER_MAX = 64, // program headers looked at
 	RESCAN_NS = 1000000000,
 	MISSES_AFTER_CHANGE =
 		64, // scans for an unknown address after a change, before the limit of time holds
@@ -44,14 +42,9 @@ static struct {
 	uint32_t misses;           // unknown addresses since the last change; atomic
 	uintptr_t stack_low;       // the main thread's stack at the last scan; atomic
 	uintptr_t stack_high;      // atomic; constant once found
-	uintptr_t own_low;         // atomic; 0: not yet looked for
-	uintptr_t own_bytes;       // atomic
 	char buffer[READ_BYTES];   // guard: lock
 	uint32_t seen[MODULE_MAX]; // scan in which each was last found; guard: lock
 } modules = {.lock = LOCK_INITIAL(LOADER)};
-
-/* The ELF header of whatever image this code is linked into. */
-extern const Elf64_Ehdr __ehdr_start __attribute__((visibility("hidden")));
 
 /* One line of /proc/self/maps. */
 struct line {
@@ -165,114 +158,6 @@ static void copy_path(char *target, const char *path)
 	target[length] = 0;
 }
 
-/* ---- the image in memory ---- */
-
-static void read_build_id(struct module *module, uintptr_t address, size_t bytes)
-{
-	struct {
-		Elf64_Nhdr header;
-		char name[4];
-		uint8_t id[MODULE_BUILD_ID_MAX];
-	} note;
-
-	while (bytes >= sizeof(note.header) + 4) {
-		size_t step;
-
-		if (peek_some(&note, address, bytes < sizeof(note) ? bytes : sizeof(note)) <
-			sizeof(note.header) + 4)
-			return;
-		if (note.header.n_type == NT_GNU_BUILD_ID && note.header.n_namesz == 4 &&
-			note.name[0] == 'G' && note.header.n_descsz <= MODULE_BUILD_ID_MAX) {
-			for (size_t i = 0; i < note.header.n_descsz; i++)
-				module->build_id[i] = note.id[i];
-			module->build_id_bytes = (uint8_t)note.header.n_descsz;
-			return;
-		}
-		step = sizeof(note.header) + ((note.header.n_namesz + 3u) & ~3u) +
-		       ((note.header.n_descsz + 3u) & ~3u);
-		if (step > bytes)
-			return;
-		address += step;
-		bytes -= step;
-	}
-}
-
-/* Sets bias and ranges from the loadable segments. False: none, or none with code. */
-static bool place_segments(
-	struct module *module, uintptr_t start, const Elf64_Phdr *headers, unsigned count)
-{
-	uintptr_t low = UINTPTR_MAX, high = 0, text_low = UINTPTR_MAX, text_high = 0;
-	bool found = false;
-
-	for (unsigned i = 0; i < count; i++) {
-		if (headers[i].p_type != PT_LOAD)
-			continue;
-		if (headers[i].p_offset < OS_PAGE_BYTES && !found) {
-			module->bias =
-				start - (headers[i].p_vaddr & ~(uintptr_t)(OS_PAGE_BYTES - 1));
-			found = true;
-		}
-		if (headers[i].p_vaddr < low)
-			low = headers[i].p_vaddr;
-		if (headers[i].p_vaddr + headers[i].p_memsz > high)
-			high = headers[i].p_vaddr + headers[i].p_memsz;
-		if (headers[i].p_flags & PF_X) {
-			text_low = headers[i].p_vaddr < text_low ? headers[i].p_vaddr : text_low;
-			text_high = headers[i].p_vaddr + headers[i].p_memsz;
-		}
-	}
-	module->text_low = module->bias + text_low;
-	module->text_high = module->bias + text_high;
-	module->low = module->bias + low;
-	module->high = module->bias + high;
-	return found && high > low && text_high > text_low;
-}
-
-/* The readable segment around the unwind table; the entries the table names lie in it, too. */
-static void find_segment(
-	struct module *module, const Elf64_Phdr *headers, unsigned count, uintptr_t address)
-{
-	for (unsigned i = 0; i < count; i++) {
-		if (headers[i].p_type != PT_LOAD || !(headers[i].p_flags & PF_R) ||
-			address - headers[i].p_vaddr >= headers[i].p_filesz)
-			continue;
-		module->unwind_low = module->bias + headers[i].p_vaddr;
-		module->unwind_high = module->unwind_low + headers[i].p_filesz;
-	}
-}
-
-/* Reads the image whose first page is at `start`. False: it is none. */
-static bool read_image(uintptr_t start, struct module *ret_module)
-{
-	Elf64_Ehdr header;
-	Elf64_Phdr headers[HEADER_MAX];
-	unsigned count;
-
-	*ret_module = (struct module){0};
-	if (!peek(&header, start, sizeof(header)) || header.e_ident[0] != 0x7f ||
-		header.e_ident[1] != 'E' || header.e_ident[2] != 'L' || header.e_ident[3] != 'F' ||
-		header.e_ident[EI_CLASS] != ELFCLASS64 ||
-		header.e_phentsize != sizeof(Elf64_Phdr) ||
-		(header.e_type != ET_DYN && header.e_type != ET_EXEC))
-		return false;
-	count = header.e_phnum < HEADER_MAX ? header.e_phnum : HEADER_MAX;
-	if (!peek(headers, start + header.e_phoff, count * sizeof(headers[0])) ||
-		!place_segments(ret_module, start, headers, count))
-		return false;
-	for (unsigned i = 0; i < count; i++) {
-		uintptr_t address = ret_module->bias + headers[i].p_vaddr;
-
-		if (headers[i].p_type == PT_GNU_EH_FRAME) {
-			ret_module->unwind_table = address;
-			ret_module->unwind_table_bytes = headers[i].p_memsz;
-			find_segment(ret_module, headers, count, headers[i].p_vaddr);
-		} else if (headers[i].p_type == PT_NOTE && ret_module->build_id_bytes == 0) {
-			read_build_id(ret_module, address, headers[i].p_memsz);
-		}
-	}
-	return true;
-}
-
 /* ---- the table; lock held ---- */
 
 static bool same_module(const struct module *a, const struct module *b, const char *b_path)
@@ -365,7 +250,7 @@ static void take_line(const char *text, struct candidate *candidate)
 	if (line.offset == 0 && line.is_readable) {
 		candidate->inode = line.inode;
 		copy_path(candidate->path, line.path);
-		candidate->is_valid = read_image(line.start, &candidate->module);
+		candidate->is_valid = image_read(line.start, &candidate->module);
 	}
 	if (!line.is_executable || !candidate->is_valid || candidate->inode != line.inode ||
 		line.start < candidate->module.low || line.start >= candidate->module.high)
@@ -515,49 +400,6 @@ const struct module *module_find_in_epoch(uintptr_t address, uint32_t epoch)
 			return module;
 	}
 	return 0;
-}
-
-/* They lie behind the one object of the image that the compiler knows. */
-static const Elf64_Phdr *own_headers(void)
-{
-	uintptr_t image = (uintptr_t)&__ehdr_start;
-
-	__asm__("" : "+r"(image));
-	return (const Elf64_Phdr *)(image + __ehdr_start.e_phoff);
-}
-
-/* An image with an interpreter is a program: then this code is linked into a test. */
-static bool image_is_library(void)
-{
-	const Elf64_Phdr *headers = own_headers();
-
-	for (unsigned i = 0; i < __ehdr_start.e_phnum; i++) {
-		if (headers[i].p_type == PT_INTERP)
-			return false;
-	}
-	return __ehdr_start.e_type == ET_DYN;
-}
-
-/* The executable addresses of this library; empty if it is none. */
-static void find_own_code(void)
-{
-	const Elf64_Phdr *headers = own_headers();
-	uintptr_t base = (uintptr_t)&__ehdr_start;
-
-	store_relaxed(&modules.own_low, (uintptr_t)1);
-	for (unsigned i = 0; image_is_library() && i < __ehdr_start.e_phnum; i++) {
-		if (headers[i].p_type != PT_LOAD || !(headers[i].p_flags & PF_X))
-			continue;
-		store_relaxed(&modules.own_bytes, headers[i].p_memsz);
-		store_release(&modules.own_low, base + headers[i].p_vaddr);
-	}
-}
-
-bool module_is_own(uintptr_t address)
-{
-	if (load_acquire(&modules.own_low) == 0)
-		find_own_code();
-	return address - load_acquire(&modules.own_low) < load_relaxed(&modules.own_bytes);
 }
 
 uintptr_t modules_main_stack_end(uintptr_t address)

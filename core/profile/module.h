@@ -53,9 +53,6 @@ bool modules_have_changed(void);
 /* Looks now. False if /proc/self/maps cannot be read. */
 bool modules_scan(void);
 
-/* True for code of this library, when it is a library of its own (not linked into a test program). */
-bool module_is_own(uintptr_t address);
-
 /* For fork. */
 struct lock *modules_lock(void);
 

@@ -11,6 +11,7 @@
 #include "core/os/memory.h"
 #include "core/os/peek.h"
 #include "core/profile/cfi.h"
+#include "core/profile/image.h"
 #include "core/profile/module.h"
 
 #include <assert.h>
