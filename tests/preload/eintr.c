@@ -8,6 +8,7 @@
 #include "tests/harness/test.h"
 
 #include "preload/gasket.h"
+#include "tests/preload/sleeps.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -1014,22 +1015,6 @@ static void *wait_by_ioctl(void *listener)
 	waiting = (pid_t)syscall(SYS_gettid);
 	ioctl(*(int *)listener, SECCOMP_IOCTL_NOTIF_RECV, &request);
 	return listener;
-}
-
-/* How often the thread gave up its processor: once for each time it was woken. */
-static long count_sleeps(pid_t task)
-{
-	char path[64], line[256];
-	long count = -1;
-	FILE *status;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/status", task);
-	status = fopen(path, "r");
-	CHECK_NOT_NULL(status);
-	while (fgets(line, sizeof(line), status))
-		sscanf(line, "voluntary_ctxt_switches: %ld", &count);
-	fclose(status);
-	return count;
 }
 
 /* In a child: a filter that has somebody else answer getppid(). Sends the descriptor at which the questions arrive. */

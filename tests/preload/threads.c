@@ -4,6 +4,7 @@
 #include "tests/harness/test.h"
 
 #include "preload/gasket.h"
+#include "tests/preload/sleeps.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -566,22 +567,6 @@ static void *poll_until_cancelled(void *argument)
 	for (;;)
 		poll(NULL, 0, -1);
 	return argument;
-}
-
-/* How often the thread gave up its processor: once for each time it was woken. */
-static long count_sleeps(pid_t task)
-{
-	char path[64], line[256];
-	long count = -1;
-	FILE *status;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/status", task);
-	status = fopen(path, "r");
-	CHECK_NOT_NULL(status);
-	while (fgets(line, sizeof(line), status))
-		sscanf(line, "voluntary_ctxt_switches: %ld", &count);
-	fclose(status);
-	return count;
 }
 
 static void cancel_and_join(pthread_t thread)
