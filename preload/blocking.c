@@ -6,7 +6,7 @@
  * and leaves the gate, also when the thread is cancelled or an exception passes: the frame has a cleanup. If a call was interrupted although no handler of
  * the program ran but our stop signal did (it had been delayed by a raw signal mask), it is made again with what is left of its time-out.
  *
- * Where there is no record of the thread yet, or it is inside another gated call, the call goes straight through (core/gc/world.c decides).
+ * Where there is no record of the thread yet, or it is inside another gated call, the call goes straight through (core/gc/gate.c decides).
  * errno is libc's alone: it is put back when a call is repeated.
  */
 #include "core/base/atomic.h"
