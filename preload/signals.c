@@ -1,7 +1,7 @@
 /*
  * The program's signals. Three things are between it and the kernel:
  *
- * Our stop signal can neither be taken nor blocked. Its number (chosen by core/gc/world.c near the top of the real-time ones) is taken out of every mask the
+ * Our stop signal can neither be taken nor blocked. Its number (chosen by core/gc/stop_signal.c near the top of the real-time ones) is taken out of every mask the
  * program sets and of every set it waits for; asked for its mask the program sees what it set. A program that wants the number for itself (installs a
  * handler, waits for it or blocks it by a set of few signals) gets it: ours moves to another one. So it does when somebody sends the number to a thread that
  * has blocked all. When no other is free the number stays ours, and whatever is not sent by us goes to the program's handler from there.
