@@ -9,6 +9,7 @@
 #include "core/gc/cycle.h"
 #include "core/gc/thread.h"
 #include "core/heap/thread_cache.h"
+#include "core/os/clock.h"
 #include "core/os/futex.h"
 #include "core/os/memory.h"
 #include "core/os/sandbox.h"
@@ -21,6 +22,9 @@
 #include <sys/mman.h>
 
 enum { STACK_BYTES = 512 * 1024, GUARD_BYTES = 4096 };
+
+/* On a busy machine it may be long until the thread gets to run. If even this is over, the exit handlers run in the collector. */
+#define LAST_WAIT_NS (600 * NS_PER_S)
 
 /* Used by the one thread that starts or ends the collector (core/gc/collector.c sees to that). */
 static struct {
@@ -115,10 +119,16 @@ static void wait_until_gone(void)
 
 void collector_pause_for_syscall(void)
 {
-	if (!cycle_stop_thread())
+	if (!cycle_stop_thread(NS_PER_S))
 		return;
 	join_last();
 	wait_until_gone();
+}
+
+void collector_end_with_last_thread(void)
+{
+	if (cycle_stop_thread(LAST_WAIT_NS))
+		join_last();
 }
 
 bool collector_forbid(void)

@@ -12,6 +12,9 @@ void collector_init(void);
  * thread. It comes back when it is wanted. */
 void collector_pause_for_syscall(void);
 
+/* By the last thread of the program, at its end: ends the collector, or libc would wait for it for ever. */
+void collector_end_with_last_thread(void);
+
 /* In a fork child. */
 void collector_fork_child(void);
 

@@ -127,11 +127,11 @@ static void end_collector_with_last_thread(void)
 {
 	bool found = false;
 
-	if (cycle_thread_id() == 0)
+	if (!cycle_thread_exists())
 		return;
 	threads_for_each(look_for_user, &found);
 	if (!found)
-		collector_pause_for_syscall();
+		collector_end_with_last_thread();
 }
 
 static void on_end(void *value)

@@ -412,19 +412,24 @@ void cycle_thread_main(void)
 	end_thread();
 }
 
-bool cycle_stop_thread(void)
+bool cycle_thread_exists(void)
 {
-	uint64_t deadline = clock_now_ns() + NS_PER_S;
+	return load_acquire(&collector.thread_state) != ABSENT;
+}
 
-	// one that was made just now is on its way
-	while (load_acquire(&collector.thread_state) == STARTING && clock_now_ns() < deadline)
-		futex_wait(&collector.thread_state, STARTING, NS_PER_MS);
-	if (!cas_seq(&collector.thread_state, (uint32_t)RUNS, (uint32_t)ENDING))
-		return load_relaxed(&collector.thread_state) == ABSENT;
-	stats_wake();
-	while (load_acquire(&collector.thread_state) == ENDING && clock_now_ns() < deadline)
+bool cycle_stop_thread(uint64_t timeout_ns)
+{
+	uint64_t deadline = clock_now_ns() + timeout_ns;
+	uint32_t state;
+
+	// one that was made just now is on its way, and ends as soon as it has begun
+	while ((state = load_acquire(&collector.thread_state)) != ABSENT &&
+		clock_now_ns() < deadline) {
+		if (state != ENDING && cas_seq(&collector.thread_state, state, (uint32_t)ENDING))
+			stats_wake();
 		futex_wait(&collector.thread_state, ENDING, NS_PER_MS);
-	return load_acquire(&collector.thread_state) == ABSENT;
+	}
+	return !cycle_thread_exists();
 }
 
 void cycle_shut_down(void)

@@ -76,8 +76,11 @@ extern enum stats_reply (*cycle_obey_hook)(enum stats_request request);
 /* Body of the collector thread. Returns when cycle_stop_thread() asked for it. */
 void cycle_thread_main(void);
 
-/* Ends the collector thread and waits for it, up to a second (it is started again when wanted). For unshare, setns and the like. False: still there. */
-bool cycle_stop_thread(void);
+/* Ends the collector thread, even one that has not begun, and waits for it (it is started again when wanted). False: still there, but it will end. */
+bool cycle_stop_thread(uint64_t timeout_ns);
+
+/* From before its making to its end, which comes soon after cycle_stop_thread(). */
+bool cycle_thread_exists(void);
 
 /* The process is ending: no further cycle begins. Waits for the one that runs (bounded). */
 void cycle_shut_down(void);

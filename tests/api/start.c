@@ -2,6 +2,7 @@
 #include "tests/harness/test.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -81,6 +82,26 @@ TEST(process_ends_with_its_last_thread, .options = "interval_ms=20", .limit_seco
 	CHECK_EQ(pthread_create(&thread, NULL, churn, NULL), 0);
 	churn(NULL);
 	pthread_exit(NULL);
+}
+
+/* Frees that make the library want its own thread are the last thing that the process does: that thread has hardly begun. */
+TEST(process_ends_with_its_last_thread_while_ours_begins, .options = "interval_ms=1",
+	.limit_seconds = 60)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one); // a new thread waits for its turn
+	CHECK_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
+	for (int i = 0; i < 100; i++) {
+		pid_t child = fork();
+
+		if (child == 0) {
+			free(memset(malloc(8 << 20), 1, 8 << 20));
+			pthread_exit(NULL);
+		}
+		CHECK_CHILD_PASSES(child);
+	}
 }
 
 static void *fork_and_return(void *argument)
