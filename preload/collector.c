@@ -87,7 +87,7 @@ static bool start_collector(void)
 	// a handler that interrupted malloc, or a dying thread: not from here
 	if (thread_cache_current == THREAD_CACHE_NONE)
 		return false;
-	signals_block(&guard);
+	signals_block_really(&guard); // the thread inherits the mask
 	SYSCALL(rt_sigprocmask, SIG_SETMASK, &mask, &old_mask, sizeof(mask));
 	join_last();
 	pthread_attr_init(&attributes);

@@ -37,6 +37,7 @@
 #include "core/profile/stack_table.h"
 #include "core/profile/stats_page.h"
 #include "preload/collector.h"
+#include "preload/deferred.h"
 #include "preload/jump.h"
 #include "preload/real.h"
 #include "preload/signals.h"
@@ -129,7 +130,7 @@ static void before(void)
 	bool has_cycle_lock;
 
 	sandbox_note_clone();
-	signals_block(&guard);
+	signals_block_really(&guard); // what would be deferred the child would have, too
 	has_cycle_lock = wait_for_cycle();
 	take_locks();
 	forking.guard = guard;
@@ -167,6 +168,8 @@ static void open_locks(void)
 static void repair(bool is_clean, bool can_walk)
 {
 	open_locks();
+	signals_fork_child();
+	deferred_fork_child();
 	cycle_forks_waiting = 0;
 	world_fork_child();
 	proc_forget();
@@ -229,6 +232,7 @@ void thread_first_hook(void)
 static void note_vfork(void)
 {
 	sandbox_note_clone();
+	signals_note_vfork();
 	if (thread_current || (alloc_init() && thread_register()))
 		store_relaxed(&thread_current->is_in_vfork, 1);
 }
@@ -239,12 +243,19 @@ void *jump_vfork(void)
 	return (void *)&REAL(vfork);
 }
 
+/* It may share this thread's thread-local data, too, and runs beside it. */
+static void note_foreign_task(void)
+{
+	signals_defer_end();
+	world_note_foreign_task();
+}
+
 void *jump_clone(int flags)
 {
 	if ((flags & CLONE_VM) != 0 && (flags & CLONE_VFORK) != 0)
 		note_vfork();
 	else if ((flags & CLONE_VM) != 0 && (flags & CLONE_THREAD) == 0)
-		world_note_foreign_task();
+		note_foreign_task();
 	sandbox_note_clone();
 	return (void *)&REAL(clone);
 }

@@ -8,6 +8,8 @@
 #include "core/base/attr.h"
 #include "core/base/option.h"
 #include "core/gc/thread.h"
+#include "core/os/lock.h"
+#include "core/os/peek.h"
 #include "core/os/sandbox.h"
 #include "core/os/syscall.h"
 #include "core/profile/stats_page.h"
@@ -183,8 +185,20 @@ EXPORT int prctl(int option, ...)
 	return result;
 }
 
+/* A handler that no trampoline holds off while this library's locks are held (see signals.c). */
+static void note_raw_action(const uintptr_t *action)
+{
+	if (action && peek_is_readable(action, sizeof(*action)) && *action != (uintptr_t)SIG_DFL &&
+		*action != (uintptr_t)SIG_IGN)
+		signals_defer_end();
+}
+
 static enum guard syscall_guard(long number, long a, long b, long c)
 {
+	if (number == SYS_rt_sigaction) {
+		note_raw_action((const uintptr_t *)b);
+		return GUARD_NONE;
+	}
 	if (number == SYS_seccomp)
 		return seccomp_guard((unsigned long)a, (unsigned long)c);
 	if (number == SYS_prctl)

@@ -17,6 +17,10 @@
  * sigaction's answer (lock SIGNALS, signals blocked). What the kernel says wins: only where it names the trampoline does the table count. A handler is
  * entered in the table before the kernel learns of it, and stays there after it is replaced by SIG_DFL: a delivery under way finds it.
  *
+ * Without a collector sections of ours do not block signals, and the trampoline holds handlers off that would run in one (deferred.c). That ends for ever with
+ * the first sign that something may run in a section all the same: a handler set by a system call of the program's own, or a thread that may be cancelled at any
+ * instruction (libc's handler for that is behind no trampoline).
+ *
  * A vfork child shares this memory but not its dispositions: its calls go straight to the kernel.
  */
 #include "preload/signals.h"
@@ -31,6 +35,7 @@
 #include "core/os/lock.h"
 #include "core/os/peek.h"
 #include "core/os/syscall.h"
+#include "preload/deferred.h"
 #include "preload/real.h"
 
 #include <errno.h>
@@ -64,6 +69,7 @@ struct disposition {
 	int flags;
 	sigset_t mask;
 	bool is_virtual; // the kernel has our stop handler at this number; this is what the program knows
+	uint32_t changes; // atomic; how often the program has set an action
 };
 
 static struct {
@@ -88,8 +94,7 @@ static bool is_handler(const void *handler)
 	       handler != (void *)SIG_ERR;
 }
 
-/* It runs on its parent's record. */
-static bool is_vfork_child(void)
+bool signals_is_vfork_child(void)
 {
 	struct thread *thread = thread_current;
 
@@ -202,7 +207,7 @@ static int change_mask(mask_function *change, int how, const sigset_t *set, sigs
 	if (how != SIG_UNBLOCK && names_on_purpose(wanted, number) && world_yield_signal(number))
 		number = stop_signal();
 	result = change(how, strip(set, &stripped), ret_old);
-	if (result != 0 || !thread || number == 0 || is_vfork_child())
+	if (result != 0 || !thread || number == 0 || signals_is_vfork_child())
 		return result;
 	if (ret_old && was_blocked)
 		set_word(ret_old, word_of(ret_old) | bit_of(number));
@@ -305,6 +310,15 @@ static void note_restorer(int number)
 		store_relaxed(&signals.restorer, action.restorer);
 }
 
+static void note_change(int number, const struct sigaction *action)
+{
+	if (load_relaxed(&signals.restorer) == 0)
+		note_restorer(number);
+	if (!is_handler((void *)action->sa_handler))
+		deferred_forget(number, action->sa_handler == SIG_IGN);
+	add_relaxed(&signals.table[number].changes, 1);
+}
+
 static int set_locked(int number, const struct sigaction *action, struct sigaction *ret_old)
 {
 	struct disposition *disposition = &signals.table[number];
@@ -324,8 +338,8 @@ static int set_locked(int number, const struct sigaction *action, struct sigacti
 		*disposition = former;
 		return result;
 	}
-	if (action && load_relaxed(&signals.restorer) == 0)
-		note_restorer(number);
+	if (action)
+		note_change(number, action);
 	if (old.sa_sigaction == trampoline)
 		tell(&former, &old);
 	else if (
@@ -356,7 +370,7 @@ EXPORT int sigaction(int number, const struct sigaction *action, struct sigactio
 	int result;
 
 	if (number <= 0 || number > SIGNAL_COUNT || number == SIGKILL || number == SIGSTOP ||
-		is_vfork_child())
+		signals_is_vfork_child())
 		return REAL(sigaction)(number, action, ret_old);
 	if (action)
 		wanted = *action; // here, where a bad pointer faults without a lock held
@@ -509,7 +523,8 @@ static void set_alternate_stack(struct thread *thread, uintptr_t low, size_t byt
 EXPORT int sigaltstack(const stack_t *stack, stack_t *ret_old)
 {
 	bool is_readable = stack && peek_is_readable(stack, sizeof(*stack));
-	bool has_record = is_readable && alloc_init() && thread_register() && !is_vfork_child();
+	bool has_record =
+		is_readable && alloc_init() && thread_register() && !signals_is_vfork_child();
 	struct thread *thread = has_record ? thread_current : 0;
 	uintptr_t former_low = thread ? thread->altstack_low : 0;
 	size_t former_bytes = thread ? thread->altstack_bytes : 0;
@@ -616,8 +631,61 @@ static void run_handler(
 
 static void trampoline(int number, siginfo_t *info, void *context)
 {
+	if (signals_are_deferred()) {
+		deferred_take(number, info, context, load_relaxed(&signals.table[number].changes));
+		return;
+	}
+	deferred_exchange(number, info);
 	run_handler(load_seq(&signals.table[number].handler), number, info, context);
 }
+
+/* ---- handlers that were held off ---- */
+
+bool signals_is_one_shot(int number)
+{
+	return (signals.table[number].flags & SA_RESETHAND) != 0;
+}
+
+void signals_rearm(int number, uint32_t disposition)
+{
+	struct disposition *own = &signals.table[number];
+	struct sigaction action, now;
+
+	if (!signals_is_one_shot(number))
+		return;
+	lock_acquire(&signals.lock);
+	action = (struct sigaction){
+		.sa_sigaction = own->handler, .sa_flags = own->flags, .sa_mask = own->mask};
+	if (disposition == own->changes && REAL(sigaction)(number, 0, &now) == 0 &&
+		now.sa_handler == SIG_DFL) {
+		action = behind_trampoline(&action);
+		REAL(sigaction)(number, &action, 0);
+	}
+	lock_release(&signals.lock);
+}
+
+void signals_handle(int number, siginfo_t *info, uint64_t mask)
+{
+	uint64_t inner = mask, all = UINT64_MAX;
+	struct sigaction action, standard = {.sa_handler = SIG_DFL};
+	ucontext_t context = {0};
+
+	if (REAL(sigaction)(number, 0, &action) != 0 || action.sa_sigaction != trampoline)
+		return;
+	if (action.sa_flags & (int)SA_RESETHAND)
+		REAL(sigaction)(number, &standard, 0);
+	inner |= word_of(&action.sa_mask);
+	if (!(action.sa_flags & SA_NODEFER))
+		inner |= bit_of(number);
+	getcontext(&context);
+	SYSCALL(sigaltstack, 0, &context.uc_stack);
+	set_word(&context.uc_sigmask, mask);
+	SYSCALL(rt_sigprocmask, SIG_SETMASK, &inner, 0, sizeof(inner));
+	run_handler(load_seq(&signals.table[number].handler), number, info, &context);
+	SYSCALL(rt_sigprocmask, SIG_SETMASK, &all, 0, sizeof(all));
+}
+
+/* ---- our own number ---- */
 
 /*
  * It came to a thread in which the program believes it blocked. Now it is, and another number stops threads: sent again it waits for whoever asks for it. One
@@ -656,7 +724,7 @@ static bool on_foreign_signal(int number, void *info, void *context)
 	long process, thread;
 
 	if (is_handler((void *)handler)) {
-		run_handler(handler, number, info, context);
+		trampoline(number, info, context);
 		return false;
 	}
 	if ((void *)handler == (void *)SIG_IGN || is_ours)
@@ -687,6 +755,7 @@ void signals_init(void)
 {
 	if (signals.is_ready)
 		return;
+	deferred_init();
 	world_hooks.signal_is_claimed = is_claimed;
 	world_hooks.foreign_signal = on_foreign_signal;
 	world_hooks.handler_is_known = is_trampoline;

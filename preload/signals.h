@@ -5,6 +5,7 @@
 
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /*
  * The mask without our signal: `mask` itself if it is not in there (or NULL, or not to be read), else *ret_copy. For masks in which a call waits.
@@ -16,6 +17,21 @@ const sigset_t *signals_strip_waited(const sigset_t *set, sigset_t *ret_copy);
 
 /* The first 8 bytes of such masks, as system calls take them. False: our signal is not in there, or they cannot be read: the kernel's matter. */
 bool signals_strip_word(const unsigned long *mask, unsigned long *ret_stripped);
+
+/* It runs on its parent's record, and on its thread-local data. */
+bool signals_is_vfork_child(void);
+
+/*
+ * A signal was held off (deferred.c) after the kernel had taken its action for delivered: with SA_RESETHAND the handler is gone. It is installed again, unless the
+ * program has changed the action since there were `disposition` changes.
+ */
+void signals_rearm(int number, uint32_t disposition);
+
+/* The program wants the number to be delivered once (SA_RESETHAND). */
+bool signals_is_one_shot(int number);
+
+/* Runs the program's handler from here, with the mask the kernel would add to `mask`. All signals are blocked before and after. */
+void signals_handle(int number, siginfo_t *info, uint64_t mask);
 
 /* Joins the trampoline to the core. Idempotent. */
 void signals_init(void);

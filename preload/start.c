@@ -20,10 +20,12 @@
 #include "core/heap/heap_stats.h"
 #include "core/os/clock.h"
 #include "core/os/futex.h"
+#include "core/os/lock.h"
 #include "core/os/log.h"
 #include "core/os/syscall.h"
 #include "core/profile/stats_page.h"
 #include "preload/collector.h"
+#include "preload/signals.h"
 #include "scanners/scanners.h"
 
 #include <dlfcn.h>
@@ -147,6 +149,9 @@ void alloc_start_hook(void)
 	text = environment("XDG_RUNTIME_DIR");
 	if (text)
 		format_text(start.runtime_directory, sizeof(start.runtime_directory), "%s", text);
+	signals_init();
+	if (options.collector == COLLECTOR_OFF)
+		signals_defer_begin();
 }
 
 static void publish_settings(void)

@@ -78,6 +78,7 @@ const uint8_t syscall_way[512] = {
 	[SYS_unshare] = SYSCALL_GUARDED,
 	[SYS_setns] = SYSCALL_GUARDED,
 	[SYS_capset] = SYSCALL_GUARDED,
+	[SYS_rt_sigaction] = SYSCALL_GUARDED,
 	[SYS_seccomp] = SYSCALL_GUARDED,
 	[SYS_prctl] = SYSCALL_GUARDED,
 	[SYS_execve] = SYSCALL_GUARDED,

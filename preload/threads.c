@@ -16,6 +16,7 @@
 #include "core/gc/cycle.h"
 #include "core/gc/thread.h"
 #include "core/gc/world.h"
+#include "core/os/lock.h"
 #include "core/os/memory.h"
 #include "core/os/syscall.h"
 #include "preload/collector.h"
@@ -280,6 +281,14 @@ EXPORT int pthread_detach(pthread_t handle)
 	if (error == 0)
 		thread_detached((uintptr_t)handle);
 	return error;
+}
+
+/* libc's handler for it may then unwind the thread from anywhere: see signals.c. */
+EXPORT int pthread_setcanceltype(int type, int *ret_old)
+{
+	if (type == PTHREAD_CANCEL_ASYNCHRONOUS)
+		signals_defer_end();
+	return REAL(pthread_setcanceltype)(type, ret_old);
 }
 
 EXPORT void pthread_exit(void *result)

@@ -12,11 +12,13 @@
 #include "core/gc/stop_handler.h"
 
 #include "core/base/atomic.h"
+#include "core/base/check.h"
 #include "core/gc/gate.h"
 #include "core/gc/thread.h"
 #include "core/gc/world_word.h"
 #include "core/os/futex.h"
 #include "core/os/kernel_action.h"
+#include "core/os/lock.h"
 #include "core/os/syscall.h"
 
 #include <errno.h>
@@ -191,7 +193,13 @@ static void handle_stop_signal(int number, siginfo_t *info, void *context)
 	struct thread *thread = own_record();
 	bool from_here = info->si_code == SI_TKILL && info->si_pid == (int)SYSCALL(getpid);
 
+	// without a collector only who asks for a cycle stops threads; they hold no lock then, as ever
+	if (from_here && signals_are_deferred()) {
+		signals_hold_stop(number, (uint64_t *)&((ucontext_t *)context)->uc_sigmask);
+		return;
+	}
 	if (thread && from_here && cas_seq(&thread->owes, 1, 0)) {
+		check(!signals_are_deferred());
 		park(thread, context);
 		settle_interruption(thread, context);
 	} else if (world_hooks.foreign_signal &&

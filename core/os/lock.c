@@ -1,5 +1,6 @@
 /*
- * Futex mutex (the three-state one of U. Drepper, "Futexes Are Tricky", mutex2) and the signal mask around it.
+ * Futex mutex (the three-state one of U. Drepper, "Futexes Are Tricky", mutex2) and the signal mask around it. A wait that a signal interrupts is only made
+ * again: the handler was held off.
  */
 #include "core/os/lock.h"
 
@@ -35,15 +36,127 @@ void lock_fork_end(void)
 	store_seq(&fork_owner, (uintptr_t)0);
 }
 
-void signals_block(struct signal_guard *guard)
+/* ---- signals ---- */
+
+enum deferring { DEFERRING_NOT_YET, DEFERRING, DEFERRING_NEVER_MORE };
+
+/* enum deferring. Any thread; a section that sees an old value stays what it is. */
+static uint32_t deferring;
+void (*signals_due_hook)(uint64_t mask);
+__thread struct signal_deferral signal_deferral
+	__attribute__((tls_model("initial-exec"))) = {.mask = UINT64_MAX};
+
+void signals_defer_begin(void)
 {
+	cas_seq(&deferring, (uint32_t)DEFERRING_NOT_YET, (uint32_t)DEFERRING);
+}
+
+void signals_defer_end(void)
+{
+	store_seq(&deferring, (uint32_t)DEFERRING_NEVER_MORE);
+}
+
+static void set_mask(uint64_t mask)
+{
+	SYSCALL(rt_sigprocmask, SIG_SETMASK, &mask, 0, sizeof(mask));
+}
+
+/* A child may die of a signal in the middle of a section, and its parent lives on with what it left. */
+static bool is_vfork_child(void)
+{
+	struct signal_deferral *own = &signal_deferral;
+
+	if (LIKELY(own->vfork_parent == 0))
+		return false;
+	if ((int32_t)SYSCALL(gettid) != own->vfork_parent)
+		return true;
+	own->vfork_parent = 0; // the parent runs, so the child has gone
+	return false;
+}
+
+void signals_block_really(struct signal_guard *guard)
+{
+	guard->is_deferred = false;
 	SYSCALL(rt_sigprocmask, SIG_SETMASK, &all_signals, &guard->mask, sizeof(guard->mask));
 }
 
+/* The depth is up before anything in the section happens. A handler in between is not held off and leaves the depth as it was. */
+void signals_block(struct signal_guard *guard)
+{
+	if (load_relaxed(&deferring) != DEFERRING || is_vfork_child()) {
+		signals_block_really(guard);
+		return;
+	}
+	guard->is_deferred = true;
+	store_relaxed(&signal_deferral.depth, signal_deferral.depth + 1);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+/* At depth 0, all signals blocked. Nothing is left to be done here once the mask is back: a handler may jump away. */
+static NOINLINE void come_due(void)
+{
+	struct signal_deferral *own = &signal_deferral;
+	uint64_t mask = own->mask;
+	int32_t stop_number = own->stop_number;
+
+	own->is_due = 0;
+	own->stop_number = 0;
+	own->mask = UINT64_MAX;
+	if (stop_number != 0) {
+		long process = SYSCALL(getpid), thread = SYSCALL(gettid);
+
+		SYSCALL(tgkill, process, thread, stop_number);
+	}
+	if (signals_due_hook)
+		signals_due_hook(mask);
+	set_mask(mask);
+}
+
+/* The depth is down before the look: a handler is either held off and seen here, or runs. */
 void signals_restore(const struct signal_guard *guard)
 {
-	SYSCALL(rt_sigprocmask, SIG_SETMASK, &guard->mask, 0, sizeof(guard->mask));
+	struct signal_deferral *own = &signal_deferral;
+
+	if (!guard->is_deferred) {
+		set_mask(guard->mask);
+		return;
+	}
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	store_relaxed(&own->depth, own->depth - 1);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (UNLIKELY(load_relaxed(&own->is_due) != 0) && own->depth == 0)
+		come_due();
 }
+
+/*
+ * Until the kernel blocks all, another signal may interrupt this very handler and be held off first. Its mask is this one and more, so what is common to all is
+ * that of the section.
+ */
+void signals_hold(uint64_t *mask)
+{
+	set_mask(all_signals);
+	signal_deferral.mask &= *mask;
+	signal_deferral.is_due = 1;
+	*mask = all_signals;
+}
+
+void signals_hold_stop(int number, uint64_t *mask)
+{
+	signals_hold(mask);
+	signal_deferral.stop_number = number;
+}
+
+void signals_note_vfork(void)
+{
+	signal_deferral.vfork_parent = (int32_t)SYSCALL(gettid);
+}
+
+void signals_fork_child(void)
+{
+	signal_deferral.vfork_parent = 0;
+}
+
+/* ---- locks ---- */
 
 /* Checking builds: how many locks of each rank the calling thread holds. */
 static __thread uint8_t held_counts[LOCK_RANK_COUNT] __attribute__((tls_model("initial-exec")));
