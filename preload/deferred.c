@@ -16,8 +16,8 @@
 
 #include "core/base/atomic.h"
 #include "core/base/attr.h"
+#include "core/os/kernel_action.h"
 #include "core/os/lock.h"
-#include "core/os/syscall.h"
 #include "preload/signals.h"
 
 #include <ucontext.h>
@@ -160,14 +160,9 @@ static bool is_fault(int number, const siginfo_t *info)
 /* As the kernel does with a fault whose signal is blocked: the process dies of it. A handler would find locks taken. */
 static void die_of(int number, const siginfo_t *info)
 {
-	struct {
-		void (*handler)(int);
-		unsigned long flags;
-		void (*restorer)(void);
-		uint64_t mask;
-	} standard = {0};
+	struct kernel_action standard = {0};
 
-	SYSCALL(rt_sigaction, number, &standard, 0, sizeof(standard.mask));
+	kernel_action_write(number, &standard);
 	send(info);
 }
 

@@ -32,6 +32,7 @@
 #include "core/base/option.h"
 #include "core/gc/thread.h"
 #include "core/gc/world.h"
+#include "core/os/kernel_action.h"
 #include "core/os/lock.h"
 #include "core/os/peek.h"
 #include "core/os/syscall.h"
@@ -42,10 +43,6 @@
 #include <sys/auxv.h>
 #include <sys/ucontext.h>
 #include <ucontext.h>
-
-#ifndef SA_RESTORER
-#define SA_RESTORER 0x04000000
-#endif
 
 #ifndef AT_MINSIGSTKSZ
 #define AT_MINSIGSTKSZ 51
@@ -299,15 +296,10 @@ static int set_virtual_locked(
 /* libc has one restorer for all handlers, and names it only to the kernel. */
 static void note_restorer(int number)
 {
-	struct {
-		void (*handler)(int);
-		unsigned long flags;
-		uintptr_t restorer;
-		unsigned long mask;
-	} action = {0};
+	struct kernel_action action;
 
-	if (!syscall_failed(SYSCALL(rt_sigaction, number, 0, &action, sizeof(action.mask))))
-		store_relaxed(&signals.restorer, action.restorer);
+	if (kernel_action_read(number, &action))
+		store_relaxed(&signals.restorer, (uintptr_t)action.restorer);
 }
 
 static void note_change(int number, const struct sigaction *action)
