@@ -26,13 +26,16 @@ enum { STACK_BYTES = 512 * 1024, GUARD_BYTES = 4096 };
 /* On a busy machine it may be long until the thread gets to run. If even this is over, the exit handlers run in the collector. */
 #define LAST_WAIT_NS (600 * NS_PER_S)
 
-/* Used by the one thread that starts or ends the collector (core/gc/collector.c sees to that). */
+/* libc's thread that was made last. It has ended a little after cycle_thread_exists() said so. */
+enum made { MADE_NONE, MADE, MADE_ENDED, MADE_JOINING };
+
 static struct {
-	char *stack;
-	pthread_t thread;
-	uint32_t needs_join;
-	int32_t task; // id of the thread made last, 0: it is known to be gone
+	uint32_t made; // enum made; see join_last()
+	int32_t task;  // id of the thread made last, 0: it is known to be gone
 	bool forbidden;
+	// of the one thread that starts the collector (core/gc/collector.c sees to that)
+	char *stack;
+	pthread_t thread; // read by who joins
 } collector;
 
 static void *collector_main(void *argument)
@@ -45,6 +48,8 @@ static void *collector_main(void *argument)
 	os_own_add((uintptr_t)collector.stack, (size_t)(frame - collector.stack));
 	cycle_thread_main();
 	os_own_remove((uintptr_t)collector.stack);
+	store_release(&collector.made, MADE_ENDED);
+	futex_wake(&collector.made, INT32_MAX);
 	return 0;
 }
 
@@ -63,11 +68,43 @@ static bool make_stack(void)
 	return true;
 }
 
-static void join_last(void)
+/*
+ * Several threads may come here, and one joins. Only a thread that has ended: while one waits for the end of the last, another may start the next. True: there is
+ * none to be joined any more.
+ */
+static bool join_last(void)
 {
-	// the last threads of the program may end at the same time, and one may join
-	if (exchange_seq(&collector.needs_join, 0))
+	uint32_t made = load_acquire(&collector.made);
+
+	if (made == MADE_ENDED &&
+		cas_seq(&collector.made, (uint32_t)MADE_ENDED, (uint32_t)MADE_JOINING)) {
+		// it frees, and must not start the next thread in there
+		if (thread_current)
+			thread_current->in_libc_threads++;
 		REAL(pthread_join)(collector.thread, 0);
+		if (thread_current)
+			thread_current->in_libc_threads--;
+		store_release(&collector.made, MADE_NONE);
+		futex_wake(&collector.made, INT32_MAX);
+		return true;
+	}
+	if (made != MADE_NONE)
+		futex_wait(&collector.made, made, NS_PER_MS);
+	return made == MADE_NONE;
+}
+
+/* False: it is still there, or is started again and again. */
+static bool stop_collector(uint64_t timeout_ns)
+{
+	uint64_t deadline = clock_now_ns() + timeout_ns;
+
+	do {
+		if (!cycle_stop_thread(timeout_ns))
+			return false;
+		if (join_last())
+			return true;
+	} while (clock_now_ns() < deadline);
+	return false;
 }
 
 static bool start_collector(void)
@@ -89,13 +126,16 @@ static bool start_collector(void)
 		return false;
 	signals_block_really(&guard); // the thread inherits the mask
 	SYSCALL(rt_sigprocmask, SIG_SETMASK, &mask, &old_mask, sizeof(mask));
-	join_last();
+	while (!join_last())
+		;
+	store_relaxed(&collector.made, MADE);
 	pthread_attr_init(&attributes);
 	REAL(pthread_attr_setstack)
 	(&attributes, collector.stack + GUARD_BYTES, STACK_BYTES - GUARD_BYTES);
 	error = REAL(pthread_create)(&collector.thread, &attributes, collector_main, 0);
 	pthread_attr_destroy(&attributes);
-	collector.needs_join = error == 0;
+	if (error != 0)
+		store_release(&collector.made, MADE_NONE);
 	signals_restore(&guard);
 	if (error == 0) {
 		stats_set(aside, STATS_ASIDE_NO);
@@ -104,10 +144,13 @@ static bool start_collector(void)
 	return error == 0;
 }
 
-/* A join returns as soon as the thread has no use of the memory any more; the kernel counts it for some moments more. Not for ever: the id is used again. */
-static void wait_until_gone(void)
+/*
+ * A join returns as soon as the thread has no use of the memory any more; the kernel counts it for some moments more. Not for ever: the id is used again. True:
+ * there was one.
+ */
+static bool wait_until_gone(void)
 {
-	enum { WAITS = 1000, WAIT_NS = 100000 };
+	enum { WAITS = 5000, WAIT_NS = 100000 };
 	int32_t task = load_relaxed(&collector.task);
 	long process = SYSCALL(getpid);
 	static uint32_t never;
@@ -115,20 +158,17 @@ static void wait_until_gone(void)
 	for (int i = 0; task != 0 && i < WAITS && SYSCALL(tgkill, process, task, 0) != -ESRCH; i++)
 		futex_wait(&never, 0, WAIT_NS);
 	store_relaxed(&collector.task, 0);
+	return task != 0;
 }
 
-void collector_pause_for_syscall(void)
+bool collector_pause_for_syscall(void)
 {
-	if (!cycle_stop_thread(NS_PER_S))
-		return;
-	join_last();
-	wait_until_gone();
+	return stop_collector(NS_PER_S) && wait_until_gone();
 }
 
 void collector_end_with_last_thread(void)
 {
-	if (cycle_stop_thread(LAST_WAIT_NS))
-		join_last();
+	stop_collector(LAST_WAIT_NS);
 }
 
 bool collector_forbid(void)
@@ -147,7 +187,7 @@ void collector_allow(void)
 
 void collector_fork_child(void)
 {
-	collector.needs_join = false;
+	collector.made = MADE_NONE;
 	collector.task = 0;
 }
 

@@ -9,8 +9,8 @@
 void collector_init(void);
 
 /* Before calls that fail, or leave a thread outside a sandbox, when the process has several threads (unshare, setns, seccomp, capset ...): ends the collector
- * thread. It comes back when it is wanted. */
-void collector_pause_for_syscall(void);
+ * thread. It comes back when it is wanted. True: there was one. */
+bool collector_pause_for_syscall(void);
 
 /* By the last thread of the program, at its end: ends the collector, or libc would wait for it for ever. */
 void collector_end_with_last_thread(void);

@@ -39,6 +39,7 @@ struct held {
 };
 
 static struct held pool[POOL_SIZE];
+static uint32_t pool_was_used; // so that a fork's child need not look at it
 
 struct queue {
 	uint32_t count;
@@ -57,8 +58,10 @@ static struct held *take_from_pool(void)
 	for (uint32_t i = 0; i < POOL_SIZE; i++) {
 		struct held *held = &pool[(at + i) % POOL_SIZE];
 
-		if (load_relaxed(&held->is_taken) == 0 && cas_seq(&held->is_taken, 0u, 1u))
+		if (load_relaxed(&held->is_taken) == 0 && cas_seq(&held->is_taken, 0u, 1u)) {
+			store_relaxed(&pool_was_used, 1u);
 			return held;
+		}
 	}
 	return 0;
 }
@@ -295,6 +298,8 @@ void deferred_forget(int number, bool is_ignored)
 
 void deferred_fork_child(void)
 {
+	if (!pool_was_used)
+		return;
 	queue.count = 0;
 	for (uint32_t i = 0; i < POOL_SIZE; i++)
 		pool[i].is_taken = 0;

@@ -7,6 +7,8 @@
  * lock.def, so that the child finds nothing half done. After, in the child: only this thread is left, there is no collector and no stop, the other threads'
  * caches go back to the heap.
  *
+ * A process with one thread that never had a collector takes no lock, and its child repairs only what belongs to the task: see is_alone().
+ *
  * A child made by raw clone or _Fork notices on its first slow path that it is one (core/os/process.h) and repairs what it can: the locks are opened, other
  * threads' caches are abandoned.
  *
@@ -30,7 +32,6 @@
 #include "core/heap/thread_cache.h"
 #include "core/os/clock.h"
 #include "core/os/lock.h"
-#include "core/os/proc.h"
 #include "core/os/process.h"
 #include "core/os/sandbox.h"
 #include "core/profile/module.h"
@@ -45,12 +46,13 @@
 
 #define CYCLE_WAIT_NS (500 * NS_PER_MS)
 
-/* Used by the thread that forks, between prepare and the end; guarded by the locks it holds. */
-static struct {
+/* Used by the thread that forks, between prepare and the end. Its own, so that the parent writes to no page but what is written to anyway. */
+static __thread struct {
 	struct signal_guard guard;
+	bool is_alone;
 	bool has_cycle_lock;
 	bool has_list_lock;
-} forking;
+} forking __attribute__((tls_model("initial-exec")));
 
 /* Of libc. Which fork locks and, in the child, resets, is decided by whether the process has had threads. */
 static struct {
@@ -123,31 +125,42 @@ static bool lock_list_of_streams(void)
 	return has_threads;
 }
 
+/* There is nobody who could hold a lock, and never was a collector: nothing but what is this task's own has to be repaired in the child. */
+static bool is_alone(void)
+{
+	return libc.is_single_threaded && load_relaxed(libc.is_single_threaded) &&
+	       threads_count() <= 1 && !world_has_foreign_task() && !cycle_thread_exists() &&
+	       cycle_last.number == 0;
+}
+
 static void before(void)
 {
 	bool has_list_lock = lock_list_of_streams();
 	struct signal_guard guard;
-	bool has_cycle_lock;
 
 	sandbox_note_clone();
 	signals_block_really(&guard); // what would be deferred the child would have, too
-	has_cycle_lock = wait_for_cycle();
-	take_locks();
-	forking.guard = guard;
-	forking.has_cycle_lock = has_cycle_lock;
+	forking.guard = guard;        // not before: a handler may fork
 	forking.has_list_lock = has_list_lock;
+	forking.is_alone = is_alone();
+	if (forking.is_alone)
+		return;
+	forking.has_cycle_lock = wait_for_cycle();
+	take_locks();
 	lock_fork_begin();
 }
 
 static void after_in_parent(void)
 {
 	struct signal_guard guard = forking.guard;
-	bool has_cycle_lock = forking.has_cycle_lock, has_list_lock = forking.has_list_lock;
+	bool has_list_lock = forking.has_list_lock;
 
-	lock_fork_end();
-	release_locks();
-	if (has_cycle_lock)
-		lock_release(cycle_lock());
+	if (!forking.is_alone) {
+		lock_fork_end();
+		release_locks();
+		if (forking.has_cycle_lock)
+			lock_release(cycle_lock());
+	}
 	signals_restore(&guard);
 	if (has_list_lock)
 		REAL(_IO_list_unlock)();
@@ -164,25 +177,27 @@ static void open_locks(void)
 	}
 }
 
+/* What belongs to the task: this is another one. */
+static void become_task(bool is_clean)
+{
+	signals_fork_child();
+	deferred_fork_child();
+	threads_fork_child(is_clean);
+	stats_after_fork_in_child();
+}
+
 /* In the child, signals blocked. The heap first: thread caches are flushed into it. */
 static void repair(bool is_clean, bool can_walk)
 {
 	open_locks();
-	signals_fork_child();
-	deferred_fork_child();
 	cycle_forks_waiting = 0;
 	world_fork_child();
-	proc_forget();
 	if (can_walk)
 		heap_fork_child();
 	cycle_fork_child();
 	collector_fork_child();
-	threads_fork_child(is_clean);
-	modules_after_fork();
-	stack_table_after_fork();
-	held_after_fork();
 	probation_after_fork();
-	stats_after_fork_in_child();
+	become_task(is_clean);
 }
 
 /* Part of the heap is lost: what is there can be used, new memory can be had, nothing is taken back. */
@@ -191,18 +206,6 @@ static void live_without_collector(void)
 	collector_forbid();
 	options.free = FREE_IGNORE;
 	alloc_apply_options();
-}
-
-static void after_in_child(void)
-{
-	struct signal_guard guard = forking.guard;
-
-	process_note();
-	repair(true, true);
-	signals_restore(&guard);
-	// libc has done it, unless the process had one thread until another fork handler made the second
-	if (forking.has_list_lock)
-		REAL(_IO_list_resetlock)();
 }
 
 static void on_unknown_child(void)
@@ -217,6 +220,24 @@ static void on_unknown_child(void)
 	if (!can_walk)
 		live_without_collector();
 	signals_restore(&guard);
+}
+
+static void after_in_child(void)
+{
+	struct signal_guard guard = forking.guard;
+	bool has_list_lock = forking.has_list_lock;
+
+	process_note();
+	if (!forking.is_alone)
+		repair(true, true);
+	else if (threads_count() <= 1)
+		become_task(true);
+	else // another fork handler made a second thread, which stayed behind
+		on_unknown_child();
+	signals_restore(&guard);
+	// libc has done it, unless the process had one thread until another fork handler made the second
+	if (has_list_lock)
+		REAL(_IO_list_resetlock)();
 }
 
 void thread_first_hook(void)

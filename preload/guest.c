@@ -8,6 +8,7 @@
 #include "core/base/attr.h"
 #include "core/base/option.h"
 #include "core/gc/thread.h"
+#include "core/os/futex.h"
 #include "core/os/lock.h"
 #include "core/os/peek.h"
 #include "core/os/sandbox.h"
@@ -18,10 +19,12 @@
 #include "preload/real.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #ifndef SECCOMP_SET_MODE_STRICT
 #define SECCOMP_SET_MODE_STRICT 0
@@ -38,10 +41,34 @@ static bool is_own_process(void)
 	return !thread || !load_relaxed(&thread->is_in_vfork) || thread_id_now() == thread->tid;
 }
 
-static void pause_collector(void)
+/* True: a collector thread was ended. */
+static bool pause_collector(void)
 {
-	if (is_own_process())
-		collector_pause_for_syscall();
+	return is_own_process() && collector_pause_for_syscall();
+}
+
+static bool has_one_task(void)
+{
+	enum { LINKS_WITH_ONE_TASK = 3 };
+	struct stat status;
+
+	return !syscall_failed(SYSCALL(newfstatat, AT_FDCWD, "/proc/self/task", &status, 0)) &&
+	       status.st_nlink == LINKS_WITH_ONE_TASK;
+}
+
+/*
+ * The kernel lets go of what a thread shared (its table of signal handlers) a few instructions after it denies that there is such a thread: it may be preempted
+ * there, and a call that wants a process of one thread is refused meanwhile. To be asked after each refusal; false at once where there are other threads.
+ */
+static bool was_refused_too_early(bool has_paused, long error, unsigned *attempt)
+{
+	enum { ATTEMPTS = 50, ATTEMPT_NS = 200000 };
+	static uint32_t never;
+
+	if (!has_paused || error != EINVAL || (*attempt)++ == ATTEMPTS || !has_one_task())
+		return false;
+	futex_wait(&never, 0, ATTEMPT_NS);
+	return true;
 }
 
 /* ---- sandboxes ---- */
@@ -132,27 +159,40 @@ static enum guard prctl_guard(unsigned long option, unsigned long a, unsigned lo
 	}
 }
 
-static struct former guard_begin(enum guard guard)
+static struct former guard_begin(enum guard guard, bool *ret_has_paused)
 {
 	struct former none = {.was_allowed = false};
 
+	*ret_has_paused = false;
 	if (guard == GUARD_FORBID)
 		return forbid_collector();
 	if (guard == GUARD_PAUSE)
-		pause_collector();
+		*ret_has_paused = pause_collector();
 	return none;
 }
 
 EXPORT int unshare(int flags)
 {
-	pause_collector();
-	return REAL(unshare)(flags);
+	bool has_paused = pause_collector();
+	unsigned attempt = 0;
+	int result;
+
+	do
+		result = REAL(unshare)(flags);
+	while (result == -1 && was_refused_too_early(has_paused, errno, &attempt));
+	return result;
 }
 
 EXPORT int setns(int fd, int type)
 {
-	pause_collector();
-	return REAL(setns)(fd, type);
+	bool has_paused = pause_collector();
+	unsigned attempt = 0;
+	int result;
+
+	do
+		result = REAL(setns)(fd, type);
+	while (result == -1 && was_refused_too_early(has_paused, errno, &attempt));
+	return result;
 }
 
 EXPORT int capset(void *header, const void *data)
@@ -164,6 +204,7 @@ EXPORT int capset(void *header, const void *data)
 EXPORT int prctl(int option, ...)
 {
 	struct former former;
+	bool has_paused;
 	va_list list;
 	unsigned long a, b, c, d;
 	int result;
@@ -174,7 +215,7 @@ EXPORT int prctl(int option, ...)
 	c = va_arg(list, unsigned long);
 	d = va_arg(list, unsigned long);
 	va_end(list);
-	former = guard_begin(prctl_guard((unsigned long)option, a, b));
+	former = guard_begin(prctl_guard((unsigned long)option, a, b), &has_paused);
 	result = REAL(prctl)(option, a, b, c, d);
 	if (result == -1) {
 		int error = errno;
@@ -209,12 +250,17 @@ static enum guard syscall_guard(long number, long a, long b, long c)
 long syscall_guarded(long number, long a, long b, long c, long d, long e, long f)
 {
 	struct former former;
+	unsigned attempt = 0;
+	bool has_paused;
 	long result;
 
 	if (number == SYS_execve || number == SYS_execveat)
 		return syscall_exec(number, a, b, c, d, e);
-	former = guard_begin(syscall_guard(number, a, b, c));
-	result = syscall6(number, a, b, c, d, e, f);
+	former = guard_begin(syscall_guard(number, a, b, c), &has_paused);
+	do
+		result = syscall6(number, a, b, c, d, e, f);
+	while ((number == SYS_unshare || number == SYS_setns) &&
+		was_refused_too_early(has_paused, -result, &attempt));
 	if (!syscall_failed(result))
 		return result;
 	allow_collector(&former);

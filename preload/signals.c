@@ -194,20 +194,25 @@ static struct thread *thread_for_mask(unsigned long wanted, int number)
 
 static int change_mask(mask_function *change, int how, const sigset_t *set, sigset_t *ret_old)
 {
-	int number = stop_signal();
+	int number = stop_signal(), former = number;
 	struct thread *thread = thread_for_mask(set ? word_of(set) : 0, number);
 	bool was_blocked = thread && thread->virtual_mask;
 	unsigned long wanted = set ? word_of(set) : 0;
 	sigset_t stripped;
 	int result;
 
-	if (how != SIG_UNBLOCK && names_on_purpose(wanted, number) && world_yield_signal(number))
-		number = stop_signal();
+	if (how != SIG_UNBLOCK && names_on_purpose(wanted, number)) {
+		world_yield_signal(number);
+		number =
+			stop_signal(); // also where signals with the former one are still under way
+	}
 	result = change(how, strip(set, &stripped), ret_old);
 	if (result != 0 || !thread || number == 0 || signals_is_vfork_child())
 		return result;
 	if (ret_old && was_blocked)
-		set_word(ret_old, word_of(ret_old) | bit_of(number));
+		set_word(ret_old, word_of(ret_old) | bit_of(former));
+	if (number != former)
+		thread->virtual_mask = 0; // of the new one the kernel's mask tells the truth
 	if (set)
 		note_virtual_mask(thread, how, wanted, number);
 	return 0;
@@ -318,7 +323,7 @@ static int set_locked(int number, const struct sigaction *action, struct sigacti
 	struct sigaction installed, old;
 	int result;
 
-	if (number == stop_signal() && disposition->is_virtual)
+	if (disposition->is_virtual && world_has_signal(number))
 		return set_virtual_locked(disposition, action, ret_old);
 	if (action) {
 		installed = behind_trampoline(action);
@@ -334,20 +339,19 @@ static int set_locked(int number, const struct sigaction *action, struct sigacti
 		note_change(number, action);
 	if (old.sa_sigaction == trampoline)
 		tell(&former, &old);
-	else if (
-		world_is_stop_handler(
-			(uintptr_t)old
-				.sa_sigaction)) // once ours, and given up while signals were under way
+	else if (former.is_virtual) // it was ours when the program set it
 		tell_virtual(&former, &old);
+	disposition->is_virtual &= !action;
 	if (ret_old)
 		*ret_old = old;
 	return 0;
 }
 
-/* The program means our number. It gets it when another is free for us, unless it only asks or resets it. */
+/* The program means our number, or a former one. It gets it when another is free for us, unless it only asks, or resets the one in use. */
 static void give_way(int number, const struct sigaction *action)
 {
-	bool is_claim = action && is_handler((void *)action->sa_handler);
+	bool is_claim =
+		action && (is_handler((void *)action->sa_handler) || number != stop_signal());
 
 	if (is_claim && world_yield_signal(number))
 		return;
@@ -367,7 +371,7 @@ EXPORT int sigaction(int number, const struct sigaction *action, struct sigactio
 	if (action)
 		wanted = *action; // here, where a bad pointer faults without a lock held
 	signals_init();
-	if (number == stop_signal())
+	if (number == stop_signal() || world_has_signal(number))
 		give_way(number, action ? &wanted : 0);
 	signals_block(&guard);
 	lock_acquire(&signals.lock);

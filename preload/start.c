@@ -56,11 +56,14 @@ static struct {
 	uint64_t leaks;         // what that found
 	struct last_task leave; // start_leave()
 	int32_t pid; // of the process the program was started in; a fork child has another
+} start WRITTEN_BY_FORK;
+
+static struct {
 	char runtime_directory[OPTION_TEXT_BYTES];
 	char complaints
 		[COMPLAINTS_BYTES]; // lines about bad options, kept until fd 2 is known to be what it is
 	size_t complaints_length;
-} start;
+} start_texts;
 
 bool start_is_secure(void)
 {
@@ -84,8 +87,10 @@ void *start_find_next(void **slot, const char *name)
 
 static void complain(const char *message)
 {
-	start.complaints_length += format_text(start.complaints + start.complaints_length,
-		sizeof(start.complaints) - start.complaints_length, "gasket: %s\n", message);
+	start_texts.complaints_length +=
+		format_text(start_texts.complaints + start_texts.complaints_length,
+			sizeof(start_texts.complaints) - start_texts.complaints_length,
+			"gasket: %s\n", message);
 }
 
 /* The value of NAME= in a list of strings each ending in 0, or NULL. */
@@ -148,7 +153,8 @@ void alloc_start_hook(void)
 	log_set_path(options.log);
 	text = environment("XDG_RUNTIME_DIR");
 	if (text)
-		format_text(start.runtime_directory, sizeof(start.runtime_directory), "%s", text);
+		format_text(start_texts.runtime_directory, sizeof(start_texts.runtime_directory),
+			"%s", text);
 	signals_init();
 	if (options.collector == COLLECTOR_OFF)
 		signals_defer_begin();
@@ -156,7 +162,7 @@ void alloc_start_hook(void)
 
 static void publish_settings(void)
 {
-	stats_init(start.runtime_directory[0] ? start.runtime_directory : 0);
+	stats_init(start_texts.runtime_directory[0] ? start_texts.runtime_directory : 0);
 	stats_set(mode, options.mode);
 	stats_set(free, options.free);
 	stats_set(leaks, options.leaks);
@@ -283,8 +289,8 @@ EXPORT void _Exit(int status)
 __attribute__((constructor(101))) static void start_constructor(void)
 {
 	alloc_init();
-	if (start.complaints_length > 0)
-		log_write(start.complaints, start.complaints_length);
+	if (start_texts.complaints_length > 0)
+		log_write(start_texts.complaints, start_texts.complaints_length);
 	publish_settings();
 	roots_register(scanners, SCANNER_COUNT);
 	roots_exclude_image(__ehdr_start);

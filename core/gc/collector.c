@@ -9,6 +9,7 @@
  */
 #include "core/gc/collector.h"
 
+#include "core/base/attr.h"
 #include "core/base/option.h"
 #include "core/gc/command.h"
 #include "core/gc/cycle.h"
@@ -44,7 +45,9 @@
 enum thread_state { ABSENT, STARTING, RUNS, ENDING };
 
 enum {
-	RETRY_START_MS = 1000, // after the thread could not be started
+	RETRY_START_MS = 1000,   // after the thread could not be started
+	COLLECT_WAIT_MS = 10000, // of who asks for a cycle
+	COLLECT_LOOK_MS = 10,    // and how often it sees whether the collector was ended
 	THROTTLE_WAIT_MS =
 		200, // longest wait of a program thread for a cycle, then it counts as one without a verdict
 	PURGE_TICK_MS = 250,
@@ -73,7 +76,7 @@ static struct {
 	uint64_t back_off_ms;
 	uint64_t dirty_limit;
 	uint64_t next_purge_ns;
-} collector;
+} collector WRITTEN_BY_FORK;
 
 int cycle_thread_id(void)
 {
@@ -245,22 +248,30 @@ bool collector_run_cycle(void)
 	return verdict;
 }
 
-bool cycle_collect(void)
+/* Has a cycle run and waits for its end. The collector may be ended meanwhile (preload/guest.c): then it is started again. False: there is none, or no end of it. */
+static bool have_cycle(void)
 {
 	uint32_t done = load_acquire(&collector.done);
 
+	cycle_request(CYCLE_FOR_CALLER);
+	for (int i = 0; i < COLLECT_WAIT_MS / COLLECT_LOOK_MS; i++) {
+		if (load_relaxed(&collector.thread_state) == ABSENT)
+			cycle_request(CYCLE_FOR_CALLER);
+		if (load_relaxed(&collector.thread_state) == ABSENT)
+			return false;
+		wait_for_cycle(done, COLLECT_LOOK_MS);
+		if (load_acquire(&collector.done) != done)
+			return true;
+	}
+	return false;
+}
+
+bool cycle_collect(void)
+{
 	if (!cycle_start_hook)
 		return collector_run_cycle();
 	// the cycle under way may have stopped threads before this call: the one after it counts
-	for (int i = 0; i < 2; i++) {
-		uint32_t before = load_acquire(&collector.done);
-
-		cycle_request(CYCLE_FOR_CALLER);
-		if (load_relaxed(&collector.thread_state) == ABSENT)
-			return false;
-		wait_for_cycle(before, 10000);
-	}
-	return load_acquire(&collector.done) >= done + 2 && cycle_last.has_verdict;
+	return have_cycle() && have_cycle() && cycle_last.has_verdict;
 }
 
 /* ---- pages ---- */
@@ -391,10 +402,15 @@ void cycle_thread_main(void)
 	}
 	cas_seq(&collector.thread_state, (uint32_t)STARTING, (uint32_t)RUNS);
 	collector.last_cycle_ns = clock_now_ns();
-	while (load_acquire(&collector.thread_state) == RUNS) {
+	for (;;) {
+		// first: whoever changes a word that is looked at below changes this one after it
 		uint32_t value = stats_wake_value();
 		uint64_t now = clock_now_ns();
 
+		if (load_acquire(&collector.thread_state) != RUNS) {
+			or_relaxed(&collector.requests, requests); // for the next one
+			break;
+		}
 		requests |= __atomic_exchange_n(&collector.requests, 0, __ATOMIC_ACQ_REL);
 		command_answer();
 		purge_tick(now);

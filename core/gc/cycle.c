@@ -16,6 +16,7 @@
  */
 #include "core/gc/cycle.h"
 
+#include "core/base/attr.h"
 #include "core/base/option.h"
 #include "core/gc/collector.h"
 #include "core/gc/mark.h"
@@ -45,7 +46,7 @@ static struct {
 	uint64_t mark_ns_per_mb; // of the last complete mark, for the estimate of the next pause
 	uint64_t roots_ns;       // the same for the roots, which do not grow with the heap
 	bool requests_in_flight;
-} cycle = {.lock = LOCK_INITIAL(CYCLE)};
+} cycle WRITTEN_BY_FORK = {.lock = LOCK_INITIAL(CYCLE)};
 
 struct lock *cycle_lock(void)
 {
@@ -70,6 +71,8 @@ static enum stats_no_verdict reason_of_world(void)
 		return STATS_NO_VERDICT_NO_PROC;
 	case WORLD_NO_MEMORY:
 		return STATS_NO_VERDICT_NO_MEMORY;
+	case WORLD_MANY_TASKS:
+		return STATS_NO_VERDICT_UNKNOWN_THREAD;
 	case WORLD_FOREIGN_TASK:
 		return STATS_NO_VERDICT_SHARED_MEMORY;
 	case WORLD_WAS_ABANDONED:

@@ -120,5 +120,6 @@ void threads_dead_stacks(bool (*read_word)(uintptr_t address, uint64_t *ret_word
 
 void dead_stacks_forget(void)
 {
-	dead_stacks.used = dead_stacks.next = 0;
+	if (dead_stacks.used > 0)
+		dead_stacks.used = dead_stacks.next = 0;
 }

@@ -33,7 +33,7 @@
 #include "core/profile/report.h"
 
 enum {
-	EVIDENCE_RING = 64,
+	EVIDENCE_SITES = 64, // more between two cycles are only counted: three stop everything
 	EVIDENCE_MAX = 3,
 	OBSERVATIONS_PER_PROBATION = 4,
 	LOG_LINES_MAX = 32,
@@ -44,6 +44,7 @@ enum {
 		9, // a second look of t is followed by 9 t without one: a tenth of the time at most
 };
 
+#define EVIDENCE_IS_THERE (1ull << 63)
 #define PROBATION_BYTES_LEAST ((uint64_t)16 << 20)
 #define PROBATION_LIVE_PART 20 /* 5 % */
 
@@ -55,26 +56,33 @@ static struct {
 	uint64_t now_ms;        // when this verdict was begun
 	uint64_t begin_cpu_ns;  // the thread's processor time then
 	uint64_t factor;        // 2^evidence
-	uint32_t evidence_seen;
 	uint32_t log_lines;
 	uint32_t idle; // observations in a row without any growth
 	uint64_t next_look_ns;
 	struct probation_totals totals; // written here, read anywhere word by word
 
 	/* any thread */
-	uint32_t evidence_count;          // pieces pushed so far; atomic
-	uint64_t evidence[EVIDENCE_RING]; // stack << 8 | class; atomic stores, the newest win
-	uint64_t wants_ns;                // atomic
+	uint64_t evidence
+		[EVIDENCE_SITES]; // EVIDENCE_IS_THERE | stack << 8 | class, each at most once; 0: free. By compare-and-swap
+	uint64_t evidence_count; // pieces so far, each counted after it was entered; atomic
+	uint64_t wants_ns;       // atomic
 } probation = {.factor = 1, .wants_ns = UINT64_MAX};
 
 /* ---- evidence ---- */
 
+/* An entry appears as a whole: wherever the thread is interrupted or left by a long jump, no cycle finds half a piece and passes the rest over. */
 void probation_evidence(struct slot slot)
 {
-	uint32_t place = add_seq(&probation.evidence_count, 1);
+	uint64_t piece =
+		EVIDENCE_IS_THERE | (uint64_t)slot_stack_id(slot) << 8 | leak_class_of(slot);
 
-	store_relaxed(&probation.evidence[place % EVIDENCE_RING],
-		(uint64_t)slot_stack_id(slot) << 8 | leak_class_of(slot));
+	for (int i = 0; i < EVIDENCE_SITES; i++) {
+		uint64_t entered = load_relaxed(&probation.evidence[i]);
+
+		if (entered == piece || (entered == 0 && cas_seq(&probation.evidence[i], 0, piece)))
+			break;
+	}
+	add_seq(&probation.evidence_count, 1);
 }
 
 static bool every_stack_is_kept(void)
@@ -94,26 +102,36 @@ static void log_evidence(uint32_t stack)
 		site);
 }
 
+/* How many pieces there were decides how careful to be with all; which sites they name, what is stopped. */
+static void count_evidence(uint64_t count)
+{
+	uint64_t before = probation.totals.evidence;
+
+	for (uint64_t i = before; i < min_u64(count, EVIDENCE_MAX); i++)
+		probation.factor *= 2;
+	store_relaxed(&probation.totals.evidence, count);
+	if (before < EVIDENCE_MAX && count >= EVIDENCE_MAX) {
+		store_relaxed(&probation.totals.stopped, true);
+		log_line(
+			"the program used %d blocks that nothing refers to: leaks are no longer taken back in this process",
+			EVIDENCE_MAX);
+	}
+}
+
 static void take_evidence(void)
 {
-	uint32_t count = load_seq(&probation.evidence_count);
+	uint64_t count = load_seq(&probation.evidence_count);
 
-	for (; probation.evidence_seen != count; probation.evidence_seen++) {
-		uint64_t piece =
-			load_relaxed(&probation.evidence[probation.evidence_seen % EVIDENCE_RING]);
+	for (int i = 0; i < EVIDENCE_SITES; i++) {
+		uint64_t piece = exchange_seq(&probation.evidence[i], 0);
+		uint32_t stack = (uint32_t)(piece >> 8);
 
-		leak_groups_stop((uint32_t)(piece >> 8), piece & 0xff, every_stack_is_kept());
-		if (probation.totals.evidence < EVIDENCE_MAX)
-			probation.factor *= 2;
-		store_relaxed(&probation.totals.evidence, probation.totals.evidence + 1);
-		log_evidence((uint32_t)(piece >> 8));
-		if (probation.totals.evidence == EVIDENCE_MAX) {
-			store_relaxed(&probation.totals.stopped, true);
-			log_line(
-				"the program used %d blocks that nothing refers to: leaks are no longer taken back in this process",
-				EVIDENCE_MAX);
-		}
+		if (piece == 0)
+			continue;
+		leak_groups_stop(stack, piece & 0xff, every_stack_is_kept());
+		log_evidence(stack);
 	}
+	count_evidence(count);
 }
 
 /* ---- from the verdict ---- */

@@ -188,6 +188,15 @@ static struct thread *own_record(void)
 	return thread && load_relaxed(&thread->tid) == tid ? thread : thread_find(tid);
 }
 
+/* True: it was owed. Only the collector writes it meanwhile: if it has just given this signal up for lost and sends another, that one will be a stray. */
+static bool pay(struct thread *thread, int number)
+{
+	if ((load_seq(&thread->owes) & ~(uint32_t)OWES_UNSENT) != (uint32_t)number)
+		return false;
+	store_seq(&thread->owes, 0);
+	return true;
+}
+
 static void handle_stop_signal(int number, siginfo_t *info, void *context)
 {
 	struct thread *thread = own_record();
@@ -198,7 +207,7 @@ static void handle_stop_signal(int number, siginfo_t *info, void *context)
 		signals_hold_stop(number, (uint64_t *)&((ucontext_t *)context)->uc_sigmask);
 		return;
 	}
-	if (thread && from_here && cas_seq(&thread->owes, 1, 0)) {
+	if (thread && from_here && pay(thread, number)) {
 		check(!signals_are_deferred());
 		park(thread, context);
 		settle_interruption(thread, context);

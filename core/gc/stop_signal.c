@@ -7,7 +7,8 @@
  * A number that was taken behind our back is left to whoever took it.
  *
  * A program about to exec must not have our signal pending, or it would kill the new program: gate_forbid_signals() sets `exempt`, then looks at `owes`;
- * the collector sets `owes`, then looks at `exempt` (stop_tasks.c). One of the two sees the other.
+ * the collector sets `owes`, then looks at `exempt` (stop_tasks.c). One of the two sees the other. What is owed is taken out of the pending signals, under the
+ * number it was sent with; if it is not there it is lost, and nothing is waited for.
  *
  * Locks: none.
  */
@@ -34,7 +35,15 @@ enum {
 
 static int32_t signal_number; // 0: not chosen, -1: none is free; compare-and-swap
 
+/* The numbers we have, a bit each: our handler is there, or about to be. Who sets a bit owns the number: nobody else writes its disposition for us. Atomic. */
+static uint64_t taken_numbers;
+
 /* ---- the number ---- */
+
+static uint64_t bit_of(int number)
+{
+	return 1ull << (number - 1);
+}
 
 static bool signal_is_free(int number)
 {
@@ -45,19 +54,43 @@ static bool signal_is_free(int number)
 	return kernel_action_read(number, &action) && action.handler == (void *)SIG_DFL;
 }
 
-/* A free number other than `except`, or 0. */
-static int find_free_signal(int except)
+static void forget_signal(int number)
+{
+	and_seq(&taken_numbers, ~bit_of(number));
+}
+
+static bool take_signal_if_free(int number)
+{
+	if (or_seq(&taken_numbers, bit_of(number)) & bit_of(number))
+		return false;
+	if (signal_is_free(number))
+		return true;
+	forget_signal(number);
+	return false;
+}
+
+/* A free number, which is ours from here on, or 0. */
+static int take_free_signal(void)
 {
 	int wished = (int)options.stop_signal;
 
-	if (wished != 0 && wished != except && wished != SIGKILL && wished != SIGSTOP &&
-		signal_is_free(wished))
+	if (wished != 0 && wished != SIGKILL && wished != SIGSTOP && take_signal_if_free(wished))
 		return wished;
 	for (int number = SIGNAL_HIGH; number >= SIGNAL_LOW; number--) {
-		if (number != except && signal_is_free(number))
+		if (take_signal_if_free(number))
 			return number;
 	}
 	return 0;
+}
+
+/* The standard disposition again: no signal that we sent with this number may be under way. */
+static bool give_signal_back(int number)
+{
+	struct kernel_action standard = {.handler = 0};
+	bool is_given = kernel_action_write(number, &standard);
+
+	forget_signal(number);
+	return is_given;
 }
 
 int world_signal(void)
@@ -65,9 +98,10 @@ int world_signal(void)
 	int number = load_acquire(&signal_number);
 
 	if (number == 0) {
-		int found = find_free_signal(0);
+		int found = take_free_signal();
 
-		cas_seq(&signal_number, 0, found ? found : -1);
+		if (!cas_seq(&signal_number, 0, found ? found : -1) && found)
+			forget_signal(found); // another thread chose
 		number = load_acquire(&signal_number);
 	}
 	return number > 0 ? number : 0;
@@ -87,70 +121,134 @@ bool world_prepare(void)
 		return false;
 	if (world_is_stop_handler((uintptr_t)action.handler))
 		return true;
-	if (action.handler != (void *)SIG_DFL && action.handler != (void *)SIG_IGN) {
-		// taken behind our back: leave it to whoever took it
-		int other = find_free_signal(number);
-
-		if (other == 0)
-			return false;
-		store_seq(&signal_number, other);
-		return stop_handler_install(other);
-	}
-	return stop_handler_install(number);
+	if (action.handler == (void *)SIG_DFL || action.handler == (void *)SIG_IGN)
+		return stop_handler_install(number);
+	// taken behind our back: leave it to whoever took it
+	if (!world_move_signal(number))
+		return false;
+	forget_signal(number);
+	return true;
 }
 
+/* The handler is there before the number is named: a collector that reads it may send at once. */
 bool world_move_signal(int number)
 {
 	int other;
 
 	if (load_seq(&signal_number) != number)
 		return true;
-	other = find_free_signal(number);
-	return other != 0 && stop_handler_install(other) && cas_seq(&signal_number, number, other);
+	other = take_free_signal();
+	if (other == 0)
+		return false;
+	if (!stop_handler_install(other)) {
+		forget_signal(other);
+		return false;
+	}
+	if (!cas_seq(&signal_number, number, other))
+		give_signal_back(other); // it moved meanwhile; with this one nothing was sent
+	return true;
+}
+
+bool world_has_signal(int number)
+{
+	return (load_seq(&taken_numbers) & bit_of(number)) != 0;
+}
+
+/* Does anybody owe an answer to a signal of this number? */
+struct debts {
+	uint32_t number;
+	bool there_are;
+};
+
+static uint32_t owed_number(struct thread *thread)
+{
+	return load_seq(&thread->owes) & ~(uint32_t)OWES_UNSENT;
 }
 
 static void note_debt(struct thread *thread, void *argument)
 {
-	*(bool *)argument |= load_seq(&thread->owes) != 0;
+	struct debts *debts = argument;
+
+	debts->there_are |= owed_number(thread) == debts->number;
 }
 
 /* The collector reads signal_number after it has set STOPPING: once the word is seen at rest, later stops use the new number. */
 bool world_yield_signal(int number)
 {
 	enum { ATTEMPTS = 200, ATTEMPT_NS = 1000000 };
-	struct kernel_action former = {.handler = 0};
 
-	if (load_seq(&signal_number) != number)
+	if (!world_has_signal(number))
 		return true;
 	if (!world_move_signal(number))
 		return false;
 	for (int i = 0; i < ATTEMPTS; i++) {
 		static uint32_t never;
-		bool somebody_owes = false;
+		struct debts debts = {.number = (uint32_t)number};
 
-		threads_for_each(note_debt, &somebody_owes);
-		if (!world_word_is_in_force(load_seq(&world_word)) && !somebody_owes)
-			return kernel_action_write(number, &former);
+		threads_for_each(note_debt, &debts);
+		if (!world_word_is_in_force(load_seq(&world_word)) && !debts.there_are)
+			return give_signal_back(number);
 		futex_wait(&never, 0, ATTEMPT_NS);
 	}
 	return false;
 }
 
+/* ---- exec ---- */
+
+static void send_again(int number, siginfo_t *info)
+{
+	long process = SYSCALL(getpid), thread = SYSCALL(gettid);
+
+	if (info->si_code == SI_TKILL)
+		SYSCALL(rt_tgsigqueueinfo, process, thread, number, info);
+	else
+		SYSCALL(rt_sigqueueinfo, thread, number, info); // to the process, as it mostly was
+}
+
+/*
+ * Takes our signal out of what is pending for this thread. Nothing if it is lost. The program's own with that number, if it has blocked them by a system call,
+ * stay in their order.
+ */
+static void take_pending(int number)
+{
+	enum { OTHERS_MAX = 16 };
+	uint64_t set = bit_of(number);
+	struct timespec at_once = {0, 0};
+	siginfo_t others[OTHERS_MAX], info;
+	size_t count = 0;
+
+	while (count < OTHERS_MAX &&
+		!syscall_failed(SYSCALL(rt_sigtimedwait, &set, &info, &at_once, sizeof(set))) &&
+		(info.si_code != SI_TKILL || info.si_pid != (int)SYSCALL(getpid)))
+		others[count++] = info;
+	for (size_t i = 0; i < count; i++)
+		send_again(number, &others[i]);
+}
+
+/* The collector stands between two instructions of its own there; after seconds it stands for ever. */
+static void wait_until_sent(struct thread *thread)
+{
+	enum { WAITS = 20000, WAIT_NS = 100000 };
+	static uint32_t never;
+
+	for (int i = 0; i < WAITS && (load_seq(&thread->owes) & OWES_UNSENT) != 0; i++)
+		futex_wait(&never, 0, WAIT_NS);
+}
+
 void gate_forbid_signals(void)
 {
 	struct thread *thread = thread_current;
-	uint64_t number = 1ull << ((load_relaxed(&signal_number) - 1) & (SIGNAL_COUNT - 1));
-	uint64_t former;
+	uint32_t number;
 
 	if (!thread || thread->tid != thread_id_now())
 		return;
 	store_seq(&thread->exempt, 1); // the collector looks at it again after it has set `owes`
-	if (load_seq(&thread->owes) == 0)
+	wait_until_sent(thread);
+	number = owed_number(thread);
+	if (number == 0)
 		return;
-	SYSCALL(rt_sigprocmask, SIG_UNBLOCK, &number, &former, sizeof(former));
-	while (load_seq(&thread->owes) != 0)
-		SYSCALL(sched_yield);
-	SYSCALL(rt_sigprocmask, SIG_SETMASK, &former, 0, sizeof(former));
+	take_pending((int)number);
+	store_seq(&thread->owes, 0);
 }
 
 /* ---- other handlers ---- */

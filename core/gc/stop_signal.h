@@ -18,13 +18,18 @@ int world_signal(void);
 /* The same without choosing one: 0 or below is none. Collector thread, once STOPPING is written: pairs with world_yield_signal(). */
 int stop_signal_number(void);
 
+/* Is our handler there, or may it be? So of the number in use, and of former ones that were not given back yet. */
+bool world_has_signal(int number);
+
 /*
- * The program wants this number for itself: choose another. True: the number is the program's now, its disposition is the default. False: it stays
- * ours (no other is free) and whatever is not from us is passed on by world_hooks.foreign_signal.
+ * The program wants this number for itself: choose another. True: the number is the program's now, its disposition is the default. False: our handler stays
+ * there (no other number is free; or there is, and world_signal() has it, but what was sent with this one is still under way), and whatever is not from us is
+ * passed on by world_hooks.foreign_signal. It may be asked again later.
  */
 bool world_yield_signal(int number);
 
-/* The same from a signal handler, without waiting: what was sent with this number may still arrive, so our handler stays there. False: it is used on. */
+/* The same from a signal handler, without waiting: what was sent with this number may still arrive, so our handler stays there (until
+ * world_yield_signal()). False: it is used on. */
 bool world_move_signal(int number);
 
 /*

@@ -2,7 +2,10 @@
  * Stopping every task but the collector.
  *
  * First all known records are asked: a thread BLOCKED at its gate is HELD by one compare-and-swap; any other is sent one signal, and is pending until it has
- * PARKED. A thread that still owes an answer to an earlier signal is not sent another.
+ * PARKED. A thread that still owes an answer to an earlier signal is not sent another, unless that one is lost: somebody else took it, or it was discarded
+ * (the program changed the disposition by a system call of its own). The kernel tells: it is neither pending nor blocked, which it is while our handler runs.
+ * Between the two lie only moments in which the kernel lays the signal frame; so it is looked at twice. One that is sent too often after all is a stray, which
+ * the handler drops.
  *
  * Then /proc lists the tasks, for there may be some without a record. A task is accounted for when it is stopped, or has no user state: io_uring's and
  * vhost's workers, zombies, tasks that are exiting. The list is read until one reading contains no task that is not accounted for and is as long as the
@@ -33,8 +36,9 @@ enum {
 	TICK_NS = 1000000,
 	TICKS_PER_STATE_CHECK = 4,
 	LISTINGS_MAX = 1000,
-	FREE_LISTINGS = 4, // each further one costs a tick
-	PASSED_MAX = 1024, // tasks without user state; with more of them there is no verdict
+	FREE_LISTINGS = 4,    // each further one costs a tick
+	PASSED_MAX = 1024,    // tasks without user state; with more of them there is no verdict
+	UNPAID_LOOKS_MAX = 2, // by which a debt is lost before the signal is sent again
 	SIGNAL_FRAME_BYTES = 4096, // where the kernel does not say how large its frame is
 };
 
@@ -42,7 +46,8 @@ enum {
 static struct {
 	struct thread **index;   // open addressing by task id; NULL: free
 	struct thread **pending; // asked, not stopped yet
-	size_t capacity;         // of each, a power of two
+	int *passed;             // tasks without user state
+	size_t capacity; // of each, a power of two; at least twice the tasks there were when it was made
 	size_t pending_count;
 	size_t index_count;
 	uint32_t number;
@@ -51,8 +56,7 @@ static struct {
 	bool not_sent;
 	enum world_failure failure; // why it fails, if it does
 	struct task_walk walk;
-	uint32_t passed_count;
-	int passed[PASSED_MAX];
+	size_t passed_count;
 } stop;
 
 /* ---- which task is whose ---- */
@@ -87,22 +91,37 @@ static struct thread *index_find(int tid)
 	return 0;
 }
 
+/* Room for `wanted` of each. */
+static bool reserve(size_t wanted)
+{
+	size_t each = sizeof(stop.index[0]) + sizeof(stop.pending[0]) + sizeof(stop.passed[0]);
+
+	if (wanted <= stop.capacity)
+		return true;
+	if (stop.index)
+		os_unmap(stop.index, stop.capacity * each);
+	stop.capacity = 0;
+	stop.index = os_map(wanted * each);
+	if (!stop.index)
+		return false;
+	stop.capacity = wanted;
+	stop.pending = stop.index + wanted;
+	stop.passed = (int *)(stop.pending + wanted);
+	return true;
+}
+
+/* The list of tasks is open. Not every task has a record, and not every record a task. */
 bool stop_tasks_reserve(void)
 {
 	size_t wanted = 1024;
+	uint32_t tasks;
 
-	while (wanted < 8 * (size_t)threads_count())
+	if (!task_count(&tasks))
+		tasks = 0;
+	while (wanted < 8 * (size_t)threads_count() || wanted < 8 * (size_t)tasks)
 		wanted *= 2;
-	if (wanted > stop.capacity) {
-		if (stop.index)
-			os_unmap(stop.index, 2 * stop.capacity * sizeof(stop.index[0]));
-		stop.capacity = 0;
-		stop.index = os_map(2 * wanted * sizeof(stop.index[0]));
-		if (!stop.index)
-			return false;
-		stop.capacity = wanted;
-		stop.pending = stop.index + wanted;
-	}
+	if (!reserve(wanted))
+		return false;
 	for (size_t i = 0; i < stop.capacity; i++)
 		stop.index[i] = 0;
 	stop.index_count = 0;
@@ -125,24 +144,40 @@ static bool altstack_is_too_small(const struct thread *thread)
 /* `owes` first, then `exempt` again: pairs with gate_forbid_signals(). */
 static enum answer send_signal(struct thread *thread, int tid)
 {
-	int number = stop_signal_number();
+	uint32_t number = (uint32_t)stop_signal_number();
 	long result;
 
 	if (load_seq(&thread->owes) || load_seq(&thread->exempt) || altstack_is_too_small(thread))
 		return ANSWER_PENDING;
-	store_seq(&thread->owes, 1);
+	thread->unpaid_looks = 0;
+	store_seq(&thread->owes, number | OWES_UNSENT);
 	if (load_seq(&thread->exempt)) {
 		store_seq(&thread->owes, 0);
 		return ANSWER_PENDING;
 	}
 	result = SYSCALL(tgkill, stop.process, tid, number);
 	if (!syscall_failed(result)) {
+		cas_seq(&thread->owes, number | OWES_UNSENT, number); // or it was handled already
 		world_stats.signals++;
 		return ANSWER_PENDING;
 	}
 	store_seq(&thread->owes, 0);
 	stop.not_sent |= result == -EAGAIN;
 	return result == -ESRCH ? ANSWER_GONE : ANSWER_PENDING;
+}
+
+/* Looks whether the signal is still under way; if it is not, the thread owes nothing. */
+static void look_at_debt(struct thread *thread, int tid)
+{
+	uint32_t owed = load_seq(&thread->owes);
+	uint64_t pending, blocked;
+
+	if (owed == 0 || !task_read_signals(tid, &pending, &blocked))
+		return;
+	if ((pending | blocked) >> (owed - 1) & 1)
+		thread->unpaid_looks = 0;
+	else if (++thread->unpaid_looks >= UNPAID_LOOKS_MAX)
+		cas_seq(&thread->owes, owed, 0);
 }
 
 static enum answer ask(struct thread *thread)
@@ -208,6 +243,7 @@ static void ask_pending(bool look_at_state)
 			if (syscall_failed(SYSCALL(tgkill, stop.process, tid, 0)) ||
 				task_has_no_user_state(tid))
 				continue;
+			look_at_debt(thread, tid);
 		}
 		if (result == ANSWER_PENDING)
 			stop.pending[kept++] = thread;
@@ -242,11 +278,17 @@ static bool wait_for_pending(uint64_t *ticks)
 
 enum listing { LISTING_COMPLETE, LISTING_GREW, LISTING_FAILED };
 
+static enum listing listing_fails(enum world_failure failure)
+{
+	stop.failure = failure;
+	return LISTING_FAILED;
+}
+
 /* A task that need not be stopped, but may end at any moment. */
 static enum listing pass_over(int tid)
 {
-	if (stop.passed_count == PASSED_MAX)
-		return LISTING_GREW;
+	if (stop.passed_count == stop.capacity)
+		return listing_fails(WORLD_MANY_TASKS);
 	stop.passed[stop.passed_count++] = tid;
 	return LISTING_COMPLETE;
 }
@@ -254,7 +296,7 @@ static enum listing pass_over(int tid)
 /* Whoever was passed over is still there, so the count that was just taken includes them. */
 static bool passed_are_there(void)
 {
-	for (uint32_t i = 0; i < stop.passed_count; i++) {
+	for (size_t i = 0; i < stop.passed_count; i++) {
 		if (syscall_failed(SYSCALL(tgkill, stop.process, stop.passed[i], 0)))
 			return false;
 	}
@@ -270,10 +312,10 @@ static enum listing look_at_task(int tid)
 		if (task_has_no_user_state(tid))
 			return pass_over(tid);
 		thread = thread_adopt(tid);
-		if (!thread || stop.index_count * 2 > stop.capacity) {
-			stop.failure = WORLD_NO_MEMORY;
-			return LISTING_FAILED;
-		}
+		if (!thread)
+			return listing_fails(WORLD_NO_MEMORY);
+		if (stop.index_count * 2 > stop.capacity)
+			return listing_fails(WORLD_MANY_TASKS);
 		index_add(thread, 0);
 	}
 	switch (ask(thread)) {
@@ -286,9 +328,7 @@ static enum listing look_at_task(int tid)
 	}
 	if (task_has_no_user_state(tid))
 		return pass_over(tid);
-	if (!pending_add(thread))
-		return LISTING_FAILED;
-	return LISTING_GREW;
+	return pending_add(thread) ? LISTING_GREW : listing_fails(WORLD_MANY_TASKS);
 }
 
 /* COMPLETE: every task there is stands still. */
@@ -300,7 +340,7 @@ static enum listing list_tasks(void)
 
 	stop.passed_count = 0;
 	if (!task_walk_begin(&stop.walk))
-		return LISTING_FAILED;
+		return listing_fails(WORLD_NO_PROC);
 	while (task_walk_next(&stop.walk, &tid)) {
 		enum listing one = tid == stop.self ? LISTING_COMPLETE : look_at_task(tid);
 
@@ -313,7 +353,7 @@ static enum listing list_tasks(void)
 			world_beat();
 	}
 	if (stop.walk.failed || !task_count(&counted))
-		return LISTING_FAILED;
+		return listing_fails(WORLD_NO_PROC);
 	return result == LISTING_COMPLETE && (listed != counted || !passed_are_there())
 		       ? LISTING_GREW
 		       : result;
@@ -326,7 +366,7 @@ static bool stop_everybody(uint64_t ticks)
 	threads_for_each(index_add, 0);
 	threads_for_each(ask_first, &is_full);
 	if (is_full)
-		stop.failure = WORLD_NO_MEMORY;
+		stop.failure = WORLD_MANY_TASKS;
 	for (int i = 0; i < LISTINGS_MAX && !is_full; i++) {
 		if (!wait_for_pending(&ticks))
 			return false;
@@ -334,8 +374,6 @@ static bool stop_everybody(uint64_t ticks)
 		case LISTING_COMPLETE:
 			return true;
 		case LISTING_FAILED:
-			if (stop.failure == WORLD_NO_ANSWER)
-				stop.failure = WORLD_NO_PROC;
 			return false;
 		case LISTING_GREW:
 			break;

@@ -29,6 +29,9 @@ enum thread_life { THREAD_FREE, THREAD_STARTING, THREAD_LIVE, THREAD_DYING, THRE
 /* Where a thread stands, for the one who wants to stop it (world.h). */
 enum thread_gate { GATE_RUNNING, GATE_BLOCKED, GATE_HELD, GATE_PARKED };
 
+/* In thread->owes: the collector is about to send the signal. */
+enum { OWES_UNSENT = 0x80 };
+
 enum { GATE_STATE_BITS = 2, GATE_STATE_MASK = (1 << GATE_STATE_BITS) - 1 };
 
 /*
@@ -52,7 +55,10 @@ struct thread {
 	/* Read by the collector at any time, changed by compare-and-swap (world.c has the protocol). */
 	uint32_t
 		gate; // enum thread_gate; HELD and PARKED carry the number of the stop above GATE_STATE_BITS
-	uint32_t owes; // signals of ours that were sent and not handled yet: 0 or 1
+	uint32_t
+		owes; // number of the signal of ours that was sent and not handled yet, 0: none; with OWES_UNSENT just before it is sent
+	uint32_t
+		unpaid_looks; // in a row, by which the debt was lost; the collector's (stop_tasks.c)
 	uint32_t
 		exempt; // 1: must not be signalled (it is about to exec, and a pending signal would kill the new program) [O]
 	int32_t tid;    // 0: not known yet (STARTING) or gone (DEAD)

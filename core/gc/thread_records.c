@@ -10,10 +10,14 @@
 #include "core/gc/thread_records.h"
 
 #include "core/base/atomic.h"
+#include "core/base/attr.h"
 #include "core/gc/dead_stacks.h"
 #include "core/heap/meta.h"
 #include "core/heap/thread_cache.h"
 #include "core/os/syscall.h"
+
+#include <assert.h>
+#include <stddef.h>
 
 enum { FILTER_BITS = 15 };
 
@@ -30,9 +34,10 @@ static struct {
 	struct thread *dying_last;
 	uint32_t count;         // not FREE; read without the lock
 	uint32_t foreign_count; // made by the collector and not adopted by their thread yet
-	struct filter tids;
-	struct filter handles;
-} threads = {.lock = LOCK_INITIAL(THREADS)};
+} threads WRITTEN_BY_FORK = {.lock = LOCK_INITIAL(THREADS)};
+
+/* Guarded by the same lock. Apart, for what is zero at first needs no room in the file. */
+static struct filter tids, handles;
 
 struct lock *threads_lock(void)
 {
@@ -98,10 +103,10 @@ void thread_record_set_tid_locked(struct thread *thread, int tid)
 	int former = thread->tid;
 
 	if (tid != 0)
-		++*filter_count(&threads.tids, (uint64_t)tid);
+		++*filter_count(&tids, (uint64_t)tid);
 	store_release(&thread->tid, tid);
 	if (former != 0)
-		--*filter_count(&threads.tids, (uint64_t)former);
+		--*filter_count(&tids, (uint64_t)former);
 }
 
 void thread_record_set_handle_locked(struct thread *thread, uintptr_t handle)
@@ -109,16 +114,16 @@ void thread_record_set_handle_locked(struct thread *thread, uintptr_t handle)
 	uintptr_t former = thread->handle;
 
 	if (handle != 0)
-		++*filter_count(&threads.handles, handle);
+		++*filter_count(&handles, handle);
 	thread->handle = handle;
 	if (former != 0)
-		--*filter_count(&threads.handles, former);
+		--*filter_count(&handles, former);
 }
 
 bool thread_records_may_share_locked(const struct thread *self, int tid, uintptr_t handle)
 {
-	return *filter_count(&threads.tids, (uint64_t)tid) != (self && self->tid == tid) ||
-	       (handle != 0 && *filter_count(&threads.handles, handle) != 0);
+	return *filter_count(&tids, (uint64_t)tid) != (self && self->tid == tid) ||
+	       (handle != 0 && *filter_count(&handles, handle) != 0);
 }
 
 struct thread *thread_record_find_handle_locked(uintptr_t handle)
@@ -163,15 +168,19 @@ struct thread *thread_record_new_locked(enum thread_life life)
 	return thread;
 }
 
-/* All fields but the link in the list of all records become zero. */
+/*
+ * All fields but the link in the list of all records become zero. That one is not touched for a moment: whoever walks the list just now would not see the rest
+ * of it, and think for instance that the last thread of the program ends.
+ */
 static void record_clear(struct thread *thread)
 {
-	struct thread *next = thread->next;
+	static_assert(offsetof(struct thread, next) == 0, "cleared from the second field on");
 
 	thread_record_set_tid_locked(thread, 0);
 	thread_record_set_handle_locked(thread, 0);
 	store_seq(&thread->gate, GATE_RUNNING);
-	*thread = (struct thread){.next = next};
+	__builtin_memset(
+		(char *)thread + sizeof(thread->next), 0, sizeof(*thread) - sizeof(thread->next));
 }
 
 void thread_record_set_foreign_locked(struct thread *thread, bool is_foreign)

@@ -33,7 +33,7 @@ static struct span *used_span_from(uint32_t *unit)
 	for (; *unit < end; (*unit)++) {
 		uint64_t entry = load_relaxed(&heap.map[*unit]);
 		unsigned class = map_entry_class(entry);
-		uint32_t first = class == SIZE_CLASS_LARGE ? map_entry_index(entry)
+		uint32_t first = class == SIZE_CLASS_LARGE ? map_entry_unit(entry)
 							   : *unit - map_entry_offset(entry);
 
 		if (class != 0) {

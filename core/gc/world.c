@@ -146,6 +146,11 @@ void world_note_foreign_task(void)
 	store_relaxed(&world.foreign_task, 1);
 }
 
+bool world_has_foreign_task(void)
+{
+	return load_relaxed(&world.foreign_task) != 0;
+}
+
 void world_fork_child(void)
 {
 	store_seq(&world_word, world_make_word(WORLD_RUNS, world_number_of(world_word)));

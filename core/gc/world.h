@@ -33,6 +33,7 @@ enum world_failure {
 	WORLD_NO_ANSWER, // a thread did not stop in time
 	WORLD_NOT_SENT,  // the kernel refused the signal (RLIMIT_SIGPENDING)
 	WORLD_NO_MEMORY,
+	WORLD_MANY_TASKS, // so many have been made since room for them was reserved; the next stop has more room
 	WORLD_FOREIGN_TASK, // a process that shares our memory cannot be stopped
 	WORLD_WAS_ABANDONED,
 	WORLD_FAILURE_COUNT
@@ -64,6 +65,7 @@ enum world_failure world_last_failure(void);
 
 /* A process that shares our memory without being a thread was made: no verdict as long as it may live. */
 void world_note_foreign_task(void);
+bool world_has_foreign_task(void);
 
-/* In a fork child: nobody is stopped, no phase, no handler known to be installed. */
+/* In a fork child: nobody is stopped, no phase. The stop signal keeps its number: the child has the parent's dispositions. */
 void world_fork_child(void);

@@ -3,6 +3,7 @@
  * what can be read of them must count.
  */
 #include "tests/gc/hidden.h"
+#include "tests/harness/deep_folder.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -183,6 +184,66 @@ TEST(thousands_of_mappings)
 	for (int i = 0; i < COUNT; i += 2)
 		CHECK_EQ(mprotect(memory + (size_t)i * PAGE, PAGE, PROT_READ), 0);
 	check_with(memory + (size_t)(COUNT - 1) * PAGE);
+}
+
+/* ---- names that are longer than what is read of /proc at once ---- */
+
+enum { LEVELS = 150, READ_AT_ONCE = 128 * 1024 }; // newlines are printed as four characters each
+
+/* Of a file that is deleted. */
+static char *map_deep_file(int protection, int flags, int levels, const char *name)
+{
+	struct deep_folder folder;
+	char *memory;
+	int file;
+
+	deep_enter(&folder, levels, '\n');
+	file = open(name, O_RDWR | O_CREAT, 0600);
+	CHECK_GE(file, 0);
+	CHECK_EQ(unlink(name), 0);
+	deep_leave(&folder);
+	CHECK_EQ(ftruncate(file, BYTES), 0);
+	memory = mmap(NULL, BYTES, protection, flags, file, 0);
+	CHECK(memory != MAP_FAILED);
+	CHECK_EQ(close(file), 0);
+	return memory;
+}
+
+TEST(a_shared_file_with_a_very_long_name)
+{
+	check_with(map_deep_file(PROT_READ | PROT_WRITE, MAP_SHARED, LEVELS, "file") + PAGE);
+}
+
+TEST(a_private_file_with_a_very_long_name)
+{
+	check_with(map_deep_file(PROT_READ | PROT_WRITE, MAP_PRIVATE, LEVELS, "file") + PAGE);
+}
+
+/* That it is deleted, and so serves as memory, stands at the end of the line, which is split there. */
+TEST(a_file_with_a_very_long_name_that_may_only_be_read)
+{
+	enum {
+		BEFORE_NAME = 73,
+		TOP = 23,
+		LEVEL = 4 * DEEP_NAME_BYTES + 1,
+		FITTING = 130,
+		BEHIND = 5
+	};
+	static const char deleted[] = " (deleted)";
+	char name[256], *memory;
+	size_t bytes = READ_AT_ONCE + BEHIND - (BEFORE_NAME + TOP + FITTING * LEVEL + 1) -
+		       (sizeof(deleted) - 1);
+	uintptr_t hidden = hide_block(64);
+
+	CHECK_LT(bytes, 4 * (size_t)DEEP_NAME_BYTES);
+	memset(name, '\n', bytes / 4);
+	memset(name + bytes / 4, 'x', bytes % 4);
+	name[bytes / 4 + bytes % 4] = 0;
+	memory = map_deep_file(PROT_READ | PROT_WRITE, MAP_SHARED, FITTING, name);
+	put(hidden, memory + PAGE);
+	CHECK_EQ(mprotect(memory, BYTES, PROT_READ), 0);
+	collect();
+	CHECK(is_kept(hidden));
 }
 
 /* ---- mappings that come and go ---- */

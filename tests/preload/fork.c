@@ -23,8 +23,18 @@
 enum { THREADS = 64, CHILD_SECONDS = 60 };
 
 static volatile int is_over;
-static unsigned long verdicts;
+static volatile unsigned long verdicts;
 static pthread_t threads[THREADS], collecting;
+
+/* As many rounds as wanted, or as fit into a third of the time limit where the machine is busy. */
+static int goes_on(int round, int rounds)
+{
+	static time_t end;
+
+	if (round == 0)
+		end = time(NULL) + 20;
+	return round < rounds && (round < 3 || time(NULL) < end);
+}
 
 static void *allocate(void *argument)
 {
@@ -183,7 +193,7 @@ static pid_t raw_fork(void)
 TEST(a_child_made_by_raw_clone_allocates, .limit_seconds = 60)
 {
 	start(8);
-	for (int i = 0; i < 60; i++) {
+	for (int i = 0; goes_on(i, 60); i++) {
 		pid_t child = raw_fork();
 
 		if (child == 0) {
@@ -202,7 +212,7 @@ TEST(a_child_made_by__Fork_allocates, .limit_seconds = 60)
 	if (!_Fork)
 		test_skip("this libc has no _Fork");
 	start(8);
-	for (int i = 0; i < 60; i++) {
+	for (int i = 0; goes_on(i, 60); i++) {
 		pid_t child = _Fork();
 
 		if (child == 0) {
@@ -225,7 +235,7 @@ TEST(a_vfork_child_allocates_and_leaves_its_parent_alone, .limit_seconds = 60)
 
 	signal(SIGINT, on_interrupt);
 	start(4);
-	for (int i = 0; i < 300; i++) {
+	for (int i = 0; goes_on(i, 300); i++) {
 		pid_t child = vfork();
 
 		if (child == 0) {
@@ -272,7 +282,7 @@ static void *spawn(void *argument)
 	extern char **environ;
 	char *arguments[] = {"true", NULL};
 
-	for (int i = 0; i < 25; i++) {
+	for (int i = 0; i < 25 || verdicts <= 3; i++) {
 		pid_t child;
 
 		CHECK_EQ(posix_spawn(&child, "/bin/true", NULL, NULL, arguments, environ), 0);
@@ -360,7 +370,7 @@ TEST(fork_handlers_allocate, .limit_seconds = 60)
 			 allocate_in_fork_handler),
 		0);
 	start(8);
-	for (int i = 0; i < 50; i++) {
+	for (int i = 0; goes_on(i, 50); i++) {
 		pid_t child = fork();
 
 		if (child == 0) {
@@ -372,10 +382,102 @@ TEST(fork_handlers_allocate, .limit_seconds = 60)
 	stop(8);
 }
 
+/* ---- forks of a process with one thread ---- */
+
+static void end_well_after(pid_t child)
+{
+	int status;
+
+	if (child < 0 || waitpid(child, &status, 0) != child || status != 0)
+		_exit(12);
+}
+
+/* Three generations: before there is a collector, and with one and threads. */
+static void found_a_family(void)
+{
+	pid_t child;
+
+	work_in_child();
+	child = fork();
+	if (child == 0) {
+		work_in_child();
+		start(4);
+		if (gasket_collect() != 1)
+			_exit(13);
+		child = fork();
+		if (child == 0) {
+			work_in_child();
+			_exit(gasket_collect() == 1 ? 0 : 14);
+		}
+		end_well_after(child);
+		stop(4);
+		_exit(0);
+	}
+	end_well_after(child);
+	_exit(gasket_collect() == 1 ? 0 : 15);
+}
+
+TEST(children_of_a_process_with_one_thread_collect, .limit_seconds = 60)
+{
+	pid_t child;
+
+	for (int i = 0; goes_on(i, 20); i++) {
+		child = fork();
+		if (child == 0)
+			found_a_family();
+		check_ended(child);
+	}
+	CHECK_EQ(gasket_collect(), 1);
+	child = fork();
+	if (child == 0)
+		found_a_family();
+	check_ended(child);
+}
+
+static int makes_a_thread;
+static pthread_t made_by_handler;
+
+static void make_a_thread(void)
+{
+	if (makes_a_thread && pthread_create(&made_by_handler, NULL, allocate, NULL) == 0)
+		usleep(1000); /* it is inside malloc */
+}
+
+/* Before the first allocation, so that it is called after the library's own handler. */
+static void register_make_a_thread(void)
+{
+	pthread_atfork(make_a_thread, NULL, NULL);
+}
+
+__attribute__((section(".preinit_array"), used)) static void (*const early)(
+	void) = register_make_a_thread;
+
+TEST(a_fork_handler_makes_the_second_thread, .limit_seconds = 60)
+{
+	for (int i = 0; goes_on(i, 50); i++) {
+		pid_t child = fork();
+
+		if (child == 0) {
+			makes_a_thread = 1;
+			child = fork();
+			makes_a_thread = 0;
+			if (child == 0) {
+				work_in_child();
+				_exit(0);
+			}
+			end_well_after(child);
+			is_over = 1;
+			pthread_join(made_by_handler, NULL);
+			_exit(gasket_collect() == 1 ? 0 : 15);
+		}
+		check_ended(child);
+	}
+}
+
 TEST(popen_and_system_under_collections, .limit_seconds = 60)
 {
 	start(2);
-	for (int i = 0; i < 30; i++) {
+	for (int i = 0; goes_on(i, 30); i++) {
 		char line[32] = "";
 		FILE *pipe = popen("echo text", "r");
 

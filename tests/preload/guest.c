@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,7 +55,79 @@ TEST(what_needs_a_single_thread_finds_one)
 	for (int i = 0; i < 1000; i++) {
 		gasket_collect();
 		CHECK_MSG(unshare(CLONE_VM) == 0, "unshare: errno %d in round %d", errno, i);
+		gasket_collect();
+		CHECK_MSG(syscall(SYS_unshare, CLONE_VM) == 0, "unshare: errno %d in round %d",
+			errno, i);
 	}
+}
+
+static void *wait_to_end(void *end)
+{
+	return pthread_mutex_lock(end) == 0 ? end : NULL;
+}
+
+/* At once: there is nothing that could pass. */
+TEST(what_is_refused_to_several_threads_stays_refused)
+{
+	static pthread_mutex_t end = PTHREAD_MUTEX_INITIALIZER;
+	pthread_t thread;
+
+	pthread_mutex_lock(&end);
+	CHECK_EQ(pthread_create(&thread, NULL, wait_to_end, &end), 0);
+	CHECK_EQ(gasket_collect(), 1);
+	CHECK_EQ(unshare(CLONE_VM), -1);
+	CHECK_EQ(errno, EINVAL);
+	pthread_mutex_unlock(&end);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK_EQ(gasket_collect(), 1);
+	CHECK_EQ(unshare(0x7), -1);
+	CHECK_EQ(errno, EINVAL);
+}
+
+/* The collector is wanted all the time. */
+static void *free_much(void *end)
+{
+	while (!__atomic_load_n((int *)end, __ATOMIC_RELAXED))
+		free(malloc(1 << 20));
+	return end;
+}
+
+/* The collector is started again beside whoever waits for its end. */
+TEST(who_asks_for_a_single_thread_beside_threads_that_free_much, .limit_seconds = 60)
+{
+	enum { THREADS = 4 };
+	pthread_t threads[THREADS];
+	int end = 0;
+
+	for (int i = 0; i < THREADS; i++)
+		CHECK_EQ(pthread_create(&threads[i], NULL, free_much, &end), 0);
+	for (int i = 0; i < 3000; i++)
+		CHECK_EQ(prctl(PR_CAPBSET_DROP, 1000, 0, 0, 0), -1);
+	__atomic_store_n(&end, 1, __ATOMIC_RELAXED);
+	for (int i = 0; i < THREADS; i++)
+		CHECK_EQ(pthread_join(threads[i], NULL), 0);
+	CHECK_EQ(gasket_collect(), 1);
+}
+
+static void *collect(void *verdicts)
+{
+	for (int i = 0; i < 300; i++)
+		*(int *)verdicts += gasket_collect() == 1;
+	return NULL;
+}
+
+/* A request that the collector had taken when it was ended is taken over by the next one. */
+TEST(who_asks_for_a_cycle_gets_it_beside_one_that_ends_the_collector, .limit_seconds = 20)
+{
+	pthread_t thread;
+	int verdicts = 0;
+
+	CHECK_EQ(pthread_create(&thread, NULL, collect, &verdicts), 0);
+	while (pthread_tryjoin_np(thread, NULL) != 0) {
+		CHECK_EQ(prctl(PR_CAPBSET_DROP, 1000, 0, 0, 0), -1);
+		usleep(1000);
+	}
+	CHECK_EQ(verdicts, 300);
 }
 
 /* ---- sandboxes ---- */

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -356,6 +357,101 @@ TEST(a_thread_may_wait_for_any_number, .limit_seconds = 30)
 	CHECK_EQ(pthread_join(waiter, NULL), 0);
 }
 
+static pthread_t debtor;
+static volatile int debtor_task;
+
+static void *answer_late(void *argument)
+{
+	unsigned long none = 0;
+
+	debtor_task = (int)syscall(SYS_gettid);
+	spin_with_all_blocked(argument);
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none));
+	return argument;
+}
+
+/* Another thread has a stop signal pending, and keeps it. Returns its number. */
+static int let_one_owe(void)
+{
+	unsigned long pending = 0;
+	char path[64], line[256];
+	FILE *file;
+
+	CHECK_EQ(pthread_create(&debtor, NULL, answer_late, NULL), 0);
+	while (!handled)
+		usleep(1000);
+	CHECK_EQ(gasket_collect(), 0);
+	snprintf(path, sizeof(path), "/proc/self/task/%d/status", debtor_task);
+	file = fopen(path, "r");
+	while (fgets(line, sizeof(line), file))
+		sscanf(line, "SigPnd: %lx", &pending);
+	fclose(file);
+	CHECK_NE(pending, 0ul);
+	return __builtin_ctzl(pending) + 1;
+}
+
+static void let_it_pay(void)
+{
+	is_over = 1;
+	CHECK_EQ(pthread_join(debtor, NULL), 0);
+}
+
+TEST(a_mask_names_the_number_whose_signals_are_under_way)
+{
+	int number = let_one_owe();
+	sigset_t set, seen;
+
+	sigemptyset(&set);
+	sigaddset(&set, number);
+	CHECK_EQ(sigprocmask(SIG_BLOCK, &set, NULL), 0);
+	CHECK_EQ(sigprocmask(SIG_BLOCK, NULL, &seen), 0);
+	for (int other = 34; other <= 64; other++)
+		CHECK_MSG(sigismember(&seen, other) == (other == number), "signal %d", other);
+	let_it_pay();
+	CHECK_EQ(sigprocmask(SIG_UNBLOCK, &set, NULL), 0);
+	CHECK_EQ(sigprocmask(SIG_BLOCK, NULL, &seen), 0);
+	CHECK_EQ(sigismember(&seen, number), 0);
+	CHECK_EQ(gasket_collect(), 1);
+}
+
+static volatile unsigned long signals_seen;
+
+static void note_signal(int number)
+{
+	(void)number;
+	signals_seen++;
+}
+
+TEST(a_late_stop_signal_does_not_reach_the_handler_that_took_its_number)
+{
+	struct sigaction action = {.sa_handler = note_signal};
+	int number = let_one_owe();
+
+	for (int i = 0; i < 2; i++) {
+		CHECK_EQ(sigaction(number, &action, NULL), 0);
+		check_same_action(number, &action);
+	}
+	let_it_pay();
+	CHECK_EQ(signals_seen, 0ul);
+	CHECK_EQ(sigaction(number, &action, NULL), 0);
+	check_same_action(number, &action);
+	CHECK_EQ(gasket_collect(), 1);
+	CHECK_EQ(pthread_kill(pthread_self(), number), 0);
+	CHECK_EQ(signals_seen, 1ul);
+}
+
+TEST(a_late_stop_signal_does_not_kill_where_its_number_is_reset)
+{
+	struct sigaction action = {.sa_handler = note_signal};
+	int number = let_one_owe();
+
+	CHECK_EQ(sigaction(number, &action, NULL), 0);
+	action.sa_handler = SIG_DFL;
+	CHECK_EQ(sigaction(number, &action, NULL), 0);
+	let_it_pay();
+	CHECK_EQ(gasket_collect(), 1);
+}
+
 TEST(resetting_every_disposition_behind_our_back_does_no_harm)
 {
 	struct {
@@ -509,11 +605,17 @@ TEST(handlers_may_allocate_over_malloc_of_mode_fast, .options = "mode=fast", .li
 
 static sigjmp_buf back;
 
+/*
+ * One jump at a time: siglongjmp opens the mask while it still stands on the handler's stack, where the next signal may wait already. If that one's handler jumped, too,
+ * and so on, handlers that take longer than the timer's period would fill the stack.
+ */
 static void allocate_and_jump(int number)
 {
 	allocate_in_handler(number);
-	if (may_jump)
+	if (may_jump) {
+		may_jump = 0;
 		siglongjmp(back, 1);
+	}
 }
 
 static struct block *jump_blocks[2000];

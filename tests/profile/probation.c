@@ -19,12 +19,16 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <ucontext.h>
 
 enum { GROUP_MAX = 20000, ROUND_MS = 40, RECLAIMED = 0, NO_BLOCK = -1 };
 
 #define SHORT \
 	"probation=on:leaks=reclaim:free=hint:stacks=all:probation_cycles=2:probation_ms=320:probation_bytes=0"
+
+#define EVIDENCE_LOG "probation-evidence.log"
 
 struct group {
 	size_t size;
@@ -778,6 +782,111 @@ TEST(three_pieces_of_evidence_stop_all,
 	}
 	CHECK_EQ(count_reclaimed(&other, 0, 3000), 0);
 }
+
+#if defined(__x86_64__)
+/*
+ * A cycle while free() of a block on probation stands at its instruction number `stop`. The trap flag steps through free; at the stop another thread
+ * collects.
+ */
+static struct {
+	long instruction;
+	long stop;
+	sem_t wanted, done;
+} stepping;
+
+static int evidence_seen;
+
+enum { TRAP_FLAG = 0x100 };
+
+static void on_trap(int number, siginfo_t *info, void *context)
+{
+	(void)number;
+	(void)info;
+	if (stepping.instruction++ != stepping.stop)
+		return;
+	sem_post(&stepping.wanted);
+	while (sem_trywait(&stepping.done) != 0)
+		sched_yield();
+	((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~TRAP_FLAG;
+}
+
+static void *collect_at_stop(void *argument)
+{
+	sem_wait(&stepping.wanted);
+	collect();
+	sem_post(&stepping.done);
+	return argument;
+}
+
+static NOINLINE void free_stepped(uintptr_t hidden)
+{
+	__asm__ volatile("lea -128(%%rsp), %%rsp\n\tpushfq\n\torl %0, (%%rsp)\n\tpopfq\n\t"
+			 "lea 128(%%rsp), %%rsp" ::"i"(TRAP_FLAG)
+			 : "memory", "cc");
+	free(reveal(hidden));
+	__asm__ volatile("lea -128(%%rsp), %%rsp\n\tpushfq\n\tandl %0, (%%rsp)\n\tpopfq\n\t"
+			 "lea 128(%%rsp), %%rsp" ::"i"(~TRAP_FLAG)
+			 : "memory", "cc");
+}
+
+static bool log_names(const char *text)
+{
+	static char log[100000];
+	int file = open(EVIDENCE_LOG, O_RDONLY);
+	ssize_t bytes = file >= 0 ? read(file, log, sizeof(log) - 1) : 0;
+
+	close(file);
+	log[bytes > 0 ? bytes : 0] = 0;
+	return strstr(log, text) != NULL;
+}
+
+/* False: there are fewer instructions. */
+static bool free_with_a_cycle_at(long stop, uintptr_t hidden)
+{
+	struct sigaction action = {.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO};
+	pthread_t thread;
+	pid_t child = fork();
+	int status;
+
+	if (child == 0) {
+		unlink(EVIDENCE_LOG);
+		stepping.stop = stop;
+		CHECK_EQ(sigaction(SIGTRAP, &action, NULL), 0);
+		CHECK_EQ(pthread_create(&thread, NULL, collect_at_stop, NULL), 0);
+		collect();
+		CHECK_EQ(state_of(hidden), LOST_PROBATION);
+		free_stepped(hidden);
+		if (stepping.instruction <= stop)
+			_exit(1);
+		CHECK_EQ(pthread_join(thread, NULL), 0);
+		collect();
+		CHECK_MSG(log_names("allocated in hide_block_dirty") ||
+				  !log_names("the program used a block"),
+			"a cycle at instruction %ld took the evidence for another site", stop);
+		_exit(log_names("the program used a block") ? 2 : 0);
+	}
+	CHECK_EQ(waitpid(child, &status, 0), child);
+	CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) <= 2, "instruction %ld: status %#x",
+		stop, status);
+	evidence_seen += WEXITSTATUS(status) == 2;
+	return WEXITSTATUS(status) != 1;
+}
+
+TEST(evidence_that_a_cycle_meets_half_way_stops_its_site, .options = SHORT ":log=" EVIDENCE_LOG,
+	.limit_seconds = 200)
+{
+	long stop = 0;
+
+	group.size = 64;
+	leak(1);
+	collect();
+	free(malloc(1)); // so that the dynamic linker has done its part
+	while (free_with_a_cycle_at(stop, group.hidden[0]))
+		stop++;
+	unlink(EVIDENCE_LOG);
+	CHECK_GT(evidence_seen, 20);
+}
+#endif
 
 /* ---- modes ---- */
 

@@ -17,6 +17,8 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <unistd.h>
 
 enum { THREADS = 12, STOP_MS = 2000 };
@@ -30,6 +32,7 @@ struct worker {
 
 static struct worker workers[THREADS];
 static uint32_t is_over;
+static uint32_t is_open;
 static uint64_t interrupted;
 static uint64_t births;
 
@@ -321,7 +324,7 @@ TEST(a_handler_that_is_set_while_stopping_spoils_the_stop)
 static void *come_after_a_silent_end(void *argument)
 {
 	thread_attach();
-	thread_current->owes = 1; // a signal that was never handled
+	thread_current->owes = (uint32_t)world_signal(); // a signal that was never handled
 	thread_current = 0;
 	thread_cache_current = THREAD_CACHE_NONE;
 	return spin(argument);
@@ -353,6 +356,37 @@ static void note_result(struct thread *thread, void *ret_found)
 {
 	if (load_relaxed(&thread->result))
 		++*(unsigned *)ret_found;
+}
+
+/* ---- records ---- */
+
+static void *announce_and_withdraw(void *argument)
+{
+	while (!load_relaxed(&is_over))
+		thread_withdraw(thread_announce(NULL, NULL, true));
+	return argument;
+}
+
+static void look_for_main(struct thread *thread, void *found)
+{
+	*(bool *)found |= load_relaxed(&thread->tid) == (int)getpid();
+}
+
+/* A thread that missed some would take itself for the last one. */
+TEST(who_walks_the_records_misses_none)
+{
+	pthread_t other;
+
+	begin();
+	CHECK_EQ(pthread_create(&other, NULL, announce_and_withdraw, NULL), 0);
+	for (int i = 0; i < 2000000; i++) {
+		bool found = false;
+
+		threads_for_each(look_for_main, &found);
+		CHECK_MSG(found, "walk %d", i);
+	}
+	store_relaxed(&is_over, 1);
+	CHECK_EQ(pthread_join(other, NULL), 0);
 }
 
 TEST(a_handle_that_is_used_again_is_its_new_threads)
@@ -388,4 +422,292 @@ TEST(yields_its_signal)
 	CHECK(action.sa_handler == SIG_DFL);
 	CHECK_EQ(stop_and_look(10), 10);
 	join(2);
+}
+
+/* Numbers at which the kernel has our handler. */
+static int count_our_numbers(void)
+{
+	struct sigaction action;
+	int count = 0;
+
+	for (int number = SIGRTMIN; number <= SIGRTMAX; number++) {
+		CHECK_EQ(sigaction(number, 0, &action), 0);
+		count += world_is_stop_handler((uintptr_t)action.sa_sigaction);
+	}
+	return count;
+}
+
+/* While one thread looks for a free number another one moves the signal. */
+static bool move_meanwhile(int number)
+{
+	(void)number;
+	world_hooks.signal_is_claimed = 0;
+	CHECK(world_move_signal(world_signal()));
+	return false;
+}
+
+TEST(a_number_that_came_too_late_is_given_back)
+{
+	begin();
+	CHECK(world_prepare());
+	for (int moves = 1; moves <= 5; moves++) {
+		int number = world_signal();
+
+		world_hooks.signal_is_claimed = move_meanwhile;
+		CHECK(world_move_signal(number));
+		CHECK_NE(world_signal(), number);
+		CHECK_EQ(count_our_numbers(), 1 + moves); // former ones may still arrive
+	}
+}
+
+/* Blocks all signals until `is_over`, then answers what is pending. */
+static void *answer_late(void *argument)
+{
+	uint64_t none = 0;
+
+	refuse(argument);
+	SYSCALL(rt_sigprocmask, SIG_SETMASK, &none, 0, sizeof(none));
+	thread_detach();
+	return 0;
+}
+
+/* A thread owes an answer to a signal that it has blocked. */
+static void let_one_owe(void *(*body)(void *))
+{
+	start(body, 0, 1);
+	while (load_relaxed(&workers[0].count) == 0)
+		usleep(100);
+	CHECK(!world_stop(20 * NS_PER_MS));
+}
+
+static void set_raw(int number, void (*handler)(int))
+{
+	struct {
+		void (*handler)(int);
+		unsigned long flags;
+		void *restorer;
+		unsigned long mask;
+	} action = {.handler = handler};
+	struct sigaction libcs = {.sa_handler = on_signal};
+
+	CHECK_EQ(sigaction(SIGUSR2, &libcs, 0), 0);
+	SYSCALL(rt_sigaction, SIGUSR2, 0, &action, sizeof(action.mask)); // for its restorer
+	action.handler = handler;
+	CHECK_EQ(SYSCALL(rt_sigaction, number, &action, 0, sizeof(action.mask)), 0l);
+	signal(SIGUSR2, SIG_DFL);
+}
+
+/* Blocks all signals until `is_open`. */
+static void *refuse_for_a_while(void *argument)
+{
+	struct worker *worker = argument;
+	uint64_t all = UINT64_MAX, none = 0;
+
+	thread_attach();
+	SYSCALL(rt_sigprocmask, SIG_SETMASK, &all, 0, sizeof(all));
+	worker->tid = thread_id_now();
+	store_relaxed(&worker->count, 1);
+	while (!load_relaxed(&is_open))
+		usleep(100);
+	SYSCALL(rt_sigprocmask, SIG_SETMASK, &none, 0, sizeof(none));
+	return spin(argument);
+}
+
+TEST(a_signal_that_was_discarded_is_sent_again)
+{
+	begin();
+	let_one_owe(refuse_for_a_while);
+	set_raw(world_signal(), SIG_IGN);
+	store_relaxed(&is_open, 1);
+	while (load_relaxed(&workers[0].count) < 1000)
+		usleep(100);
+	CHECK_EQ(stop_and_look(10), 10);
+	join(1);
+}
+
+TEST(a_signal_that_somebody_else_took_is_sent_again)
+{
+	int number;
+
+	begin();
+	let_one_owe(refuse_for_a_while);
+	number = world_signal();
+	set_raw(number, on_signal);
+	store_relaxed(&is_open, 1);
+	while (load_relaxed(&workers[0].count) < 1000)
+		usleep(100);
+	CHECK_EQ(stop_and_look(10), 10);
+	CHECK_NE(world_signal(), number);
+	join(1);
+}
+
+TEST(a_signal_that_is_lost_is_not_waited_for_at_exec, .limit_seconds = 10)
+{
+	begin();
+	CHECK(world_prepare());
+	thread_current->owes = (uint32_t)world_signal();
+	gate_forbid_signals();
+	CHECK_EQ(thread_current->owes, 0u);
+}
+
+static int count_pending(int number)
+{
+	struct timespec at_once = {0, 0};
+	sigset_t set;
+	int count = 0;
+
+	sigemptyset(&set);
+	sigaddset(&set, number);
+	while (sigtimedwait(&set, 0, &at_once) == number)
+		count++;
+	return count;
+}
+
+/* Ours, between two of the program's. */
+TEST(nothing_of_ours_is_pending_at_exec_under_a_former_number, .limit_seconds = 10)
+{
+	uint64_t all = UINT64_MAX;
+	int number;
+
+	begin();
+	CHECK(world_prepare());
+	number = world_signal();
+	SYSCALL(rt_sigprocmask, SIG_SETMASK, &all, 0, sizeof(all));
+	CHECK_EQ(sigqueue(getpid(), number, (union sigval){.sival_int = 1}), 0);
+	thread_current->owes = (uint32_t)number;
+	CHECK_EQ(SYSCALL(tgkill, getpid(), thread_id_now(), number), 0l);
+	CHECK_EQ(sigqueue(getpid(), number, (union sigval){.sival_int = 2}), 0);
+	CHECK(world_move_signal(number));
+	gate_forbid_signals();
+	CHECK_EQ(thread_current->owes, 0u);
+	CHECK_EQ(count_pending(number), 2);
+}
+
+TEST(a_number_with_signals_under_way_is_not_the_programs)
+{
+	struct sigaction action;
+	int number;
+
+	begin();
+	let_one_owe(answer_late);
+	number = world_signal();
+	for (int i = 0; i < 2; i++) {
+		CHECK(!world_yield_signal(number));
+		CHECK_NE(world_signal(), number);
+		CHECK(world_has_signal(number));
+		CHECK_EQ(sigaction(number, 0, &action), 0);
+		CHECK(world_is_stop_handler((uintptr_t)action.sa_sigaction));
+	}
+	join(1);
+	CHECK(world_yield_signal(number));
+	CHECK(!world_has_signal(number));
+	CHECK_EQ(sigaction(number, 0, &action), 0);
+	CHECK(action.sa_handler == SIG_DFL);
+}
+
+/* ---- many ---- */
+
+enum { IDLE_THREADS = 5000, ZOMBIES = 1500, MANY_MAX = 5000, SMALL_STACK_BYTES = 64 << 10 };
+
+static pthread_t many[MANY_MAX];
+static int many_tids[MANY_MAX];
+
+/* Known to nobody. */
+static void *idle(void *ret_tid)
+{
+	store_release((int *)ret_tid, thread_id_now());
+	while (!load_relaxed(&is_over))
+		futex_wait(&is_over, 0, NS_PER_S);
+	return 0;
+}
+
+/* Its task ends, and nothing of libc's is done. */
+static void *idle_and_end(void *ret_tid)
+{
+	idle(ret_tid);
+	SYSCALL(exit, 0);
+	return 0;
+}
+
+static void start_many(void *(*body)(void *), int count)
+{
+	pthread_attr_t attributes;
+
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, SMALL_STACK_BYTES);
+	for (int i = 0; i < count; i++) {
+		if (pthread_create(&many[i], &attributes, body, &many_tids[i]) != 0)
+			test_skip("no so many threads allowed here");
+	}
+	for (int i = 0; i < count; i++) {
+		while (load_acquire(&many_tids[i]) == 0)
+			usleep(1000);
+	}
+}
+
+static void join_many(int count)
+{
+	store_relaxed(&is_over, 1);
+	futex_wake(&is_over, INT32_MAX);
+	for (int i = 0; i < count; i++)
+		pthread_join(many[i], 0);
+}
+
+TEST(thousands_of_idle_threads_stand_still, .limit_seconds = 120)
+{
+	begin();
+	start_many(idle, IDLE_THREADS);
+	for (int i = 0; i < 3; i++) {
+		CHECK_MSG(world_stop(STOP_MS * NS_PER_MS), "stop %d: failure %d", i,
+			world_last_failure());
+		CHECK(world_commit());
+		world_start();
+	}
+	join_many(IDLE_THREADS);
+}
+
+/* Traces each of these tasks of its parent, which stay in the list when they have ended. */
+static void keep_zombies(int from, int to)
+{
+	char byte = 0;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); // or a test that fails would not end
+	for (int i = 0; i < ZOMBIES; i++) {
+		int tid;
+
+		if (read(from, &tid, sizeof(tid)) != sizeof(tid))
+			_exit(0);
+		byte |= ptrace(PTRACE_SEIZE, tid, 0, 0) != 0;
+	}
+	CHECK_EQ(write(to, &byte, 1), 1l);
+	for (;;)
+		pause();
+}
+
+TEST(thousands_of_tasks_without_user_state_need_not_stop, .limit_seconds = 120)
+{
+	int down[2], up[2];
+	pid_t tracer;
+	char byte = 1;
+
+	CHECK_EQ(pipe(down), 0);
+	CHECK_EQ(pipe(up), 0);
+	tracer = fork();
+	if (tracer == 0)
+		keep_zombies(down[0], up[1]);
+	prctl(PR_SET_PTRACER, tracer, 0, 0, 0);
+	begin();
+	start_many(idle_and_end, ZOMBIES);
+	for (int i = 0; i < ZOMBIES; i++)
+		CHECK_EQ(write(down[1], &many_tids[i], sizeof(int)), (long)sizeof(int));
+	CHECK_EQ(read(up[0], &byte, 1), 1l);
+	join_many(ZOMBIES);
+	if (byte == 0) {
+		CHECK_MSG(world_stop(STOP_MS * NS_PER_MS), "failure %d", world_last_failure());
+		CHECK(world_commit());
+		world_start();
+	}
+	kill(tracer, SIGKILL);
+	if (byte != 0)
+		test_skip("tracing is not allowed here");
 }
