@@ -164,11 +164,6 @@ size_t held_count(void)
 	return held.used;
 }
 
-void held_after_fork(void)
-{
-	lock_reset(&held.lock);
-}
-
 /* ---- what the kernel has forgotten ---- */
 
 static void find_task(struct thread *thread, void *argument)

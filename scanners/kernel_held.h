@@ -46,5 +46,3 @@ size_t held_count(void);
 /* For fork. */
 struct lock *held_lock(void);
 
-/* In a fork child: the lock is open; entries stay (descriptors are inherited, and what else is not costs memory only). */
-void held_after_fork(void);

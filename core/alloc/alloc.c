@@ -41,7 +41,7 @@
 enum {
 	PAD_BYTES =
 		8, // with a collector: one past the end of a block is still inside its slot, sizes as glibc's
-	MOVE_BYTES_MIN = 1 << 20,   // realloc moves pages instead of copying from here on
+	MOVE_BYTES_MIN = 1 << 20,      // realloc moves pages instead of copying from here on
 	SAMPLE_CREDIT_MAX = INT32_MAX, // so that credits never overflow
 };
 
@@ -515,7 +515,7 @@ void alloc_free(void *pointer)
 		free_slow(pointer);
 		return;
 	}
-	state = heap.states + (size_t)map_entry_index(entry) * 64 + (quotient >> 32);
+	state = heap.states + map_entry_group(entry) * 64 + (quotient >> 32);
 	if (UNLIKELY(load_relaxed(state) != SLOT_ALLOCATED)) {
 		free_slow(pointer);
 		return;

@@ -17,6 +17,8 @@
 #define sub_relaxed(address, value) __atomic_fetch_sub((address), (value), __ATOMIC_RELAXED)
 #define or_relaxed(address, value) __atomic_fetch_or((address), (value), __ATOMIC_RELAXED)
 #define add_seq(address, value) __atomic_fetch_add((address), (value), __ATOMIC_SEQ_CST)
+#define or_seq(address, value) __atomic_fetch_or((address), (value), __ATOMIC_SEQ_CST)
+#define and_seq(address, value) __atomic_fetch_and((address), (value), __ATOMIC_SEQ_CST)
 #define sub_seq(address, value) __atomic_fetch_sub((address), (value), __ATOMIC_SEQ_CST)
 
 /* True when *address held `expected` and now holds `desired`. Sequentially consistent. */

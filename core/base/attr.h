@@ -15,6 +15,9 @@
 #define UNUSED __attribute__((unused))
 #define ALIGNED(bytes) __attribute__((aligned(bytes)))
 
+/* Small variables that every fork's child writes: they lie side by side, for each page costs it a fault and a copy. */
+#define WRITTEN_BY_FORK __attribute__((section("written_by_fork")))
+
 /* Keeps `pointer` in a register or stack slot up to this point, so that a conservative scan of a thread stopped before it still
  * finds the address (a block must stay named until its state byte is stored). */
 #define KEEP_ALIVE(pointer) __asm__ volatile("" : : "r"(pointer) : "memory")

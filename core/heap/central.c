@@ -10,6 +10,7 @@
 
 #include "core/base/bits.h"
 #include "core/heap/heap_stats.h"
+#include "core/heap/meta.h"
 #include "core/heap/page_heap.h"
 #include "core/heap/sweep.h"
 #include "core/heap/thread_cache.h"
@@ -30,10 +31,12 @@ struct central {
 	struct list_link partial;
 	struct list_link *cursor; // next span a refill sweeps; &all: none left
 	uint32_t stock_count;
-	struct lifo_entry stock[STOCK_MAX];
 } ALIGNED(64);
 
 static struct central centrals[SIZE_CLASS_COUNT + 1];
+
+/* Room for stock_limit() entries each, had when first wanted; guarded by the class's lock. */
+static struct lifo_entry *stocks[SIZE_CLASS_COUNT + 1];
 
 void central_init(void)
 {
@@ -346,14 +349,24 @@ void central_free_slots(unsigned class, const struct lifo_entry *entries, size_t
 	lock_release(&central->lock);
 }
 
+static bool has_room_for_stock_locked(unsigned class)
+{
+	if (!stocks[class])
+		stocks[class] = meta_alloc(stock_limit(class) * sizeof(*stocks[class]));
+	return stocks[class] != 0;
+}
+
 void central_store_slots(unsigned class, const struct lifo_entry *entries, size_t count)
 {
 	struct central *central = &centrals[class];
-	size_t stored;
+	size_t stored = 0;
 
 	lock_acquire(&central->lock);
-	stored = min_u64(stock_limit(class) - central->stock_count, count);
-	__builtin_memcpy(&central->stock[central->stock_count], entries, stored * sizeof(*entries));
+	if (has_room_for_stock_locked(class)) {
+		stored = min_u64(stock_limit(class) - central->stock_count, count);
+		__builtin_memcpy(
+			&stocks[class][central->stock_count], entries, stored * sizeof(*entries));
+	}
 	central->stock_count += (uint32_t)stored;
 	free_slots_locked(central, entries + stored, count - stored);
 	lock_release(&central->lock);
@@ -373,7 +386,7 @@ size_t central_fetch_slots(unsigned class, struct lifo_entry *entries, size_t co
 		return 0;
 	lock_acquire(&central->lock);
 	while (fetched < count && central->stock_count > 0)
-		entries[fetched++] = central->stock[--central->stock_count];
+		entries[fetched++] = stocks[class][--central->stock_count];
 	lock_release(&central->lock);
 	return fetched;
 }
@@ -428,7 +441,7 @@ size_t central_drain_stock(void)
 		if (!central_has_stock(class))
 			continue;
 		lock_acquire(&central->lock);
-		free_slots_locked(central, central->stock, central->stock_count);
+		free_slots_locked(central, stocks[class], central->stock_count);
 		bytes += (size_t)central->stock_count * size_classes[class].slot_bytes;
 		central->stock_count = 0;
 		lock_release(&central->lock);

@@ -1,7 +1,7 @@
 /*
- * State groups. Runs come from the end of two regions that grow together; freed runs wait in one list per length, linked through their own first
- * word of marks (index of the next run's first group; 0 ends the list, so group 0 is never handed out). Not through state bytes: a misuse free that
- * looked a span up before its release may still look at them, and must find FREE.
+ * State groups. Runs come from the end of two regions that grow together, downwards: groups have the numbers -1, -2 and so on. Freed runs wait in one list per
+ * length, linked through their own first word of marks (number of the next run's first group; 0 ends the list). Not through state bytes: a misuse free
+ * that looked a span up before its release may still look at them, and must find FREE.
  */
 #include "core/heap/groups.h"
 
@@ -18,22 +18,23 @@ enum {
 static struct {
 	struct region states;
 	struct region marks;
-	uint32_t used;                      // groups handed out so far, from the start
-	uint32_t free_runs[GROUPS_MAX + 1]; // by length: first group of the first run
+	uint32_t used;                     // groups handed out so far: down to the number -used
+	int32_t free_runs[GROUPS_MAX + 1]; // by length: first group of the first run
 } groups;
 
-bool groups_init(size_t window_bytes, bool reserve)
+struct region *groups_states_region(size_t window_bytes)
 {
-	size_t capacity = window_bytes / GRANULE_BYTES;
+	groups.used = 0;
+	groups.states =
+		(struct region){.capacity = window_bytes / GRANULE_BYTES, .step = STATES_STEP};
+	return &groups.states;
+}
 
-	if (!region_init(&groups.states, capacity, OS_PAGE_BYTES, STATES_STEP, reserve))
-		return false;
-	if (!region_init(&groups.marks, capacity / 8, OS_PAGE_BYTES, MARKS_STEP, reserve))
-		return false;
-	heap.states = (uint8_t *)groups.states.base;
-	heap.marks = (uint64_t *)groups.marks.base;
-	groups.used = 1;
-	return true;
+struct region *groups_marks_region(size_t window_bytes)
+{
+	groups.marks =
+		(struct region){.capacity = window_bytes / GRANULE_BYTES / 8, .step = MARKS_STEP};
+	return &groups.marks;
 }
 
 void groups_unreserve(void)
@@ -42,37 +43,39 @@ void groups_unreserve(void)
 	region_unreserve(&groups.marks);
 }
 
-static uint64_t *run_link(uint32_t first)
+static uint64_t *run_link(int32_t first)
 {
 	return &heap.marks[first];
 }
 
-bool groups_alloc(uint32_t count, uint32_t *ret_first)
+bool groups_alloc(uint32_t count, int32_t *ret_first)
 {
-	uint32_t first = groups.free_runs[count];
+	int32_t first = groups.free_runs[count];
 
 	check(count >= 1 && count <= GROUPS_MAX);
 	if (first != 0) {
-		groups.free_runs[count] = (uint32_t)*run_link(first);
+		groups.free_runs[count] = (int32_t)*run_link(first);
 	} else {
-		first = groups.used;
-		if (!region_grow(&groups.states, (size_t)(first + count) * GROUP_SLOTS) ||
-			!region_grow(&groups.marks, (size_t)(first + count) * sizeof(uint64_t)))
+		size_t used = groups.used + count;
+
+		if (!region_grow(&groups.states, used * GROUP_SLOTS) ||
+			!region_grow(&groups.marks, used * sizeof(uint64_t)))
 			return false;
-		groups.used += count;
+		groups.used = (uint32_t)used;
+		first = -(int32_t)used;
 	}
-	for (uint32_t i = 0; i < count; i++)
+	for (int32_t i = 0; i < (int32_t)count; i++)
 		store_relaxed(&heap.marks[first + i], UINT64_MAX);
 	*ret_first = first;
 	return true;
 }
 
-void groups_free(uint32_t first, uint32_t count)
+void groups_free(int32_t first, uint32_t count)
 {
-	uint64_t *states = (uint64_t *)(heap.states + (size_t)first * GROUP_SLOTS);
+	uint64_t *states = (uint64_t *)(heap.states + (intptr_t)first * GROUP_SLOTS);
 
 	for (uint32_t i = 0; i < count * (GROUP_SLOTS / 8); i++)
 		store_relaxed(&states[i], 0);
-	*run_link(first) = groups.free_runs[count];
+	*run_link(first) = (uint64_t)groups.free_runs[count];
 	groups.free_runs[count] = first;
 }

@@ -3,18 +3,21 @@
  */
 #pragma once
 
+#include "core/os/memory.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* Prepares room for all spans of a window of this size; sets heap.states and heap.marks. */
-bool groups_init(size_t window_bytes, bool reserve);
+/* Regions of the states and marks of a window of this size, to be initialised to grow down. No groups have been handed out. */
+struct region *groups_states_region(size_t window_bytes);
+struct region *groups_marks_region(size_t window_bytes);
 
 /* Gives reserved address space back (lock PAGE_HEAP held, as for all of these). */
 void groups_unreserve(void);
 
-/* A run of `count` groups (1 to 64): states FREE, marks all set (a new span counts as visited). False without memory. */
-bool groups_alloc(uint32_t count, uint32_t *ret_first);
+/* A run of `count` groups (1 to 64), from *ret_first (negative) upwards: states FREE, marks all set (a new span counts as visited). False without memory. */
+bool groups_alloc(uint32_t count, int32_t *ret_first);
 
 /* Takes a run back; its states are made FREE. */
-void groups_free(uint32_t first, uint32_t count);
+void groups_free(int32_t first, uint32_t count);

@@ -6,7 +6,6 @@
 
 #include "core/base/bits.h"
 #include "core/heap/central.h"
-#include "core/heap/groups.h"
 #include "core/heap/heap_stats.h"
 #include "core/heap/meta.h"
 #include "core/heap/page_heap.h"
@@ -20,12 +19,6 @@
 struct heap heap;
 struct heap_stats heap_stats;
 
-static bool init_window(size_t window, bool reserve)
-{
-	return page_heap_init(window, reserve) && groups_init(window, reserve) &&
-	       meta_init(window / META_SHARE);
-}
-
 bool heap_init(size_t pad)
 {
 	size_t limit = os_address_space_limit();
@@ -37,7 +30,7 @@ bool heap_init(size_t pad)
 		window = max_u64(
 			min_u64((size_t)4 << highest_bit(limit | 1), WINDOW_MAX), WINDOW_MIN);
 	for (; window >= WINDOW_MIN; window /= 2) {
-		if (!init_window(window, reserve))
+		if (!page_heap_init(window, meta_region(window / META_SHARE), reserve))
 			continue;
 		central_init();
 		return true;
@@ -111,9 +104,9 @@ void heap_check(void)
 				(span->kind == SPAN_FREE_RUN || span->kind == SPAN_LOST));
 			if (span->kind == SPAN_SMALL)
 				check(map_entry_offset(entry) == i &&
-					map_entry_index(entry) == span->group);
+					map_entry_group(entry) == span->group);
 			if (span->kind == SPAN_LARGE)
-				check(map_entry_index(entry) == unit);
+				check(map_entry_unit(entry) == unit);
 		}
 		if (span->kind == SPAN_SMALL)
 			check_small(span);

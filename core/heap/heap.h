@@ -4,7 +4,7 @@
  *	heap window   [ unit 0 | unit 1 | unit 2 | ... )            64 KiB units, one flat range of addresses, handed out from the bottom
  *	map           8 bytes per unit: class, flags, offset in its span, index of the first state group (head unit for a large block)
  *	spans         one descriptor per unit, used at the first unit of a span (and at both ends of a free run): slow paths only
- *	states        one byte per slot, in groups of 64; marks: one bit per slot, same index
+ *	states        one byte per slot, in groups of 64; marks: one bit per slot, same index. Both grow down: groups have negative numbers
  *
  * All metadata lies in mappings of its own, so an overflow of a block cannot reach it. One dependent load leads from a word to state byte and
  * mark bit: word -> map entry -> (group, slot index by one multiplication).
@@ -69,7 +69,7 @@ struct span {
 	struct list_link class_link; // all spans of the class (central lock)
 	uint32_t
 		unit_count; // constant while in use; of the whole run, also kept at a free run's last unit
-	uint32_t group; // index of the first state group
+	int32_t group; // index of the first state group, negative
 	uint16_t slot_count;
 	uint8_t class; // SIZE_CLASS_LARGE for a large block
 	uint8_t kind;  // enum span_kind
@@ -92,10 +92,10 @@ struct span {
 /* The heap. Constant after heap_init() but for `used`, which only grows (release store by the page heap; relaxed loads are enough: a thread
  * that owns a block has seen its span). */
 struct heap {
-	uintptr_t base; // address of unit 0
-	size_t used;    // bytes from base that were ever handed out; 0 before heap_init()
-	uint64_t *map;  // span map
-	uint8_t *states;
+	uintptr_t base;  // address of unit 0
+	size_t used;     // bytes from base that were ever handed out; 0 before heap_init()
+	uint64_t *map;   // span map
+	uint8_t *states; // end of both: group -1 is the last one
 	uint64_t *marks;
 	struct span *spans;
 	size_t pad; // bytes kept free at the end of each block, so that one past its end is still inside
@@ -118,7 +118,7 @@ bool heap_init(size_t pad);
 /* ---- span map entries ---- */
 
 #define MAP_ENTRY(class, offset, index) \
-	((uint64_t)(class) | (uint64_t)(offset) << 16 | (uint64_t)(index) << 32)
+	((uint64_t)(class) | (uint64_t)(offset) << 16 | (uint64_t)(uint32_t)(index) << 32)
 
 static inline unsigned map_entry_class(uint64_t entry)
 {
@@ -131,8 +131,14 @@ static inline unsigned map_entry_offset(uint64_t entry)
 	return (unsigned)(entry >> 16) & 0xffff;
 }
 
-/* First state group (small), first unit (large). */
-static inline uint32_t map_entry_index(uint64_t entry)
+/* Small: the first state group. */
+static inline intptr_t map_entry_group(uint64_t entry)
+{
+	return (intptr_t)entry >> 32;
+}
+
+/* Large: the first unit. */
+static inline uint32_t map_entry_unit(uint64_t entry)
 {
 	return (uint32_t)(entry >> 32);
 }
@@ -171,7 +177,7 @@ static inline size_t span_slot_bytes(const struct span *span)
 
 static inline uint8_t *span_states(const struct span *span)
 {
-	return heap.states + (size_t)span->group * 64;
+	return heap.states + (intptr_t)span->group * 64;
 }
 
 static inline uint64_t *span_marks(const struct span *span)
@@ -243,7 +249,7 @@ static inline bool heap_find_slot(uintptr_t word, struct slot *ret_slot)
 	if (class == 0)
 		return false;
 	if (class == SIZE_CLASS_LARGE) {
-		*ret_slot = (struct slot){&heap.spans[map_entry_index(entry)], 0};
+		*ret_slot = (struct slot){&heap.spans[map_entry_unit(entry)], 0};
 		return true;
 	}
 	unit = (uint32_t)((word - heap.base) >> UNIT_SHIFT) - map_entry_offset(entry);

@@ -6,6 +6,7 @@
  */
 #include "core/heap/large.h"
 
+#include "core/base/arith.h"
 #include "core/base/attr.h"
 #include "core/heap/central.h"
 #include "core/heap/heap_stats.h"
@@ -21,6 +22,7 @@ enum {
 	COPY_BYTES_MAX =
 		4
 		<< 20, // into pages that are there already a copy is cheaper: moving gives them up, and the old ones are missed later
+	TAIL_SHARE = 4, // an unused end of at least this part of the block is worth a system call
 };
 
 static size_t units_of(size_t bytes)
@@ -42,6 +44,16 @@ static struct span *span_alloc(size_t bytes, size_t alignment, size_t old_bytes)
 	return span;
 }
 
+/* 64 KiB and a pad take two units. What earlier blocks left in the second would stay for as long as the block lives. */
+static void discard_tail(const struct span *span, size_t bytes)
+{
+	uintptr_t start = span_address(span), end = start + span_bytes(span);
+	uintptr_t tail = align_up(start + bytes, OS_PAGE_BYTES);
+
+	if (!span->fresh && end - tail >= span_bytes(span) / TAIL_SHARE)
+		os_discard((void *)tail, end - tail);
+}
+
 void *large_alloc(size_t bytes, size_t alignment, bool *ret_zero)
 {
 	struct signal_guard guard;
@@ -54,6 +66,7 @@ void *large_alloc(size_t bytes, size_t alignment, bool *ret_zero)
 	if (span) {
 		address = (void *)span_address(span);
 		*ret_zero = span->fresh;
+		discard_tail(span, bytes);
 		store_relaxed(span_states(span), SLOT_ALLOCATED);
 		span_end_busy(span);
 	}

@@ -1,5 +1,5 @@
 /*
- * Metadata memory: one region, bump allocation, a free list per size. Freed pieces are linked through their first word; pieces of a page and more
+ * Metadata memory: one region, bump allocation downwards, a free list per size. Freed pieces are linked through their first word; pieces of a page and more
  * lose their pages first.
  */
 #include "core/heap/meta.h"
@@ -25,10 +25,10 @@ static struct {
 	void *free_lists[LIST_COUNT];
 } meta = {.lock = LOCK_INITIAL(META)};
 
-bool meta_init(size_t capacity_bytes)
+struct region *meta_region(size_t capacity_bytes)
 {
-	return region_init(&meta.region, capacity_bytes, OS_PAGE_BYTES, STEP,
-		os_address_space_limit() == SIZE_MAX);
+	meta.region = (struct region){.capacity = capacity_bytes, .step = STEP};
+	return &meta.region;
 }
 
 void meta_unreserve(void)
@@ -68,8 +68,8 @@ void *meta_alloc(size_t bytes)
 		*list = *(void **)piece;
 		meta.live_bytes += rounded;
 	} else if (region_grow(&meta.region, meta.used + rounded)) {
-		piece = (char *)meta.region.base + meta.used;
 		meta.used += rounded;
+		piece = (char *)meta.region.base - meta.used;
 		meta.live_bytes += rounded;
 	}
 	lock_release(&meta.lock);

@@ -5,13 +5,14 @@
 #pragma once
 
 #include "core/os/lock.h"
+#include "core/os/memory.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* Reserves the arena. */
-bool meta_init(size_t capacity_bytes);
+/* The arena's region, of this capacity, to be initialised to grow down. */
+struct region *meta_region(size_t capacity_bytes);
 
 /* Gives reserved address space back. */
 void meta_unreserve(void);

@@ -12,7 +12,6 @@
 #include "core/heap/groups.h"
 #include "core/heap/meta.h"
 #include "core/os/lock.h"
-#include "core/os/memory.h"
 
 /* Entries of free units; 0: clean. Their class is none. */
 #define MAP_DIRTY 0x100ull // may hold pages
@@ -46,16 +45,23 @@ static struct {
 	bool has_lost_runs; // page_heap_repair(): a neighbour that calls itself free may not be merged with
 } page_heap = {.lock = LOCK_INITIAL(PAGE_HEAP)};
 
-bool page_heap_init(size_t window_bytes, bool reserve)
+bool page_heap_init(size_t window_bytes, struct region *meta, bool reserve)
 {
+	struct region *states = groups_states_region(window_bytes);
+	struct region *marks = groups_marks_region(window_bytes);
 	size_t units = window_bytes >> UNIT_SHIFT;
 
-	if (!region_init(&page_heap.window, window_bytes, UNIT_BYTES, WINDOW_STEP, reserve) ||
-		!region_init(&page_heap.map, units * sizeof(uint64_t), OS_PAGE_BYTES, MAP_STEP,
-			reserve) ||
-		!region_init(&page_heap.spans, units * sizeof(struct span), OS_PAGE_BYTES,
-			SPANS_STEP, reserve))
+	page_heap.map = (struct region){.capacity = units * sizeof(uint64_t), .step = MAP_STEP};
+	page_heap.spans =
+		(struct region){.capacity = units * sizeof(struct span), .step = SPANS_STEP};
+	page_heap.window = (struct region){.capacity = window_bytes, .step = WINDOW_STEP};
+	// the largest last, so that all begin close together
+	if (!regions_init(marks, &page_heap.map, reserve) ||
+		!regions_init(meta, &page_heap.spans, reserve) ||
+		!regions_init(states, &page_heap.window, reserve))
 		return false;
+	heap.states = (uint8_t *)states->base;
+	heap.marks = (uint64_t *)marks->base;
 	heap.base = page_heap.window.base + EDGE_UNITS * UNIT_BYTES;
 	heap.map = (uint64_t *)page_heap.map.base;
 	heap.spans = (struct span *)page_heap.spans.base;
@@ -319,7 +325,7 @@ static void leave_map(const struct span *span, uint64_t entry)
 		store_release(&heap.map[span_first_unit(span) + i], entry);
 }
 
-static void span_init(struct span *span, unsigned class, uint32_t units, uint32_t group, bool fresh)
+static void span_init(struct span *span, unsigned class, uint32_t units, int32_t group, bool fresh)
 {
 	list_init(&span->link);
 	list_init(&span->class_link);
@@ -349,7 +355,7 @@ struct span *page_heap_alloc(unsigned class, size_t unit_count, size_t alignment
 {
 	size_t wanted = unit_count + alignment_units - 1;
 	struct span *span = 0;
-	uint32_t group;
+	int32_t group;
 	bool fresh;
 
 	lock_acquire(&page_heap.lock);
@@ -441,14 +447,14 @@ bool page_heap_grow_in_place(struct span *span, size_t unit_count)
 struct span *page_heap_split(struct span *span, size_t unit_count, enum slot_state state)
 {
 	struct span *tail = 0;
-	uint32_t group;
+	int32_t group;
 
 	lock_acquire(&page_heap.lock);
 	if (groups_alloc(1, &group)) {
 		uint32_t rest = span->unit_count - (uint32_t)unit_count;
 		span->unit_count = (uint32_t)unit_count;
 		tail = span + unit_count;
-		store_release(heap.states + (size_t)group * 64, (uint8_t)state);
+		store_release(heap.states + (intptr_t)group * 64, (uint8_t)state);
 		span_init(tail, SIZE_CLASS_LARGE, rest, group, false);
 		if (span->moved)
 			page_heap_note_moved(tail);

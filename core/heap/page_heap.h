@@ -6,6 +6,7 @@
 #pragma once
 
 #include "core/heap/heap.h"
+#include "core/os/memory.h"
 
 /* Figures, read without a lock (each is written under the lock, relaxed). */
 struct page_heap_stats {
@@ -18,7 +19,8 @@ struct page_heap_stats {
 		examined_count; // runs and units looked at one by one: what the lock's holder spends its time on
 };
 
-bool page_heap_init(size_t window_bytes, bool reserve);
+/* Finds room for a window of this size and everything that describes it, `meta` included: where it lies is decided here. */
+bool page_heap_init(size_t window_bytes, struct region *meta, bool reserve);
 
 /*
  * A span of `unit_count` units, address a multiple of alignment_units units (a power of two), entered in the map. Its states are FREE, its marks

@@ -16,7 +16,13 @@
 #include "core/os/lock.h"
 #include "core/os/process.h"
 
-enum { LIFO_MAX = 1024, LIFO_MIN = 32, LIFO_BYTES = 64 * 1024 };
+enum {
+	LIFO_MAX = 1024,
+	LIFO_MIN = 32,
+	LIFO_BYTES = 64 * 1024,
+	FEW_CACHES =
+		16, // where there are no more, each takes spans of its own from the first slot on
+};
 
 struct thread_cache thread_cache_none;
 __thread struct thread_cache *thread_cache_current __attribute__((tls_model("initial-exec"))) =
@@ -25,6 +31,7 @@ __thread struct thread_cache *thread_cache_current __attribute__((tls_model("ini
 static struct {
 	struct lock lock;               // guards the list
 	struct thread_cache *free_list; // linked through random_state
+	uint32_t used_count;            // caches that are not in the list; atomic
 } recycled = {.lock = LOCK_INITIAL(CACHES)};
 
 /* Slots a LIFO of this class holds at most. */
@@ -67,8 +74,10 @@ struct thread_cache *thread_cache_create(void)
 	lock_release(&recycled.lock);
 	if (!cache)
 		cache = meta_alloc(sizeof(*cache));
-	if (cache)
+	if (cache) {
+		add_relaxed(&recycled.used_count, 1);
 		cache_init(cache);
+	}
 	signals_restore(&guard);
 	return cache;
 }
@@ -138,6 +147,7 @@ void thread_cache_destroy(struct thread_cache *cache)
 	lock_acquire(&recycled.lock);
 	cache->random_state = (uintptr_t)recycled.free_list;
 	recycled.free_list = cache;
+	sub_relaxed(&recycled.used_count, 1);
 	lock_release(&recycled.lock);
 	signals_restore(&guard);
 }
@@ -213,16 +223,22 @@ static bool enlarge_lifo(struct cache_bin *bin, unsigned class)
 }
 
 /*
- * free=trust: slots for an empty LIFO. A span of its own costs a thread a page at least, so the first few slots come from a shared one. A thread that has had
- * many gets a LIFO of full size: it may be one that never frees, and whose LIFO is never full.
+ * A span of its own costs a thread a page at least, so where there are many threads the first few slots come from a span that they share. Where there are few each
+ * has its own: two that use neighbours take the line with the blocks and the line with their state bytes from each other at every call.
  */
+static bool may_share(const struct cache_bin *bin)
+{
+	return bin->shared_count < SHARED_SLOTS && load_relaxed(&recycled.used_count) > FEW_CACHES;
+}
+
+/* free=trust: slots for an empty LIFO. A thread that has had many gets a LIFO of full size: it may be one that never frees, and whose LIFO is never full. */
 static bool fill_lifo(struct thread_cache *cache, unsigned class)
 {
 	struct cache_bin *bin = &cache->bins[class];
 	struct signal_guard guard;
 	size_t count;
 
-	if (!central_has_stock(class) && bin->shared_count >= SHARED_SLOTS)
+	if (!central_has_stock(class) && !may_share(bin))
 		return false;
 	signals_block(&guard);
 	if (has_first_lifo(cache, class) && bin->shared_count >= SHARED_SLOTS)
@@ -230,7 +246,7 @@ static bool fill_lifo(struct thread_cache *cache, unsigned class)
 	if (bin->lifo_end == bin->lifo)
 		open_lifo(cache, class);
 	count = central_fetch_slots(class, bin->lifo, (size_t)(bin->lifo_end - bin->lifo) / 2);
-	if (count == 0 && bin->shared_count < SHARED_SLOTS)
+	if (count == 0 && may_share(bin))
 		count = central_share_slots(class, bin->lifo, FIRST_LIFO_SIZE / 2);
 	bin->shared_count = (uint16_t)min_u64(bin->shared_count + count, SHARED_SLOTS);
 	bin->lifo_top = bin->lifo + count;

@@ -52,10 +52,10 @@ struct thread_cache {
 	uint64_t random_state;
 	uint64_t refilled_bytes; // since the last report to the pacer
 	struct cache_bin bins[SIZE_CLASS_COUNT + 1];
-	struct large_bin large[LARGE_UNITS_MAX + 1]; // by length in units
 	struct lifo_entry first_lifos
 		[SIZE_CLASS_COUNT]
 		[FIRST_LIFO_SIZE]; // side by side: a thread that frees little touches few pages
+	struct large_bin large[LARGE_UNITS_MAX + 1]; // by length in units
 };
 
 /* The cache of a thread that has none: every bin is empty, so every malloc takes the slow path. Never written but for its credits. */

@@ -1,6 +1,7 @@
 /*
  * Reads /proc/thread-self/maps (and smaps) line by line through a buffer of our own. What stands behind a mapping is told from its last column; names that
- * start with a slash are the kernel's names of files, so a program can at most make us read more than we need.
+ * start with a slash are the kernel's names of files, so a program can at most make us read more than we need. A line may be longer than the buffer, for
+ * folders nest without end: what is looked at stands at its front and its end, and both are kept.
  */
 #include "core/os/maps.h"
 
@@ -15,7 +16,12 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
-enum { BUFFER_BYTES = 128 * 1024, MARGIN = 1024 };
+enum {
+	BUFFER_BYTES = 128 * 1024,
+	FRONT_BYTES = 1024, // of a line: all but the name, and more of it than is compared
+	END_BYTES = 64,     // the same of the name's end
+	MARGIN = 1024
+};
 
 /* The collector thread's. */
 static struct {
@@ -97,7 +103,7 @@ static const struct {
 	{"/dev/hugepages/", MAPPING_SHMEM, MAPPING_SHMEM},
 	{"/dev/", MAPPING_DEVICE, MAPPING_DEVICE},
 	{"/drm mm object", MAPPING_DEVICE, MAPPING_DEVICE},
-	{"/dmabuf", MAPPING_DEVICE, MAPPING_DEVICE},
+	{"/dmabuf:", MAPPING_DEVICE, MAPPING_DEVICE},
 	{"/", MAPPING_FILE, MAPPING_FILE},
 };
 
@@ -164,6 +170,14 @@ static long take_lines(
 	return (long)taken;
 }
 
+/* The buffer holds one line, or a part of it. Returns how much is kept. */
+static size_t drop_middle(void)
+{
+	for (size_t i = 0; i < END_BYTES; i++)
+		reader.buffer[FRONT_BYTES + i] = reader.buffer[BUFFER_BYTES - END_BYTES + i];
+	return FRONT_BYTES + END_BYTES;
+}
+
 /* False: unreadable, or take() has refused a line. */
 static bool read_lines(
 	int descriptor, bool (*take)(struct line *line, void *argument), void *argument)
@@ -187,6 +201,8 @@ static bool read_lines(
 		kept -= (size_t)taken;
 		for (size_t i = 0; i < kept; i++)
 			reader.buffer[i] = reader.buffer[(size_t)taken + i];
+		if (kept == BUFFER_BYTES)
+			kept = drop_middle();
 		pages_beat();
 	}
 }

@@ -33,6 +33,9 @@
 enum {
 	OWN_MAPPINGS_MAX = 4096,
 	CHOICES = 64,
+	BASE_BYTES = 64 * 1024,    // what a base is a multiple of
+	TABLE_BYTES = 2 << 20,     // what one of the kernel's lowest page tables covers
+	DOWN_BYTES = 512 * 1024,   // of it, for the region that grows down
 	DOUBTFUL_BYTES = 64 << 20, // no machine that runs us has less memory
 };
 
@@ -42,7 +45,11 @@ static struct {
 	uint32_t used;                       // entries below this index may be in use
 } own;
 
-bool os_own_add(uintptr_t address, size_t bytes)
+/* End of the region reserved last; the next one begins there, so that they have the kernel's upper page tables in common. Any thread: only a wish. */
+static uintptr_t neighbour;
+
+/* The entry; OWN_MAPPINGS_MAX: there is none left. */
+static uint32_t own_enter(uintptr_t address, size_t bytes)
 {
 	for (uint32_t i = 0; i < OWN_MAPPINGS_MAX; i++) {
 		if (load_relaxed(&own.address[i]) != 0 || !cas_seq(&own.address[i], 0, address))
@@ -50,18 +57,29 @@ bool os_own_add(uintptr_t address, size_t bytes)
 		store_release(&own.bytes[i], bytes);
 		while (load_relaxed(&own.used) <= i)
 			cas_seq(&own.used, load_relaxed(&own.used), i + 1);
-		return true;
+		return i;
 	}
-	return false;
+	return OWN_MAPPINGS_MAX;
 }
 
-/* The bytes of an entry are changed by the owner of the mapping only. */
-static void own_resize(uintptr_t address, size_t bytes)
+bool os_own_add(uintptr_t address, size_t bytes)
 {
-	for (uint32_t i = 0; i < load_relaxed(&own.used); i++) {
-		if (load_relaxed(&own.address[i]) == address)
-			store_release(&own.bytes[i], bytes);
-	}
+	return own_enter(address, bytes) < OWN_MAPPINGS_MAX;
+}
+
+/* Lowest address of `bytes` bytes of the region from its base on. */
+static uintptr_t region_low(const struct region *region, size_t bytes)
+{
+	return region->grows_down ? region->base - bytes : region->base;
+}
+
+/* An entry is changed by the owner of the mapping only. */
+static void own_resize(const struct region *region, size_t bytes)
+{
+	if (region->own >= OWN_MAPPINGS_MAX)
+		return;
+	store_relaxed(&own.address[region->own], region_low(region, bytes));
+	store_release(&own.bytes[region->own], bytes);
 }
 
 void os_own_remove(uintptr_t address)
@@ -109,16 +127,6 @@ size_t os_address_space_limit(void)
 	return limit.rlim_cur == RLIM_INFINITY ? SIZE_MAX : (size_t)limit.rlim_cur;
 }
 
-/* A random aligned address between 16 GiB and 2^46, so that neither small integers nor text look like it. */
-static uintptr_t choose_address(size_t capacity, size_t alignment)
-{
-	const uintptr_t low = (uintptr_t)1 << 34;
-	const uintptr_t high = (uintptr_t)1 << 46;
-	uintptr_t room = high - low > capacity ? high - low - capacity : 1;
-
-	return align_up(low + random_bits() % room, alignment);
-}
-
 /* Asks for the range by a mapping that costs nothing; kernels before 4.17 treat the flag as a hint and may answer elsewhere. */
 static bool reserve_at(uintptr_t address, size_t capacity)
 {
@@ -132,50 +140,95 @@ static bool reserve_at(uintptr_t address, size_t capacity)
 	return false;
 }
 
-/* Nobody's mapping begins there. What lies further up is seen when the region grows. */
+/* Nobody's mapping begins there. What lies further away is seen when the region grows. */
 static bool is_vacant(uintptr_t address, size_t bytes)
 {
-	long result = map_at(address, bytes, PROT_NONE, MAP_NORESERVE | MAP_FIXED_NOREPLACE);
-
-	if (syscall_failed(result))
+	if (!reserve_at(address, bytes))
 		return false;
-	SYSCALL(munmap, result, bytes);
-	return (uintptr_t)result == address;
+	SYSCALL(munmap, address, bytes);
+	return true;
 }
 
-/* Where the kernel likes it (something has taken the addresses below 2^46: a sanitizer). The part that alignment does not need goes back. 0: refused. */
-static uintptr_t reserve_anywhere(size_t capacity, size_t alignment)
+/* Where `up` begins if the two lie at `start` or a little above. With a `down` the place is inside what one page table covers. */
+static uintptr_t boundary_above(uintptr_t start, size_t down_bytes)
 {
-	long result = map_at(0, capacity + alignment, PROT_NONE, MAP_NORESERVE);
-	uintptr_t start = (uintptr_t)result, address;
+	return down_bytes == 0 ? align_up(start, BASE_BYTES)
+			       : align_up(start + down_bytes, TABLE_BYTES) + DOWN_BYTES;
+}
+
+/* A random one between 16 GiB and 2^46, so that neither small integers nor text look like addresses of ours. */
+static uintptr_t choose_boundary(size_t down_bytes, size_t up_bytes)
+{
+	const uintptr_t low = (uintptr_t)1 << 34;
+	const uintptr_t high = (uintptr_t)1 << 46;
+	size_t capacity = down_bytes + up_bytes + 2 * TABLE_BYTES;
+	uintptr_t room = high - low > capacity ? high - low - capacity : 1;
+
+	return boundary_above(low + random_bits() % room, down_bytes);
+}
+
+/* Where the kernel likes it (something has taken the addresses below 2^46: a sanitizer). What is not needed goes back. 0: refused. */
+static uintptr_t reserve_anywhere(size_t down_bytes, size_t up_bytes)
+{
+	size_t capacity = down_bytes + up_bytes + 2 * TABLE_BYTES;
+	long result = map_at(0, capacity, PROT_NONE, MAP_NORESERVE);
+	uintptr_t start = (uintptr_t)result, boundary, low, high;
 
 	if (syscall_failed(result))
 		return 0;
-	address = align_up(start, alignment);
-	if (address > start)
-		SYSCALL(munmap, start, address - start);
-	SYSCALL(munmap, address + capacity, start + alignment - address);
-	return address;
+	boundary = boundary_above(start, down_bytes);
+	low = boundary - down_bytes;
+	high = boundary + up_bytes;
+	if (low > start)
+		SYSCALL(munmap, start, low - start);
+	SYSCALL(munmap, high, start + capacity - high);
+	return boundary;
 }
 
-bool region_init(
-	struct region *region, size_t capacity, size_t alignment, size_t step, bool reserve)
+static bool can_begin_at(
+	uintptr_t boundary, const struct region *down, const struct region *up, bool reserve)
 {
-	uintptr_t address;
+	size_t down_bytes = down ? down->capacity : 0;
 
-	for (int choice = 0; choice < CHOICES; choice++) {
-		address = choose_address(capacity, alignment);
-		if (reserve ? reserve_at(address, capacity) : is_vacant(address, step))
-			goto found;
-	}
-	address = reserve ? reserve_anywhere(capacity, alignment) : 0;
-	if (address == 0)
-		return false;
-found:
-	*region = (struct region){
-		.base = address, .capacity = capacity, .step = step, .reserved = reserve};
+	if (reserve)
+		return reserve_at(boundary - down_bytes, down_bytes + up->capacity);
+	return is_vacant(boundary, up->step) &&
+	       (!down || is_vacant(boundary - down->step, down->step));
+}
+
+static void begin_at(uintptr_t boundary, struct region *region, bool grows_down, bool reserve)
+{
+	size_t entered = reserve ? region->capacity : 0;
+
+	region->base = boundary;
+	region->committed = 0;
+	region->grows_down = grows_down;
+	region->reserved = reserve;
 	// what was only chosen may hold somebody else's mapping: ours is what we map there
-	os_own_add(address, reserve ? capacity : 0);
+	region->own = own_enter(region_low(region, entered), entered);
+	// or gdb's gcore would write it out, a terabyte of zeros
+	if (reserve)
+		SYSCALL(madvise, region_low(region, entered), entered, MADV_DONTDUMP);
+}
+
+bool regions_init(struct region *down, struct region *up, bool reserve)
+{
+	size_t down_bytes = down ? down->capacity : 0;
+	uintptr_t wish = load_relaxed(&neighbour), boundary = boundary_above(wish, down_bytes);
+	bool is_found = reserve && wish != 0 && can_begin_at(boundary, down, up, reserve);
+
+	for (int choice = 0; !is_found && choice < CHOICES; choice++) {
+		boundary = choose_boundary(down_bytes, up->capacity);
+		is_found = can_begin_at(boundary, down, up, reserve);
+	}
+	if (!is_found)
+		boundary = reserve ? reserve_anywhere(down_bytes, up->capacity) : 0;
+	if (boundary == 0)
+		return false;
+	if (down)
+		begin_at(boundary, down, true, reserve);
+	begin_at(boundary, up, false, reserve);
+	store_relaxed(&neighbour, reserve ? boundary + up->capacity : 0);
 	return true;
 }
 
@@ -183,8 +236,12 @@ static bool commit(const struct region *region, uintptr_t address, size_t bytes)
 {
 	long result;
 
-	if (region->reserved)
-		return !syscall_failed(SYSCALL(mprotect, address, bytes, PROT_READ | PROT_WRITE));
+	if (region->reserved) {
+		if (syscall_failed(SYSCALL(mprotect, address, bytes, PROT_READ | PROT_WRITE)))
+			return false;
+		SYSCALL(madvise, address, bytes, MADV_DODUMP);
+		return true;
+	}
 	result =
 		map_at(address, bytes, PROT_READ | PROT_WRITE, MAP_NORESERVE | MAP_FIXED_NOREPLACE);
 	if (!syscall_failed(result) && (uintptr_t)result != address)
@@ -192,32 +249,43 @@ static bool commit(const struct region *region, uintptr_t address, size_t bytes)
 	return (uintptr_t)result == address;
 }
 
+static bool grow_to(struct region *region, size_t bytes)
+{
+	uintptr_t low =
+		region->grows_down ? region->base - bytes : region->base + region->committed;
+
+	if (!commit(region, low, bytes - region->committed))
+		return false;
+	region->committed = bytes;
+	return true;
+}
+
 bool region_grow(struct region *region, size_t bytes)
 {
-	size_t wanted, least;
+	size_t wanted = min_u64(align_up(bytes, region->step), region->capacity);
 
 	if (bytes <= region->committed)
 		return true;
-	if (bytes > region->capacity)
+	if (bytes > region->capacity ||
+		!(grow_to(region, wanted) || grow_to(region, align_up(bytes, OS_PAGE_BYTES))))
 		return false;
-	wanted = min_u64(align_up(bytes, region->step), region->capacity);
-	least = align_up(bytes, OS_PAGE_BYTES);
-	if (commit(region, region->base + region->committed, wanted - region->committed))
-		region->committed = wanted;
-	else if (commit(region, region->base + region->committed, least - region->committed))
-		region->committed = least;
 	if (!region->reserved)
-		own_resize(region->base, region->committed);
-	return bytes <= region->committed;
+		own_resize(region, region->committed);
+	return true;
 }
 
 void region_unreserve(struct region *region)
 {
+	size_t unused = region->capacity - region->committed;
+
 	if (!region->reserved)
 		return;
-	SYSCALL(munmap, region->base + region->committed, region->capacity - region->committed);
+	SYSCALL(munmap,
+		region->grows_down ? region->base - region->capacity
+				   : region->base + region->committed,
+		unused);
 	region->reserved = false;
-	own_resize(region->base, region->committed);
+	own_resize(region, region->committed);
 }
 
 void *os_map(size_t bytes)

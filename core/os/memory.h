@@ -18,23 +18,26 @@
 
 #define OS_PAGE_BYTES 4096u
 
-/* A growing range of addresses. Guard: the lock of its owner; `base` and `capacity` are constant after region_init(). */
+/* A growing range of addresses. Guard: the lock of its owner; only `committed` and `reserved` change after regions_init(). */
 struct region {
-	uintptr_t base;   // first address
-	size_t capacity;  // bytes of address space
+	size_t capacity; // bytes of address space; like `step`, for the owner to choose
+	size_t step;     // smallest growth, a power of two
+	uintptr_t
+		base; // where it begins to grow, a multiple of 64 KiB: its first address, or, if it grows down, the one behind its last
 	size_t committed; // bytes mapped read-write so far, from base
-	size_t step;      // smallest growth, a power of two
-	bool reserved;    // the whole capacity is ours already
+	bool grows_down;
+	bool reserved; // the whole capacity is ours already
+	uint32_t own;  // entry in the table of own mappings
 };
 
 /*
- * Chooses and, if the kernel agrees, reserves `capacity` bytes (aligned to `alignment`, a power of two) near a random address above 4 GiB and
- * below 2^46. With reserve == false the range is only chosen. Returns false if not even an address could be found.
+ * Finds two ranges that meet, one for `down`, which grows downwards, and one for `up` above it: what a small process uses of both lies together, in the
+ * same of the kernel's page tables, which every fork copies and every process keeps. `down` may be NULL. If the kernel agrees they are reserved, near a random
+ * address above 16 GiB and below 2^46, all later ones behind them; with reserve == false the ranges are only chosen. False if not even an address was found.
  */
-bool region_init(
-	struct region *region, size_t capacity, size_t alignment, size_t step, bool reserve);
+bool regions_init(struct region *down, struct region *up, bool reserve);
 
-/* Makes bytes [0, bytes) usable. False when the kernel refuses or the capacity is exceeded: nothing changed. Fresh bytes are zero. */
+/* Makes `bytes` bytes from the base on usable. False when the kernel refuses or the capacity is exceeded: nothing changed. Fresh bytes are zero. */
 bool region_grow(struct region *region, size_t bytes);
 
 /*

@@ -223,6 +223,15 @@ bool descriptors_close(int kept)
 	return is_done || close_all_numbers(kept);
 }
 
+/* A file of a task's folder. Negative: the task is gone, or it is unreadable. */
+static long open_of_task(int tid, const char *name)
+{
+	char path[32];
+
+	format_text(path, sizeof(path), "%d/%s", tid, name);
+	return SYSCALL(openat, proc_descriptor(PROC_TASKS), path, O_RDONLY | O_CLOEXEC);
+}
+
 static bool parse_state(const char *text, size_t bytes, char *ret_state, unsigned *ret_flags)
 {
 	enum { SPACES_BEFORE_FLAGS = 6 }; // after the state: ppid pgrp session tty tpgid flags
@@ -245,15 +254,57 @@ static bool parse_state(const char *text, size_t bytes, char *ret_state, unsigne
 
 bool task_read_state(int tid, char *ret_state, unsigned *ret_flags)
 {
-	char path[32];
 	char text[512];
-	long file, bytes;
+	long file = open_of_task(tid, "stat"), bytes;
 
-	format_text(path, sizeof(path), "%d/stat", tid);
-	file = SYSCALL(openat, proc_descriptor(PROC_TASKS), path, O_RDONLY | O_CLOEXEC);
 	if (syscall_failed(file))
 		return false;
 	bytes = SYSCALL(read, file, text, sizeof(text));
 	SYSCALL(close, file);
 	return !syscall_failed(bytes) && parse_state(text, (size_t)bytes, ret_state, ret_flags);
+}
+
+/* A line "name", colon, tab and a hexadecimal number, found byte by byte: lines before it may be of any length. */
+struct hex_line {
+	const char *name; // with the newline before it and the tab behind it
+	size_t matched;
+	uint64_t value;
+	bool is_over;
+};
+
+static void hex_line_take(struct hex_line *line, char byte)
+{
+	if (line->is_over)
+		return;
+	if (line->name[line->matched] != 0)
+		line->matched = byte == line->name[line->matched] ? line->matched + 1
+								  : byte == line->name[0];
+	else if (byte >= '0' && byte <= '9')
+		line->value = line->value << 4 | (uint64_t)(byte - '0');
+	else if (byte >= 'a' && byte <= 'f')
+		line->value = line->value << 4 | (uint64_t)(byte - 'a' + 10);
+	else
+		line->is_over = true;
+}
+
+bool task_read_signals(int tid, uint64_t *ret_pending, uint64_t *ret_blocked)
+{
+	struct hex_line pending = {.name = "\nSigPnd:\t"}, blocked = {.name = "\nSigBlk:\t"};
+	long file = open_of_task(tid, "status"), bytes;
+	char text[512];
+
+	if (syscall_failed(file))
+		return false;
+	while (!blocked.is_over && (bytes = SYSCALL(read, file, text, sizeof(text))) > 0) {
+		for (long i = 0; i < bytes; i++) {
+			hex_line_take(&pending, text[i]);
+			hex_line_take(&blocked, text[i]);
+		}
+	}
+	SYSCALL(close, file);
+	if (!pending.is_over || !blocked.is_over)
+		return false;
+	*ret_pending = pending.value;
+	*ret_blocked = blocked.value;
+	return true;
 }

@@ -75,3 +75,6 @@ bool task_count(uint32_t *ret_count);
 
 /* Field 3 (state letter) and field 9 (PF_ flags) of the task's stat. False: no such task any more, or unreadable. */
 bool task_read_state(int tid, char *ret_state, unsigned *ret_flags);
+
+/* The signals pending for this very task, and those it blocks: bit n - 1 is signal n. False: no such task any more, or unreadable. */
+bool task_read_signals(int tid, uint64_t *ret_pending, uint64_t *ret_blocked);

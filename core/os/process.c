@@ -31,7 +31,8 @@ void process_note(void)
 		}
 	}
 	store_relaxed(page, 1);
-	process_mark = page;
+	if (process_mark != page) // the page it is on may be the parent's, too
+		process_mark = page;
 }
 
 /* The mark first: the repair itself passes slow paths. */

@@ -262,7 +262,8 @@ bool sandbox_may_open(void)
 
 void sandbox_note_clone(void)
 {
-	store_relaxed(&has_cloned, 1);
+	if (!load_relaxed(&has_cloned))
+		store_relaxed(&has_cloned, 1);
 }
 
 uint32_t sandbox_close(void)

@@ -6,6 +6,7 @@
  */
 #include "core/profile/image.h"
 
+#include "core/base/arith.h"
 #include "core/base/atomic.h"
 #include "core/os/memory.h"
 #include "core/os/peek.h"
@@ -13,7 +14,10 @@
 #include <elf.h>
 #include <stddef.h>
 
-enum { HEADER_MAX = 64 /* program headers looked at */ };
+enum {
+	HEADER_MAX = 64, // program headers looked at
+	NOTE_MAX = 64,   // notes looked at in each segment of them
+};
 
 static void read_build_id(struct module *module, uintptr_t address, size_t bytes)
 {
@@ -23,16 +27,18 @@ static void read_build_id(struct module *module, uintptr_t address, size_t bytes
 		uint8_t id[MODULE_BUILD_ID_MAX];
 	} note;
 
-	while (bytes >= sizeof(note.header) + 4) {
+	for (unsigned i = 0; i < NOTE_MAX && bytes >= sizeof(note.header) + 4; i++) {
+		size_t got = peek_some(&note, address, bytes < sizeof(note) ? bytes : sizeof(note));
 		size_t step;
 
-		if (peek_some(&note, address, bytes < sizeof(note) ? bytes : sizeof(note)) <
-			sizeof(note.header) + 4)
+		if (got < sizeof(note.header) + 4)
 			return;
 		if (note.header.n_type == NT_GNU_BUILD_ID && note.header.n_namesz == 4 &&
 			note.name[0] == 'G' && note.header.n_descsz <= MODULE_BUILD_ID_MAX) {
-			for (size_t i = 0; i < note.header.n_descsz; i++)
-				module->build_id[i] = note.id[i];
+			if (got < sizeof(note.header) + 4 + note.header.n_descsz)
+				return;
+			for (size_t k = 0; k < note.header.n_descsz; k++)
+				module->build_id[k] = note.id[k];
 			module->build_id_bytes = (uint8_t)note.header.n_descsz;
 			return;
 		}
@@ -71,9 +77,9 @@ static bool place_segments(
 	}
 	module->text_low = module->bias + text_low;
 	module->text_high = module->bias + text_high;
-	module->low = module->bias + low;
+	module->low = max_u64(module->bias + low, start);
 	module->high = module->bias + high;
-	return found && high > low && text_high > text_low;
+	return found && module->high > module->low && module->text_high > module->text_low;
 }
 
 /* The readable segment around the unwind table; the entries the table names lie in it, too. */

@@ -1,7 +1,8 @@
 /*
  * A scan reads /proc/self/maps line by line. A mapping of a file from its offset 0 may be the front of a module: its ELF header and program
  * headers are read from memory (by copies that cannot fault), and when an executable mapping of the same file follows inside the addresses
- * they promise, it is one. (A file that is only looked at as data has none.)
+ * they promise, it is one. (A file that is only looked at as data has none.) Headers may promise anything: the module has no addresses from the front of the
+ * next one on, and no unwind table is read directly but where the file was seen mapped readable, without a gap. So it is entered when the next one is found.
  *
  * Records are never changed once published, but for two atomics: `is_mapped`, and `last_epoch` when another module took the place.
  */
@@ -15,12 +16,16 @@
 #include "core/os/syscall.h"
 #include "core/profile/image.h"
 
+#include <assert.h>
 #include <fcntl.h>
+#include <limits.h>
 
 enum {
 	MODULE_MAX = 16384,
-	LINE_BYTES = 4352, // a path of PATH_MAX and what stands before it
 	READ_BYTES = 8192,
+	REGION_STEP = 65536,
+	FRONT_BYTES =
+		PATH_MAX + 256, // of a line: all before the path, and what is kept of the path
 	RESCAN_NS = 1000000000,
 	MISSES_AFTER_CHANGE =
 		64, // scans for an unknown address after a change, before the limit of time holds
@@ -30,21 +35,23 @@ enum {
 
 static struct {
 	struct lock lock;
-	struct region records;     // struct module[]; guard: lock, to grow
-	struct region paths;       // guard: lock
-	size_t path_bytes;         // guard: lock
-	struct module *list;       // records.base once there are any
-	uint32_t count;            // records that are published; release store under the lock
-	uint32_t epoch;            // atomic, grows under the lock
-	uint32_t changed;          // modules_changed() was called; atomic
-	uint32_t scan;             // number of scans made; guard: lock
-	uint64_t last_scan_ns;     // atomic
-	uint32_t misses;           // unknown addresses since the last change; atomic
-	uintptr_t stack_low;       // the main thread's stack at the last scan; atomic
-	uintptr_t stack_high;      // atomic; constant once found
-	char buffer[READ_BYTES];   // guard: lock
-	uint32_t seen[MODULE_MAX]; // scan in which each was last found; guard: lock
+	struct region records; // struct module[]; guard: lock, to grow
+	struct region paths;   // guard: lock; grows down
+	size_t path_bytes;     // guard: lock
+	struct module *list;   // records.base once there are any
+	uint32_t count;        // records that are published; release store under the lock
+	uint32_t epoch;        // atomic, grows under the lock
+	uint32_t changed;      // modules_changed() was called; atomic
+	uint32_t scan;         // number of scans made; guard: lock
+	uint64_t last_scan_ns; // atomic
+	uint32_t misses;       // unknown addresses since the last change; atomic
+	uintptr_t stack_low;   // the main thread's stack at the last scan; atomic
+	uintptr_t stack_high;  // atomic; constant once found
 } modules = {.lock = LOCK_INITIAL(LOADER)};
+
+/* Guarded by the same lock. Apart, for what is zero at first needs no room in the file. */
+static char buffer[READ_BYTES];
+static uint32_t seen[MODULE_MAX]; // scan in which each was last found
 
 /* One line of /proc/self/maps. */
 struct line {
@@ -59,8 +66,15 @@ struct line {
 struct candidate {
 	struct module module; // path not yet stored
 	uint64_t inode;
-	char path[LINE_BYTES];
+	char path[PATH_MAX + 1];
+	uintptr_t readable_low, readable_high; // mapped from the file, around the unwind table
 	bool is_valid;
+};
+
+/* Of one scan. */
+struct scan {
+	struct candidate front; // nothing executable of it was found yet
+	struct candidate found; // a module, but for where the next one begins
 };
 
 /* ---- lines ---- */
@@ -145,20 +159,28 @@ static size_t text_length(const char *text)
 	return length;
 }
 
-/* Removes the " (deleted)" of a file that was replaced while it was mapped. */
-static void copy_path(char *target, const char *path)
+/*
+ * Removes the " (deleted)" of a file that was replaced while it was mapped. The kernel's names may be longer than any path that can be opened: PATH_MAX
+ * characters of such a one are kept, which is one too many to open some other file by it.
+ */
+static void copy_path(char target[PATH_MAX + 1], const char *path)
 {
 	static const char deleted[] = " (deleted)";
 	size_t length = text_length(path);
 
 	if (length > sizeof(deleted) && text_equals(path + length - (sizeof(deleted) - 1), deleted))
 		length -= sizeof(deleted) - 1;
+	if (length > PATH_MAX)
+		length = PATH_MAX;
 	for (size_t i = 0; i < length; i++)
 		target[i] = path[i];
 	target[length] = 0;
 }
 
 /* ---- the table; lock held ---- */
+
+/* The path of modules whose own found no room. */
+static const char no_path[] = "<no room for the path>";
 
 static bool same_module(const struct module *a, const struct module *b, const char *b_path)
 {
@@ -169,21 +191,21 @@ static bool same_module(const struct module *a, const struct module *b, const ch
 		if (a->build_id[i] != b->build_id[i])
 			return false;
 	}
-	return text_equals(a->path, b_path);
+	return a->path == no_path || text_equals(a->path, b_path);
 }
 
-/* The path in memory of ours; paths are few and never freed. */
+/* The path in memory of ours, or no_path; paths are few and never freed. */
 static const char *store_path(const char *path)
 {
 	size_t bytes = text_length(path) + 1;
 	char *target;
 
 	if (!region_grow(&modules.paths, modules.path_bytes + bytes))
-		return 0;
-	target = (char *)modules.paths.base + modules.path_bytes;
+		return no_path;
+	modules.path_bytes += bytes;
+	target = (char *)modules.paths.base - modules.path_bytes;
 	for (size_t i = 0; i < bytes; i++)
 		target[i] = path[i];
-	modules.path_bytes += bytes;
 	return target;
 }
 
@@ -205,38 +227,68 @@ static void retire_overlapping(uintptr_t low, uintptr_t high)
 		store_release(&modules.epoch, modules.epoch + 1);
 }
 
+/* What is known of these addresses is retired only once there is all that is needed for what is there now. */
 static void add_module(const struct candidate *candidate)
 {
 	struct module *module;
+	const char *path;
 
 	for (uint32_t i = 0; i < modules.count; i++) {
 		module = &modules.list[i];
 		if (module->last_epoch != UINT32_MAX ||
 			!same_module(module, &candidate->module, candidate->path))
 			continue;
-		modules.seen[i] = modules.scan;
+		seen[i] = modules.scan;
 		store_release(&module->is_mapped, 1);
 		return;
 	}
 	if (modules.count >= MODULE_MAX ||
 		!region_grow(&modules.records, (modules.count + 1) * sizeof(struct module)))
 		return;
+	path = store_path(candidate->path);
 	retire_overlapping(candidate->module.low, candidate->module.high);
 	modules.list = (struct module *)modules.records.base;
 	module = &modules.list[modules.count];
 	*module = candidate->module;
-	module->path = store_path(candidate->path);
-	if (!module->path)
-		return;
+	module->path = path;
 	module->first_epoch = modules.epoch;
 	module->last_epoch = UINT32_MAX;
 	module->is_mapped = 1;
-	modules.seen[modules.count] = modules.scan;
+	seen[modules.count] = modules.scan;
 	store_release(&modules.count, modules.count + 1); // pairs with the loads of readers
 }
 
-static void take_line(const char *text, struct candidate *candidate)
+/* The module that was found, now that it is known where the next one begins. */
+static void enter_found(struct candidate *found, uintptr_t next_low)
 {
+	struct module *module = &found->module;
+
+	if (!found->is_valid)
+		return;
+	found->is_valid = false;
+	module->high = min_u64(module->high, next_low);
+	module->text_high = min_u64(module->text_high, module->high);
+	module->unwind_low = max_u64(module->unwind_low, found->readable_low);
+	module->unwind_high = min_u64(module->unwind_high, found->readable_high);
+	add_module(found);
+}
+
+/* Lines come in ascending order: a gap before the unwind table begins anew, one behind it is the end. */
+static void note_readable(struct candidate *candidate, const struct line *line)
+{
+	if (!candidate->is_valid || !line->is_readable || line->inode != candidate->inode)
+		return;
+	if (candidate->readable_high != line->start) {
+		if (candidate->module.unwind_table < candidate->readable_high)
+			return;
+		candidate->readable_low = line->start;
+	}
+	candidate->readable_high = line->end;
+}
+
+static void take_line(const char *text, struct scan *scan)
+{
+	struct candidate *front = &scan->front;
 	struct line line;
 
 	if (!parse_line(text, &line))
@@ -248,61 +300,65 @@ static void take_line(const char *text, struct candidate *candidate)
 	if ((line.path[0] != '/' && !text_equals(line.path, "[vdso]")))
 		return;
 	if (line.offset == 0 && line.is_readable) {
-		candidate->inode = line.inode;
-		copy_path(candidate->path, line.path);
-		candidate->is_valid = image_read(line.start, &candidate->module);
+		front->inode = line.inode;
+		front->readable_low = front->readable_high = line.start;
+		copy_path(front->path, line.path);
+		front->is_valid = image_read(line.start, &front->module);
 	}
-	if (!line.is_executable || !candidate->is_valid || candidate->inode != line.inode ||
-		line.start < candidate->module.low || line.start >= candidate->module.high)
+	note_readable(&scan->found, &line);
+	note_readable(front, &line);
+	if (!line.is_executable || !front->is_valid || front->inode != line.inode ||
+		line.start < front->module.low || line.start >= front->module.high)
 		return;
-	add_module(candidate);
-	candidate->is_valid = false;
+	enter_found(&scan->found, front->module.low);
+	scan->found = *front;
+	front->is_valid = false;
 }
 
-/* Cuts the file into lines; a line longer than the buffer is skipped. */
-static bool read_lines(int fd, struct candidate *candidate)
+/* Cuts the file into lines. Of one longer than the buffer the front is taken, with whatever its end is behind. */
+static bool read_lines(int fd, struct scan *scan)
 {
 	size_t filled = 0;
 
+	static_assert(FRONT_BYTES < READ_BYTES - 1, "something is dropped");
 	for (;;) {
-		long got = SYSCALL(read, fd, modules.buffer + filled, READ_BYTES - 1 - filled);
+		long got = SYSCALL(read, fd, buffer + filled, READ_BYTES - 1 - filled);
 		size_t start = 0;
 
 		if (got <= 0)
 			return got == 0;
 		filled += (size_t)got;
 		for (size_t i = 0; i < filled; i++) {
-			if (modules.buffer[i] != '\n')
+			if (buffer[i] != '\n')
 				continue;
-			modules.buffer[i] = 0;
-			take_line(modules.buffer + start, candidate);
+			buffer[i] = 0;
+			take_line(buffer + start, scan);
 			start = i + 1;
 		}
-		if (start == 0 && filled == READ_BYTES - 1)
-			return false;
 		for (size_t i = start; i < filled; i++)
-			modules.buffer[i - start] = modules.buffer[i];
+			buffer[i - start] = buffer[i];
 		filled -= start;
+		if (filled == READ_BYTES - 1)
+			filled = FRONT_BYTES;
 	}
 }
 
 /* Where address space is short (ulimit -v) the range is only chosen. */
-static bool init_region(struct region *region, size_t bytes)
-{
-	return region->capacity != 0 || region_init(region, bytes, OS_PAGE_BYTES, 65536, true) ||
-	       region_init(region, bytes, OS_PAGE_BYTES, 65536, false);
-}
-
 static bool init_locked(void)
 {
-	return init_region(&modules.records,
-		       align_up(MODULE_MAX * sizeof(struct module), OS_PAGE_BYTES)) &&
-	       init_region(&modules.paths, PATH_REGION_BYTES);
+	if (modules.records.base != 0)
+		return true;
+	modules.paths = (struct region){.capacity = PATH_REGION_BYTES, .step = REGION_STEP};
+	modules.records = (struct region){
+		.capacity = align_up(MODULE_MAX * sizeof(struct module), OS_PAGE_BYTES),
+		.step = REGION_STEP};
+	return regions_init(&modules.paths, &modules.records, true) ||
+	       regions_init(&modules.paths, &modules.records, false);
 }
 
 static bool scan_locked(void)
 {
-	static struct candidate candidate; // guard: lock; too large for a small stack
+	static struct scan scan; // guard: lock; too large for a small stack
 	long fd;
 	bool done;
 
@@ -314,11 +370,12 @@ static bool scan_locked(void)
 	if (syscall_failed(fd))
 		return false;
 	modules.scan++;
-	candidate.is_valid = false;
-	done = read_lines((int)fd, &candidate);
+	scan.front.is_valid = scan.found.is_valid = false;
+	done = read_lines((int)fd, &scan);
+	enter_found(&scan.found, UINTPTR_MAX);
 	SYSCALL(close, fd);
 	for (uint32_t i = 0; done && i < modules.count; i++) {
-		if (modules.seen[i] != modules.scan && modules.list[i].is_mapped)
+		if (seen[i] != modules.scan && modules.list[i].is_mapped)
 			store_release(&modules.list[i].is_mapped, 0);
 	}
 	return done;
@@ -407,11 +464,6 @@ uintptr_t modules_main_stack_end(uintptr_t address)
 	uintptr_t low = load_acquire(&modules.stack_low), high = load_relaxed(&modules.stack_high);
 
 	return low != 0 && address >= low && address < high ? high : 0;
-}
-
-void modules_after_fork(void)
-{
-	lock_reset(&modules.lock);
 }
 
 struct lock *modules_lock(void)

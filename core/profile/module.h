@@ -17,14 +17,16 @@ enum { MODULE_BUILD_ID_MAX = 32 };
 
 /* One mapped ELF file. Constant once published, but for `last_epoch` and `is_mapped`. */
 struct module {
-	const char *path;    // as the kernel names it; "[vdso]" for the vDSO
+	const char *
+		path; // as the kernel names it; "[vdso]" for the vDSO; "<...>" when it could not be kept
 	uintptr_t low, high; // addresses of its PT_LOAD segments, from the first to behind the last
 	uintptr_t text_low, text_high; // its executable addresses
 	uintptr_t bias;                // address - address in the file
 	uintptr_t unwind_table;        // address of .eh_frame_hdr, 0: none
 	size_t unwind_table_bytes;
-	uintptr_t unwind_low, unwind_high; // the segment it lies in
-	uint32_t first_epoch;              // module_epoch() when it was found
+	uintptr_t unwind_low,
+		unwind_high;  // the segment it lies in, as far as it was found readable
+	uint32_t first_epoch; // module_epoch() when it was found
 	uint32_t
 		last_epoch; // the last in which these addresses meant it; UINT32_MAX: they still do. Atomic
 	uint32_t is_mapped;     // 0 after it was unloaded. Atomic
@@ -61,6 +63,3 @@ uintptr_t modules_main_stack_end(uintptr_t address);
 
 /* Gives reserved address space back: the process limits it. Signals are blocked. */
 void modules_unreserve(void);
-
-/* After fork, in the child: the lock is open. */
-void modules_after_fork(void);

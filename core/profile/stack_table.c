@@ -14,17 +14,19 @@
 
 #include <assert.h>
 
-enum { BUCKET_COUNT = 65536, ID_UNIT_BYTES = 8 };
+enum { BUCKET_COUNT = 65536, ID_UNIT_BYTES = 8, REGION_STEP = 65536 };
 
 #define REGION_BYTES ((size_t)1 << 30)
 
 static struct {
 	struct lock lock;
-	struct region region;           // guard: lock; base is constant once buckets are non-zero
-	size_t used_bytes;              // guard: lock, read relaxed
-	uint32_t count;                 // guard: lock, read relaxed
-	uint32_t buckets[BUCKET_COUNT]; // ids, 0: empty; release stores under the lock
+	struct region region; // guard: lock; base is constant once buckets are non-zero
+	size_t used_bytes;    // guard: lock, read relaxed
+	uint32_t count;       // guard: lock, read relaxed
 } table = {.lock = LOCK_INITIAL(PROFILE)};
+
+/* Ids, 0: empty; release stores under the lock. Apart, for what is zero at first needs no room in the file. */
+static uint32_t buckets[BUCKET_COUNT];
 
 static uint32_t hash_frames(const uintptr_t *frames, unsigned depth, uint32_t epoch)
 {
@@ -56,8 +58,7 @@ static bool stack_is(
 
 static uint32_t find(uint32_t hash, const uintptr_t *frames, unsigned depth, uint32_t epoch)
 {
-	uint32_t id =
-		load_acquire(&table.buckets[hash % BUCKET_COUNT]); // pairs with insert_locked()
+	uint32_t id = load_acquire(&buckets[hash % BUCKET_COUNT]); // pairs with insert_locked()
 
 	while (id != 0) {
 		const struct stack *stack = stack_of(id);
@@ -71,10 +72,10 @@ static uint32_t find(uint32_t hash, const uintptr_t *frames, unsigned depth, uin
 
 static bool grow_locked(size_t bytes)
 {
-	if (table.region.capacity == 0) {
+	if (table.region.base == 0) {
 		// where address space is short (ulimit -v) the range is only chosen
-		if (!region_init(&table.region, REGION_BYTES, OS_PAGE_BYTES, 65536, true) &&
-			!region_init(&table.region, REGION_BYTES, OS_PAGE_BYTES, 65536, false))
+		table.region = (struct region){.capacity = REGION_BYTES, .step = REGION_STEP};
+		if (!regions_init(0, &table.region, true) && !regions_init(0, &table.region, false))
 			return false;
 		table.used_bytes = ID_UNIT_BYTES; // id 0 is nobody's
 	}
@@ -94,7 +95,7 @@ static uint32_t insert_locked(
 		return 0;
 	id = (uint32_t)(table.used_bytes / ID_UNIT_BYTES);
 	stack = (struct stack *)(table.region.base + table.used_bytes);
-	stack->next = table.buckets[hash % BUCKET_COUNT];
+	stack->next = buckets[hash % BUCKET_COUNT];
 	stack->hash = hash;
 	stack->epoch = epoch;
 	stack->depth = depth;
@@ -102,7 +103,7 @@ static uint32_t insert_locked(
 		stack->frames[i] = frames[i];
 	store_relaxed(&table.used_bytes, table.used_bytes + bytes);
 	store_relaxed(&table.count, table.count + 1);
-	store_release(&table.buckets[hash % BUCKET_COUNT], id);
+	store_release(&buckets[hash % BUCKET_COUNT], id);
 	return id;
 }
 
@@ -145,11 +146,6 @@ uint32_t stack_capture(const void *skip_below)
 		return 0;
 	depth = unwind_capture(frames, STACK_DEPTH_MAX, skip_below);
 	return depth == 0 ? 0 : stack_table_add(frames, depth, module_epoch());
-}
-
-void stack_table_after_fork(void)
-{
-	lock_reset(&table.lock);
 }
 
 struct lock *stack_table_lock(void)

@@ -43,6 +43,3 @@ struct lock *stack_table_lock(void);
 
 /* Gives reserved address space back: the process limits it. Signals are blocked. */
 void stack_table_unreserve(void);
-
-/* After fork, in the child: the lock is open. */
-void stack_table_after_fork(void);

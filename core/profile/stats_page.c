@@ -19,6 +19,7 @@
  */
 #include "core/profile/stats_page.h"
 
+#include "core/base/attr.h"
 #include "core/base/format.h"
 #include "core/os/futex.h"
 #include "core/os/lock.h"
@@ -48,7 +49,7 @@ static union {
 	char bytes[STATS_PAGE_BYTES];
 } private ALIGNED(64);
 
-struct stats_page *stats = &private.page;
+struct stats_page *stats WRITTEN_BY_FORK = &private.page;
 
 static struct {
 	uint32_t making; // enum making; compare-and-swap decides who makes the file
@@ -56,9 +57,11 @@ static struct {
 		handled; // sequence of the request taken last; compare-and-swap decides who does it
 	bool forbidden;  // a sandbox may kill for opening or removing files; never unset
 	int32_t pid;     // process that owns all this; written while there is one thread
-	char runtime_directory[PATH_BYTES]; // XDG_RUNTIME_DIR or ""; written at start
-	char path[PATH_BYTES]; // the file, "" if there is none; written by who makes it
-} own;
+	bool has_file;   // at own_path; written by who makes it
+} own WRITTEN_BY_FORK;
+
+static char runtime_directory[PATH_BYTES]; // XDG_RUNTIME_DIR or ""; written at start
+static char own_path[PATH_BYTES];          // the file, if own.has_file; written by who makes it
 
 /* The kernel's record of a directory entry. */
 struct directory_entry {
@@ -74,10 +77,10 @@ static void copy_text(char *target, size_t capacity, const char *text)
 	format_text(target, capacity, "%s", text ? text : "");
 }
 
-void stats_init(const char *runtime_directory)
+void stats_init(const char *directory)
 {
 	own.pid = (int32_t)SYSCALL(getpid);
-	copy_text(own.runtime_directory, sizeof(own.runtime_directory), runtime_directory);
+	copy_text(runtime_directory, sizeof(runtime_directory), directory);
 }
 
 bool stats_belong_here(void)
@@ -279,11 +282,11 @@ static bool publish_in(const char *place, uint64_t start_time, uint64_t pid_name
 	long directory;
 	size_t length;
 
-	length = format_text(own.path, sizeof(own.path), "%s/gasket-%u", place, uid);
-	if (place[0] != '/' || length + NAME_BYTES >= sizeof(own.path))
+	length = format_text(own_path, sizeof(own_path), "%s/gasket-%u", place, uid);
+	if (place[0] != '/' || length + NAME_BYTES >= sizeof(own_path))
 		return false;
 	format_text(name, sizeof(name), "%d-%lu", own.pid, start_time);
-	directory = open_directory(own.path, uid);
+	directory = open_directory(own_path, uid);
 	if (syscall_failed(directory))
 		return false;
 	remove_stale(directory, pid_namespace);
@@ -291,12 +294,13 @@ static bool publish_in(const char *place, uint64_t start_time, uint64_t pid_name
 	SYSCALL(close, directory);
 	if (!page)
 		return false;
-	format_text(own.path + length, sizeof(own.path) - length, "/%s", name);
+	format_text(own_path + length, sizeof(own_path) - length, "/%s", name);
 	page->version = STATS_VERSION;
 	page->figure_count = FIGURE_COUNT;
 	page->pid = (uint64_t)own.pid;
 	page->start_time = start_time;
 	page->pid_namespace = pid_namespace;
+	own.has_file = true;
 	move_to(page);
 	return true;
 }
@@ -317,7 +321,7 @@ static bool publish(void)
 		return false;
 	start_time = read_start_time();
 	pid_namespace = read_pid_namespace();
-	return publish_in(own.runtime_directory, start_time, pid_namespace) ||
+	return publish_in(runtime_directory, start_time, pid_namespace) ||
 	       publish_in("/run", start_time, pid_namespace) ||
 	       publish_in("/dev/shm", start_time, pid_namespace) ||
 	       publish_in("/tmp", start_time, pid_namespace);
@@ -333,8 +337,7 @@ bool stats_publish(void)
 		return false;
 	signals_block(&guard);
 	if (cas_seq(&own.making, MAKING_NOT_YET, MAKING_NOW)) {
-		if (!publish())
-			own.path[0] = 0;
+		publish();
 		store_release(&own.making, MAKING_DONE);
 	}
 	signals_restore(&guard);
@@ -360,19 +363,19 @@ void stats_allow_files(void)
 void stats_unpublish(void)
 {
 	// pairs with the store in stats_publish()
-	if (load_acquire(&own.making) != MAKING_DONE || own.path[0] == 0 ||
+	if (load_acquire(&own.making) != MAKING_DONE || !own.has_file ||
 		load_acquire(&own.forbidden) || !stats_belong_here())
 		return;
-	remove_files(AT_FDCWD, own.path);
-	own.path[0] = 0;
+	remove_files(AT_FDCWD, own_path);
+	own.has_file = false;
 }
 
 bool stats_report_path(char *buffer, size_t capacity)
 {
 	// the path is complete before the page is in use
-	if (load_acquire(&stats) == &private.page || own.path[0] == 0)
+	if (load_acquire(&stats) == &private.page || !own.has_file)
 		return false;
-	return format_text(buffer, capacity, "%s" STATS_REPORT_SUFFIX, own.path) + 1 < capacity;
+	return format_text(buffer, capacity, "%s" STATS_REPORT_SUFFIX, own_path) + 1 < capacity;
 }
 
 /* Names of the figures, in their order. */
@@ -425,6 +428,20 @@ bool stats_write_file(const char *path)
 	return written == (long)length;
 }
 
+/* What is as it should be is not written: it would cost a copied page. */
+static void set_private_page(const struct stats_page *wanted)
+{
+	const uint64_t *words = (const uint64_t *)&private,
+		       *wanted_words = (const uint64_t *)wanted;
+	bool is_same = true;
+
+	for (size_t i = 0; i < sizeof(*wanted) / sizeof(*words); i++)
+		is_same = is_same && words[i] == wanted_words[i];
+	if (is_same)
+		return;
+	private.page = *wanted;
+}
+
 /* One thread: plain accesses are safe. */
 void stats_after_fork_in_child(void)
 {
@@ -435,13 +452,14 @@ void stats_after_fork_in_child(void)
 		.free = parent->free,
 		.leaks = parent->leaks,
 		.collector = parent->collector,
+		.command.wake = private.page.command.wake, // whatever it is
 	};
 
-	private.page = fresh;
+	set_private_page(&fresh);
 	store_release(&stats, &private.page);
 	if (parent != &private.page)
 		SYSCALL(munmap, parent, STATS_PAGE_BYTES);
-	own.path[0] = 0;
+	own.has_file = false;
 	own.handled = 0;
 	own.pid = (int32_t)SYSCALL(getpid);
 	store_release(&own.making, own.forbidden ? MAKING_DONE : MAKING_NOT_YET);

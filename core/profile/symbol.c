@@ -200,6 +200,8 @@ static struct symbol_file *open_file(const struct module *module)
 		return 0;
 	file = &files.list[files.count++];
 	*file = (struct symbol_file){.module = module};
+	if (module->path[0] != '/')
+		return file; // no file's: it would be looked for in the working directory
 	fd = SYSCALL(openat, AT_FDCWD, module->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (syscall_failed(fd))
 		return file;

@@ -43,7 +43,6 @@ static struct {
 static __thread struct {
 	uintptr_t stack_low;
 	uintptr_t stack_high;
-	bool is_busy;
 } self __attribute__((tls_model("initial-exec")));
 
 /* Where a walk stands. */
@@ -322,13 +321,6 @@ static NOINLINE unsigned capture(uintptr_t *frames, unsigned capacity, const voi
 
 unsigned unwind_capture(uintptr_t *frames, unsigned capacity, const void *skip_below)
 {
-	unsigned count;
-
-	if (self.is_busy)
-		return 0;
-	self.is_busy = true;
 	check_modules();
-	count = capture(frames, capacity, skip_below);
-	self.is_busy = false;
-	return count;
+	return capture(frames, capacity, skip_below);
 }

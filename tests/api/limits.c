@@ -351,6 +351,23 @@ TEST(memory_allocated_after_locking_the_future_is_locked)
 	CHECK_GE(locked_bytes(), 100 * (size_t)MIB);
 }
 
+/* What a debugger writes out (gdb's gcore leaves out only what is marked so, be it readable or not). */
+TEST(a_core_dump_has_no_reservations_in_it)
+{
+	FILE *maps = fopen("/proc/self/smaps", "r");
+	unsigned long kib = 0, dumped_kib = 0;
+	char line[400];
+
+	CHECK_NOT_NULL(maps);
+	while (fgets(line, sizeof(line), maps)) {
+		sscanf(line, "Size: %lu", &kib);
+		if (strncmp(line, "VmFlags:", 8) == 0 && !strstr(line, " dd"))
+			dumped_kib += kib;
+	}
+	fclose(maps);
+	CHECK_MSG(dumped_kib < 128 << 10, "%lu MiB would be dumped", dumped_kib >> 10);
+}
+
 TEST(large_realloc_moves_no_bytes)
 {
 	// 1 GiB grown 50 times: with copies this would read and write 50 GiB.
@@ -387,6 +404,25 @@ TEST(freed_memory_goes_back_to_the_system)
 		free(malloc(100));
 	}
 	CHECK_LE(resident_bytes(), before + 64 * MIB);
+}
+
+/* 128 MiB that were all written before. */
+TEST(blocks_of_64_kib_keep_no_pages_beside_them, .options = "interval_ms=10")
+{
+	enum { COUNT = 512, BYTES = 64 * KIB };
+	static char *blocks[COUNT];
+	size_t before = resident_bytes();
+	char *former = malloc(128 * MIB);
+
+	CHECK_NOT_NULL(former);
+	memset(former, 1, 128 * MIB);
+	free(former);
+	former = NULL;
+	usleep(100000);
+	for (int i = 0; i < COUNT; i++)
+		memset(blocks[i] = malloc(BYTES), 1, BYTES);
+	malloc_trim(0);
+	CHECK_LE(resident_bytes(), before + COUNT * BYTES + 8 * MIB);
 }
 
 static void *return_argument(void *argument)

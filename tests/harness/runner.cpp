@@ -57,7 +57,7 @@ std::string read_file(int file)
 	return text;
 }
 
-/* Where each thread of a process that ran out of time stands: name, system call, kernel function. */
+/* Where each thread of a process that ran out of time stands, and of its children: name, system call, kernel function. */
 std::string describe_threads(pid_t process)
 {
 	std::string text;
@@ -75,6 +75,9 @@ std::string describe_threads(pid_t process)
 		if (std::getline(where, line))
 			text += ", in " + line;
 		text += "\n";
+		std::ifstream children(task.path() / "children");
+		for (pid_t child; children >> child;)
+			text += " child " + std::to_string(child) + "\n" + describe_threads(child);
 	}
 	return text;
 }

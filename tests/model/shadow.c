@@ -134,7 +134,8 @@ static NOINLINE char *allocate(size_t bytes, uint64_t *random)
 	case 0:
 		block = engine_calloc(bytes);
 		for (size_t i = 0; block && i < bytes; i++)
-			CHECK_MSG(block[i] == 0, "calloc(%zu): byte %zu is not zero", bytes, i);
+			CHECK_MSG(block[i] == 0, "node of calloc(%zu): byte %zu is not zero", bytes,
+				i);
 		return block;
 	case 1:
 		alignment = 16ull << random_below(random, 10);

@@ -79,7 +79,7 @@ def work(number):
 	base.create_function('twice', 1, lambda value: value * 2)
 	base.create_collation('reverse', lambda a, b: (a < b) - (a > b))
 	base.execute('create table t(id integer primary key, name text, data blob)')
-	for step in range(8):
+	for step in range(12):
 		base.executemany('insert into t(name, data) values(?, ?)', ((f'n{i * 7919 % 997}', bytes([i % 256]) * (i % 300)) for i in range(3000)))
 		base.commit()
 		base.execute('update t set name = name || twice(id) where id % 3 = ?', (step % 3,))
@@ -113,7 +113,7 @@ use strict; use warnings;
 use Digest::SHA qw(sha256_hex);
 my (%index, @rows); my $seed = 1;
 sub random { $seed = ($seed * 1103515245 + 12345) % 2147483648; return $seed; }
-for my $i (1 .. 50000) {
+for my $i (1 .. 120000) {
 	my $key = join '-', map { random() % 97 } 1 .. 3;
 	push @{$index{$key}}, "row $i of $key" x (1 + $i % 3);
 	delete $index{$rows[random() % @rows][1]} if $i % 10 == 9;
@@ -134,7 +134,7 @@ LUA = r'''
 local seed = 42
 local function random() seed = (seed * 1103515245 + 12345) % 2147483648 return seed end
 local store, threads, sum = {}, {}, 0
-for i = 1, 600000 do
+for i = 1, 900000 do
 	local key = "key" .. random() % 10000
 	local entry = store[key]
 	if entry and #entry > 20 then
@@ -287,7 +287,7 @@ def json_document(count):
 def jq(session):
 	program = '''[.[] | select(.id % 3 != 0) | {key: .name, value: (.tags | map(ascii_upcase) | join("+")), n: .inner.deep.list | add}]
 		| group_by(.key) | map({(.[0].key): map(.value) | unique | length}) | add | to_entries | sort_by(.value, .key) | .[:200]'''
-	return outcome(session.run(['jq', '-S', program], input=json_document(20000).encode()))
+	return outcome(session.run(['jq', '-S', program], input=json_document(32000).encode()))
 
 
 @case

@@ -128,7 +128,7 @@ unsigned long work(int seed)
 int main()
 {
 	unsigned long sum = 0;
-	for (int round = 0; round < 32; round++) {
+	for (int round = 0; round < 48; round++) {
 		std::vector<std::future<unsigned long>> results;
 		for (int i = 0; i < 8; i++)
 			results.push_back(std::async(std::launch::async, work, i));

@@ -3,6 +3,7 @@
 
 #include "core/os/memory.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -14,37 +15,53 @@ static void limit_address_space(size_t bytes)
 	CHECK_EQ(setrlimit(RLIMIT_AS, &limit), 0);
 }
 
+struct pair {
+	struct region down, up;
+};
+
 /* Where nothing is reserved somebody else (a sanitizer's shadow, which is nearly everywhere) may sit at the addresses that are tried: others. */
-static struct region make_region(size_t capacity, size_t alignment, bool reserve)
+static struct pair make_pair(size_t capacity, bool reserve)
 {
-	struct region region;
-
 	for (int i = 0; i < 200; i++) {
-		bool is_found = region_init(&region, capacity, alignment, 1 << 20, reserve);
+		struct pair pair = {.down = {.capacity = capacity, .step = 1 << 18},
+			.up = {.capacity = capacity, .step = 1 << 20}};
 
-		if (is_found && region_grow(&region, 1))
-			return region;
+		if (regions_init(&pair.down, &pair.up, reserve) && region_grow(&pair.down, 1) &&
+			region_grow(&pair.up, 1))
+			return pair;
 		CHECK(!reserve);
 	}
 	CHECK(!"no address could be used");
-	return region;
+	abort();
+}
+
+static void check_grown(struct region *region, char *bytes, size_t count)
+{
+	CHECK(region_grow(region, 1));
+	CHECK_EQ(region->committed, region->step);
+	CHECK(region_grow(region, count));
+	for (size_t i = 0; i < count; i += 4096)
+		CHECK_EQ(bytes[i], 0);
+	memset(bytes, 1, count);
+	CHECK(!region_grow(region, (64 << 20) + 1));
+	CHECK(region_grow(region, 64 << 20));
+	CHECK_EQ(bytes[0], 1);
+	CHECK_EQ(bytes[count - 1], 1);
 }
 
 static void grow_and_use(bool reserve)
 {
-	struct region region = make_region(64 << 20, 65536, reserve);
+	enum { COUNT = 10000000 };
+	struct pair pair = make_pair(64 << 20, reserve);
 
-	CHECK_EQ(region.base % 65536, 0u);
-	CHECK(region_grow(&region, 1));
-	CHECK_EQ(region.committed, 1u << 20);
-	CHECK(region_grow(&region, 1));
-	CHECK(region_grow(&region, 10000000));
-	for (size_t i = 0; i < 10000000; i += 4096)
-		CHECK_EQ(((char *)region.base)[i], 0);
-	memset((void *)region.base, 1, 10000000);
-	CHECK(!region_grow(&region, (64 << 20) + 1));
-	CHECK(region_grow(&region, 64 << 20));
-	CHECK_EQ(((char *)region.base)[9999999], 1);
+	CHECK_EQ(pair.up.base % 65536, 0u);
+	CHECK_EQ(pair.down.base, pair.up.base);
+	check_grown(&pair.down, (char *)pair.down.base - COUNT, COUNT);
+	check_grown(&pair.up, (char *)pair.up.base, COUNT);
+	region_unreserve(&pair.up);
+	region_unreserve(&pair.down);
+	CHECK_EQ(((char *)pair.up.base)[0], 1);
+	CHECK_EQ(((char *)pair.down.base)[-1], 1);
 }
 
 TEST(reserved_and_chosen_regions_grow)
@@ -55,14 +72,15 @@ TEST(reserved_and_chosen_regions_grow)
 
 TEST(a_refused_growth_changes_nothing)
 {
-	struct region region = make_region(1 << 30, 4096, false);
-	size_t committed;
+	struct pair pair = make_pair(1 << 30, false);
 
-	committed = region.committed;
 	limit_address_space(64 << 20);
-	CHECK(!region_grow(&region, 900 << 20));
-	CHECK_EQ(region.committed, committed);
-	((char *)region.base)[committed - 1] = 1;
+	CHECK(!region_grow(&pair.up, 900 << 20));
+	CHECK(!region_grow(&pair.down, 900 << 20));
+	CHECK_EQ(pair.up.committed, pair.up.step);
+	CHECK_EQ(pair.down.committed, pair.down.step);
+	((char *)pair.up.base)[pair.up.step - 1] = 1;
+	((char *)pair.down.base)[-(ptrdiff_t)pair.down.step] = 1;
 }
 
 static size_t found_bytes;
@@ -84,6 +102,15 @@ TEST(own_mappings_are_listed)
 	os_unmap(memory, 12345);
 	os_own_mappings(find, memory);
 	CHECK_EQ(found_bytes, 0u);
+}
+
+TEST(a_region_that_grows_down_is_listed_where_it_is)
+{
+	struct pair pair = make_pair(1 << 30, false);
+
+	CHECK(region_grow(&pair.down, 1 << 20));
+	os_own_mappings(find, (void *)(pair.down.base - (1 << 20)));
+	CHECK_EQ(found_bytes, 1u << 20);
 }
 
 TEST(discarded_and_moved_pages_read_as_zero)

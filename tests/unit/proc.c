@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -330,6 +331,25 @@ static void *after_main_has_exited(void *argument)
 	CHECK_GE(count, 2);
 	_exit(0);
 	return argument;
+}
+
+TEST(a_tasks_signals_are_told)
+{
+	uint64_t pending, blocked;
+	sigset_t set;
+	int task = (int)syscall(SYS_gettid);
+
+	CHECK(proc_open());
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, 64);
+	CHECK_EQ(sigprocmask(SIG_SETMASK, &set, NULL), 0);
+	CHECK_EQ(pthread_kill(pthread_self(), 64), 0);
+	CHECK_EQ(kill(getpid(), SIGUSR1), 0); // the process's, not the task's
+	CHECK(task_read_signals(task, &pending, &blocked));
+	CHECK_EQ(pending, 1ull << 63);
+	CHECK_EQ(blocked, 1ull << 63 | 1ull << (SIGUSR1 - 1));
+	CHECK(!task_read_signals(1, &pending, &blocked));
 }
 
 TEST(all_of_it_works_after_main_has_exited)

@@ -316,6 +316,30 @@ TEST(shared_memory_that_is_swapped_out_is_read)
 	CHECK_EQ(scan(true)->total, 1);
 }
 
+/* As what write_swap_source() makes, behind a mapping whose name alone is longer than what is read at once. */
+static int write_swap_source_behind_a_long_name(const void *memory, const char *amount)
+{
+	enum { LONGER_THAN_READ_AT_ONCE = 300000 };
+	static char name[LONGER_THAN_READ_AT_ONCE], rest[4096];
+	int file = (int)syscall(SYS_memfd_create, "smaps", 0);
+	int source = write_swap_source(memory, amount);
+	ssize_t bytes = pread(source, rest, sizeof(rest), 0);
+
+	memset(name, 'S', sizeof(name));
+	dprintf(file, "900-1000 rw-p 00000000 00:01 7 /");
+	CHECK_EQ(write(file, name, sizeof(name)), (ssize_t)sizeof(name));
+	dprintf(file, "\nSize:                  4 kB\n");
+	CHECK_EQ(write(file, rest, (size_t)bytes), bytes);
+	close(source);
+	return file;
+}
+
+TEST(shared_memory_that_is_swapped_out_is_read_behind_a_very_long_name)
+{
+	maps_set_swap_source(write_swap_source_behind_a_long_name(map_page_on_disk(), "4"));
+	CHECK_EQ(scan(true)->total, 1);
+}
+
 /* What is missing of other shared memory was never touched, and stays so. */
 TEST(missing_pages_are_left_alone_where_nothing_is_swapped_out)
 {

@@ -11,10 +11,12 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #ifdef __clang__
@@ -187,6 +189,38 @@ TEST(goes_from_an_alternate_stack_to_the_interrupted_one)
 	interrupted();
 	CHECK_NAMES("inner", "on_signal");
 	CHECK_GT(index_of("interrupted"), 2);
+}
+
+static sigjmp_buf back;
+static volatile int may_jump;
+
+static void jump(int number)
+{
+	(void)number;
+	if (may_jump) {
+		may_jump = 0;
+		siglongjmp(back, 1);
+	}
+}
+
+TEST(a_handler_may_jump_out_of_a_walk)
+{
+	static volatile int jumps;
+	struct itimerval period = {{0, 100}, {0, 100}}, none = {0};
+
+	CHECK(signal(SIGALRM, jump) != SIG_ERR);
+	if (sigsetjmp(back, 1) != 0)
+		jumps++;
+	else
+		setitimer(ITIMER_REAL, &period, NULL);
+	while (jumps < 1000) {
+		may_jump = 1;
+		take_stack();
+		may_jump = 0;
+	}
+	setitimer(ITIMER_REAL, &none, NULL);
+	outer(1);
+	CHECK_NAMES("inner", "middle", "outer");
 }
 
 static void *thread_body(void *argument)
