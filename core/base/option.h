@@ -12,7 +12,7 @@
 enum option_mode { MODE_SEAL, MODE_WATCH, MODE_FAST };
 enum option_free { FREE_HINT, FREE_TRUST, FREE_IGNORE };
 enum option_leaks { LEAKS_RECLAIM, LEAKS_REPORT, LEAKS_OFF };
-enum option_collector { COLLECTOR_AUTO, COLLECTOR_STW, COLLECTOR_OFF };
+enum option_collector { COLLECTOR_AUTO, COLLECTOR_STW, COLLECTOR_OFF, COLLECTOR_CONCURRENT };
 enum option_stacks { STACKS_OFF, STACKS_SAMPLED, STACKS_ALL };
 enum option_switch { SWITCH_ON, SWITCH_OFF };
 

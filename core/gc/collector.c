@@ -12,6 +12,7 @@
 #include "core/base/attr.h"
 #include "core/base/option.h"
 #include "core/gc/command.h"
+#include "core/gc/concurrent.h"
 #include "core/gc/cycle.h"
 #include "core/gc/gate.h"
 #include "core/gc/pacer.h"
@@ -27,6 +28,7 @@
 #include "core/os/proc.h"
 #include "core/os/sandbox.h"
 #include "core/os/syscall.h"
+#include "core/os/tracking.h"
 #include "core/profile/stats_page.h"
 
 #include <fcntl.h>
@@ -235,6 +237,17 @@ static void let_fork_go_first(void)
 		futex_wait(&cycle_forks_waiting, waiting, NS_PER_MS);
 }
 
+bool cycle_may_go_on(void)
+{
+	if (load_relaxed(&cycle_forks_waiting) != 0) {
+		lock_release(cycle_lock());
+		let_fork_go_first();
+		lock_acquire(cycle_lock());
+	}
+	return !load_relaxed(&collector.shut_down) &&
+	       load_relaxed(&collector.thread_state) != ENDING;
+}
+
 bool collector_run_cycle(void)
 {
 	struct signal_guard guard;
@@ -428,6 +441,7 @@ void cycle_thread_main(void)
 			stats_wait(value, sleep_ns(requests, clock_now_ns()));
 	}
 	store_seq(&collector.purge_timed, 0u);
+	tracking_close();
 	proc_close();
 	end_thread();
 }
@@ -469,4 +483,5 @@ void cycle_fork_child(void)
 
 	collector = (__typeof__(collector)){.shut_down = shut_down};
 	proc_forget();
+	concurrent_fork_child();
 }

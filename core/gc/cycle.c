@@ -1,15 +1,22 @@
 /*
- * One collection, stop-the-world tier. The phases in order, each a call:
+ * One collection. The phases in order, each a call:
  *
  *	prepare		memory for marks, mappings list, signal: nothing may be asked of the kernel's allocator later
- *	stop		every thread stands still, or there is no verdict (world.h)
- *	preset		marks: set for free slots, clear for all others; spans are MARKING
- *	roots, mark	all roots, then through the heap
+ *	choose		the tier
+ *
+ *	stop the world				concurrent (concurrent.h)
+ *	pause: all threads stand still		begin: watch, protect, preset
+ *	  preset				pause: roots
+ *	  roots, mark				mark beside the program
+ *						pause: what was written, roots, what they reach
  *	commit		the standstill held until here, or there is no verdict
  *	start		threads run again
+ *
  *	judge		what is unreached and was never freed goes on probation; PROBATION marks its slots, so the sweep leaves them
  *	sweep		spans are UNSWEPT: HINTED and unmarked becomes FREE, by refills and by this thread
  *	finish		probation takes back what is due; pacer, figures, trace
+ *
+ * Preset sets the marks of free slots and clears all others; spans are MARKING.
  *
  * Why HINTED and unmarked may be swept at any time later: unreachable at the pause is unreachable for ever, and a slot gets a new occupant only through
  * FREE, which the sweep alone stores, after it has set the mark.
@@ -19,6 +26,7 @@
 #include "core/base/attr.h"
 #include "core/base/option.h"
 #include "core/gc/collector.h"
+#include "core/gc/concurrent.h"
 #include "core/gc/mark.h"
 #include "core/gc/pacer.h"
 #include "core/gc/probation.h"
@@ -36,7 +44,11 @@
 #include "core/os/proc.h"
 #include "core/profile/stats_page.h"
 
-enum { STOP_TIMEOUT_MS = 50, ESTIMATE_DECAY = 64 };
+enum {
+	STOP_TIMEOUT_MS = 50,
+	ESTIMATE_DECAY = 64,
+	BROKEN_REST = 64, // cycles in which write tracking is not tried again after it failed
+};
 
 struct cycle_result cycle_last;
 
@@ -45,6 +57,7 @@ static struct {
 	struct lock lock;
 	uint64_t mark_ns_per_mb; // of the last complete mark, for the estimate of the next pause
 	uint64_t roots_ns;       // the same for the roots, which do not grow with the heap
+	uint32_t broken_rest;
 	bool requests_in_flight;
 } cycle WRITTEN_BY_FORK = {.lock = LOCK_INITIAL(CYCLE)};
 
@@ -84,26 +97,52 @@ static enum stats_no_verdict reason_of_world(void)
 
 /*
  * The pause that marking this heap would take, from the CPU time of the last one (a busy machine must not lock us out); the first is guessed at 2 GB/s:
- * the smallest heap that starts a cycle by its growth must get one, or nothing would ever be measured. Each refusal lowers the estimate a
- * little, so that one wrong measurement does not stand for ever: tried again after minutes.
+ * the smallest heap that starts a cycle by its growth must get one, or nothing would ever be measured.
  */
-static bool pause_is_too_long(void)
+static uint64_t stw_pause_ns(void)
 {
 	uint64_t ns_per_mb = cycle.mark_ns_per_mb ? cycle.mark_ns_per_mb : NS_PER_MS / 2;
-	uint64_t estimate = cycle.roots_ns + (heap_span_bytes() >> 20) * ns_per_mb;
 
-	if (options.collector != COLLECTOR_AUTO || estimate <= options.pause_max_ms * NS_PER_MS)
+	return cycle.roots_ns + (heap_span_bytes() >> 20) * ns_per_mb;
+}
+
+static bool may_be_concurrent(void)
+{
+	if (cycle.broken_rest > 0) {
+		cycle.broken_rest--;
 		return false;
+	}
+	return concurrent_is_available();
+}
+
+/* Each refusal lowers the estimate a little, so that one wrong measurement does not stand for ever: tried again after minutes. */
+static enum stats_tier refuse_pause(void)
+{
 	cycle.roots_ns -= cycle.roots_ns / ESTIMATE_DECAY;
 	cycle.mark_ns_per_mb -= cycle.mark_ns_per_mb / ESTIMATE_DECAY;
-	return true;
+	return STATS_TIER_NONE;
+}
+
+/* STATS_TIER_NONE: no pause of any tier would be short enough. */
+static enum stats_tier choose_tier(void)
+{
+	uint64_t limit = options.pause_max_ms * NS_PER_MS;
+
+	if (options.collector == COLLECTOR_CONCURRENT && concurrent_is_available())
+		return STATS_TIER_CONCURRENT;
+	if (options.collector != COLLECTOR_AUTO || stw_pause_ns() <= limit)
+		return STATS_TIER_STW;
+	if (cycle.roots_ns <= limit && may_be_concurrent())
+		return STATS_TIER_CONCURRENT;
+	return refuse_pause();
 }
 
 static bool prepare(struct cycle_result *result)
 {
 	if (!proc_is_open() && !proc_open())
 		return no_verdict(result, STATS_NO_VERDICT_NO_PROC);
-	if (pause_is_too_long())
+	result->tier = choose_tier();
+	if (result->tier == STATS_TIER_NONE)
 		return no_verdict(result, STATS_NO_VERDICT_PAUSE_TOO_LONG);
 	if (!world_prepare())
 		return no_verdict(result, reason_of_world());
@@ -112,32 +151,72 @@ static bool prepare(struct cycle_result *result)
 	return true;
 }
 
-/* In the pause: everything reachable is marked, or false. */
-static bool mark_all(struct cycle_result *result)
+static bool scan_roots(struct cycle_result *result)
 {
 	struct root_scan scan = {.marker = &marker};
-	uint64_t start = clock_now_ns(), after_roots, cpu = clock_thread_cpu_ns(), cpu_after_roots;
+	uint64_t start = clock_now_ns(), cpu = clock_thread_cpu_ns();
 
-	if (CHECKS)
-		heap_check();
-	if (!mark_preset())
-		return no_verdict(result, STATS_NO_VERDICT_NO_MEMORY);
 	if (!roots_scan(&scan)) {
 		result->root_failure = roots_failure_text(scan.failure);
 		result->root_scanner = scan.failure_scanner ? scan.failure_scanner : "all";
 		result->root_address = scan.failure_address;
 		return no_verdict(result, STATS_NO_VERDICT_ROOTS);
 	}
-	after_roots = clock_now_ns();
-	cpu_after_roots = clock_thread_cpu_ns();
-	if (!mark_drain(&marker))
-		return no_verdict(result, STATS_NO_VERDICT_ROOTS);
-	result->roots_ns = after_roots - start;
-	result->mark_ns = clock_now_ns() - after_roots;
-	cycle.roots_ns = cpu_after_roots - cpu;
-	cycle.mark_ns_per_mb =
-		(clock_thread_cpu_ns() - cpu_after_roots) / ((result->heap_bytes_before >> 20) + 1);
+	result->roots_ns = clock_now_ns() - start;
+	cycle.roots_ns = clock_thread_cpu_ns() - cpu;
 	cycle.requests_in_flight = scan.requests_in_flight;
+	return true;
+}
+
+/* What `mark` does to the heap is what a pause would have to do. */
+static bool measure_mark(
+	struct cycle_result *result, bool (*mark)(struct cycle_result *result), uint64_t *ret_ns)
+{
+	uint64_t start = clock_now_ns(), cpu = clock_thread_cpu_ns();
+
+	if (!mark(result))
+		return false;
+	*ret_ns = clock_now_ns() - start;
+	cycle.mark_ns_per_mb =
+		(clock_thread_cpu_ns() - cpu) / ((result->heap_bytes_before >> 20) + 1);
+	return true;
+}
+
+static bool drain(struct cycle_result *result)
+{
+	return mark_drain(&marker) || no_verdict(result, STATS_NO_VERDICT_ROOTS);
+}
+
+/* In the pause: everything reachable is marked, or false. */
+static bool mark_stopped(struct cycle_result *result)
+{
+	if (CHECKS)
+		heap_check();
+	if (!mark_preset())
+		return no_verdict(result, STATS_NO_VERDICT_NO_MEMORY);
+	return scan_roots(result) && measure_mark(result, drain, &result->mark_ns);
+}
+
+/* The same, after all but what was written lately was marked beside the program. */
+static bool mark_rest(struct cycle_result *result)
+{
+	uint64_t start = clock_now_ns();
+	bool is_broken;
+
+	if (CHECKS)
+		heap_check();
+	if (!concurrent_catch_up(&is_broken))
+		return no_verdict(
+			result, is_broken ? STATS_NO_VERDICT_TRACKING : STATS_NO_VERDICT_ROOTS);
+	result->mark_ns = clock_now_ns() - start;
+	if (!scan_roots(result))
+		return false;
+	start = clock_now_ns();
+	if (!drain(result))
+		return false;
+	result->mark_ns += clock_now_ns() - start;
+	if (CHECKS && options.scribble)
+		mark_check_closed();
 	return true;
 }
 
@@ -156,15 +235,15 @@ static void judge(struct cycle_result *result)
 	result->verdict_ns = clock_now_ns() - start;
 }
 
-static bool stop_and_mark(struct cycle_result *result)
+static bool pause(struct cycle_result *result, bool (*mark)(struct cycle_result *result))
 {
-	uint64_t start = clock_now_ns();
+	uint64_t start = clock_now_ns(), ns;
 	bool complete;
 
 	if (!world_stop(STOP_TIMEOUT_MS * NS_PER_MS))
 		return no_verdict(result, reason_of_world());
 	result->stop_ns = clock_now_ns() - start;
-	complete = mark_all(result);
+	complete = mark(result);
 	if (!world_commit()) {
 		result->root_failure = 0; // whatever could not be read then: it ran again
 		complete = no_verdict(result, STATS_NO_VERDICT_ABANDONED);
@@ -172,8 +251,56 @@ static bool stop_and_mark(struct cycle_result *result)
 	if (complete && options.free == FREE_TRUST)
 		judge(result);
 	world_start();
-	result->pause_ns = clock_now_ns() - start;
+	ns = clock_now_ns() - start;
+	result->pause_ns = max_u64(result->pause_ns, ns);
+	result->pauses_ns += ns;
 	return complete;
+}
+
+static enum stats_no_verdict reason_of_mark(bool is_broken)
+{
+	return is_broken           ? STATS_NO_VERDICT_TRACKING
+	       : cycle_may_go_on() ? STATS_NO_VERDICT_ROOTS
+				   : STATS_NO_VERDICT_EXITING;
+}
+
+static bool mark_beside(struct cycle_result *result)
+{
+	bool is_broken;
+
+	return concurrent_mark(&is_broken) || no_verdict(result, reason_of_mark(is_broken));
+}
+
+static bool mark_concurrently(struct cycle_result *result)
+{
+	bool is_broken, complete;
+
+	if (!concurrent_begin(&is_broken))
+		return no_verdict(result,
+			is_broken ? STATS_NO_VERDICT_TRACKING : STATS_NO_VERDICT_STOP_TIMEOUT);
+	complete =
+		pause(result, scan_roots) && measure_mark(result, mark_beside, &result->beside_ns);
+	if (complete && !(world_prepare() && roots_prepare()))
+		complete = no_verdict(result, STATS_NO_VERDICT_NO_MEMORY);
+	complete = complete && pause(result, mark_rest);
+	result->rounds = concurrent_stats.rounds;
+	result->written_bytes = concurrent_stats.written_bytes;
+	if (complete && !concurrent_end())
+		complete = no_verdict(result, STATS_NO_VERDICT_NO_MEMORY);
+	if (!complete)
+		concurrent_abort();
+	return complete;
+}
+
+static bool mark(struct cycle_result *result)
+{
+	if (result->tier == STATS_TIER_STW)
+		return pause(result, mark_stopped);
+	if (mark_concurrently(result))
+		return true;
+	if (result->no_verdict == STATS_NO_VERDICT_TRACKING)
+		cycle.broken_rest = BROKEN_REST;
+	return false;
 }
 
 /* The marks stand. Runs beside the program. */
@@ -202,7 +329,8 @@ static void apply_verdict(struct cycle_result *result)
 static void publish(const struct cycle_result *result)
 {
 	stats_add(cycles, 1);
-	stats_set(tier, STATS_TIER_STW);
+	stats_set(tier, result->tier);
+	stats_add(concurrent_cycles, result->tier == STATS_TIER_CONCURRENT && result->has_verdict);
 	stats_set(heap_bytes, result->heap_bytes_after);
 	stats_set(reused_blocks, load_relaxed(&heap_stats.reused_hint_count));
 	stats_set(threads, threads_count());
@@ -222,7 +350,7 @@ static void publish(const struct cycle_result *result)
 	stats_set(dangling_blocks, result->dangling_blocks);
 	stats_set(last_pause_ns, result->pause_ns);
 	stats_set(stop_ns, result->stop_ns);
-	stats_add(total_pause_ns, result->pause_ns);
+	stats_add(total_pause_ns, result->pauses_ns);
 	if (result->pause_ns > stats_get(max_pause_ns))
 		stats_set(max_pause_ns, result->pause_ns);
 }
@@ -236,7 +364,7 @@ static bool run_locked(void)
 	lock_assert_held(&cycle.lock);
 	result = (struct cycle_result){
 		.number = cycle_last.number + 1, .heap_bytes_before = heap_span_bytes()};
-	result.has_verdict = prepare(&result) && stop_and_mark(&result);
+	result.has_verdict = prepare(&result) && mark(&result);
 	if (result.has_verdict) {
 		apply_verdict(&result);
 	} else {

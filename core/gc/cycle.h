@@ -33,9 +33,16 @@ struct cycle_result {
 	const char *root_failure; // no verdict for the sake of roots: why, or NULL
 	const char *root_scanner; // whose
 	uintptr_t root_address;   // which
-	bool leaks_judged;        // false: pointers may be in flight, or leaks=off
-	uint64_t number;          // cycles begun so far
-	uint64_t stop_ns, roots_ns, mark_ns, pause_ns, verdict_ns, sweep_ns, cpu_ns;
+	enum stats_tier tier;
+	bool leaks_judged;                   // false: pointers may be in flight, or leaks=off
+	uint64_t number;                     // cycles begun so far
+	uint64_t stop_ns, roots_ns, mark_ns; // of the last pause
+	uint64_t pause_ns;                   // the longest one
+	uint64_t pauses_ns;                  // all of them
+	uint64_t beside_ns;                  // marking while the program ran
+	uint32_t rounds;                     // of reading again what it wrote
+	uint64_t written_bytes;              // what of that was left to the last pause
+	uint64_t verdict_ns, sweep_ns, cpu_ns;
 	uint64_t heap_bytes_before, heap_bytes_after; // in spans
 	uint64_t live_blocks, live_bytes;
 	uint64_t dangling_blocks, dangling_bytes;
@@ -84,6 +91,12 @@ bool cycle_thread_exists(void);
 
 /* The process is ending: no further cycle begins. Waits for the one that runs (bounded). */
 void cycle_shut_down(void);
+
+/*
+ * For the cycle that marks beside the program, asked again and again: false when the process is ending or the collector thread is to end. Lets forks that wait
+ * for the lock CYCLE, which the caller holds, go first.
+ */
+bool cycle_may_go_on(void);
 
 /* In a fork child: there is no collector, and no cycle was under way. */
 void cycle_fork_child(void);

@@ -4,6 +4,9 @@
  * A full queue loses nothing: the block is marked, so a walk over all marked blocks finds what was not read.
  *
  * Preset makes the list of spans that this cycle judges: only they are MARKING, so they can not be released before the verdict.
+ *
+ * Blocks are read by plain loads. In a pause their pages cannot go away. Beside the program they can: who takes pages away makes the spans odd first, which are
+ * read with care, and waits until the batch of readings under way is over (mark_keep_off).
  */
 #include "core/gc/mark.h"
 
@@ -12,7 +15,10 @@
 #include "core/gc/world.h"
 #include "core/heap/page_heap.h"
 #include "core/heap/sweep.h"
+#include "core/base/arith.h"
 #include "core/os/arch.h"
+#include "core/os/clock.h"
+#include "core/os/futex.h"
 #include "core/os/memory.h"
 #include "core/os/pages.h"
 #include "core/os/peek.h"
@@ -23,6 +29,8 @@ enum {
 	QUEUE_MAX = 1 << 27,
 	BEAT_BLOCKS = 1 << 12, // blocks between two signs of life
 	BEAT_SPANS = 1 << 8,
+	BATCH_BLOCKS = 64,          // read between two looks at who waits in mark_keep_off()
+	PRESET_SPANS = 64,          // whose sweep words are changed under one lock
 	SPARSE_BYTES_MIN = 1 << 20, // larger blocks are read by present pages only
 };
 
@@ -33,15 +41,23 @@ struct marker {
 	size_t count;
 	bool overflowed;
 	bool failed;
+	bool has_met_odd;    // while a large block was read directly
 	struct span **spans; // those this cycle judges
 	size_t span_capacity;
 	size_t span_count;
+	bool (*may_go_on)(void); // beside the program; NULL: in a pause
 	uintptr_t ring[RING];
 	uintptr_t copy[WORDS_BLOCK]; // of memory that may not be read directly
 };
 
 struct marker marker;
 struct mark_stats mark_stats;
+
+/* For mark_keep_off(); written by the collector, sequentially consistent: a batch begins before its spans are asked whether they are odd. */
+static struct {
+	uint32_t is_beside; // blocks may be read by plain loads while the program runs
+	uint32_t batch;
+} reading;
 
 static void *map_at_most(size_t *entries, size_t least, size_t entry_bytes)
 {
@@ -74,6 +90,7 @@ bool mark_prepare(struct marker *marking)
 	marking->count = 0;
 	marking->overflowed = false;
 	marking->failed = false;
+	marking->may_go_on = 0;
 	marking->capacity = min_u64(max_u64(units * (UNIT_BYTES / 128), QUEUE_MIN), QUEUE_MAX);
 	marking->queue = map_at_most(&marking->capacity, QUEUE_MIN, sizeof(*marking->queue));
 	// spans may be made until the world stands: leave room for them
@@ -83,6 +100,23 @@ bool mark_prepare(struct marker *marking)
 		return true;
 	mark_finish(marking);
 	return false;
+}
+
+/* A sign of life. False: the pause is over, nothing may be read any more; or the program does not want the cycle any more. */
+static bool may_go_on(struct marker *marking)
+{
+	world_beat();
+	if (world_is_abandoned() || (marking->may_go_on && !marking->may_go_on()))
+		marking->failed = true;
+	return !marking->failed;
+}
+
+static void nap(void)
+{
+	enum { NAP_NS = 100000 };
+	uint32_t nobody = 0;
+
+	futex_wait(&nobody, 0, NAP_NS);
 }
 
 static void preset_span(struct span *span)
@@ -95,6 +129,14 @@ static void preset_span(struct span *span)
 			       bytes_equal_mask(states + group * 64, SLOT_CACHED);
 }
 
+static bool list_span(struct span *span)
+{
+	if (marker.span_count == marker.span_capacity)
+		return false;
+	marker.spans[marker.span_count++] = span;
+	return true;
+}
+
 /* The lock is free in a pause, for its holder would run. It is needed if the pause is abandoned: then runs are split and merged, and spans swept. */
 static bool preset_all(void)
 {
@@ -102,11 +144,13 @@ static bool preset_all(void)
 	{
 		if (span->kind != SPAN_SMALL && span->kind != SPAN_LARGE)
 			continue;
-		if (marker.span_count == marker.span_capacity ||
-			!cas_seq(&span->sweep, (uint32_t)SPAN_SWEPT, (uint32_t)SPAN_MARKING))
+		if (!cas_seq(&span->sweep, (uint32_t)SPAN_SWEPT, (uint32_t)SPAN_MARKING))
 			return false;
+		if (!list_span(span)) {
+			store_release(&span->sweep, SPAN_SWEPT);
+			return false;
+		}
 		preset_span(span);
-		marker.spans[marker.span_count++] = span;
 		if (marker.span_count % BEAT_SPANS == 0) {
 			world_beat();
 			if (world_is_abandoned())
@@ -124,6 +168,89 @@ bool mark_preset(void)
 	complete = preset_all();
 	lock_release(page_heap_lock());
 	return complete;
+}
+
+/*
+ * Takes spans from *unit on that are SWEPT, up to PRESET_SPANS of them, and presets them: with the lock released, for MARKING they are nobody else's. One that is
+ * BUSY stops it; those that are MARKING were born so. Returns the number taken, or -1 without room. Signals blocked.
+ */
+static int preset_some(uint32_t *unit, bool *ret_is_busy)
+{
+	size_t first = marker.span_count, end = first + PRESET_SPANS;
+	bool has_room = true;
+	struct span *span;
+
+	*ret_is_busy = false;
+	lock_acquire(page_heap_lock());
+	while (has_room && marker.span_count < end && (span = heap_used_span_from(unit))) {
+		if (load_acquire(&span->sweep) == SPAN_MARKING)
+			continue;
+		*ret_is_busy = !cas_seq(&span->sweep, (uint32_t)SPAN_SWEPT, (uint32_t)SPAN_MARKING);
+		if (*ret_is_busy) {
+			*unit = span_first_unit(span);
+			break;
+		}
+		has_room = list_span(span);
+		if (!has_room)
+			store_release(&span->sweep, SPAN_SWEPT);
+	}
+	lock_release(page_heap_lock());
+	for (size_t i = first; i < marker.span_count; i++)
+		preset_span(marker.spans[i]);
+	return has_room ? (int)(marker.span_count - first) : -1;
+}
+
+bool mark_preset_beside(uint64_t patience_ns)
+{
+	uint64_t deadline = clock_now_ns() + patience_ns;
+	uint32_t unit = 0;
+
+	while (unit < heap_used_units()) {
+		bool is_busy;
+
+		if (preset_some(&unit, &is_busy) < 0)
+			return false;
+		if (is_busy && clock_now_ns() > deadline)
+			return false;
+		if (is_busy)
+			nap();
+		if (!may_go_on(&marker))
+			return false;
+	}
+	return true;
+}
+
+bool mark_list_spans(void)
+{
+	size_t units = heap_used_units();
+	uint32_t unit = 0;
+	struct span *span;
+
+	if (units > marker.span_capacity) {
+		struct span **spans = os_map(units * sizeof(*spans));
+
+		if (!spans)
+			return false;
+		os_unmap(marker.spans, marker.span_capacity * sizeof(*spans));
+		marker.spans = spans;
+		marker.span_capacity = units;
+	}
+	marker.span_count = 0;
+	while ((span = heap_next_used_span(&unit))) {
+		if (load_acquire(&span->sweep) == SPAN_MARKING && !list_span(span))
+			return false;
+	}
+	return true;
+}
+
+void mark_drop_spans(void)
+{
+	uint32_t unit = 0;
+	struct span *span;
+
+	while ((span = heap_next_used_span(&unit)))
+		cas_seq(&span->sweep, (uint32_t)SPAN_MARKING, (uint32_t)SPAN_SWEPT);
+	marker.span_count = 0;
 }
 
 void mark_for_each_span(void (*visit)(struct span *span, void *argument), void *argument)
@@ -173,20 +300,28 @@ void mark_words(struct marker *marking, const uintptr_t *words, size_t count)
 
 /* ---- blocks to words ---- */
 
-/* A sign of life. False: the pause is over, nothing may be read any more. */
-static bool may_go_on(struct marker *marking)
+/* Beside the program: who waits in mark_keep_off() knows by this that what was read before is done with. */
+static inline void begin_batch(struct marker *marking)
 {
-	world_beat();
-	if (world_is_abandoned())
-		marking->failed = true;
-	return !marking->failed;
+	if (marking->may_go_on)
+		add_seq(&reading.batch, 1);
 }
 
-/* Memory whose protection the program may have changed: a copy is read. */
+/* Part of a block. */
+struct piece {
+	struct marker *marking;
+	const struct span *span;
+	uintptr_t start, end;
+};
+
+/* Memory whose protection the program may have changed: a copy is read, of those pages that hold something. */
 static bool read_carefully(uintptr_t start, uintptr_t end, void *argument)
 {
-	struct marker *marking = argument;
+	const struct piece *piece = argument;
+	struct marker *marking = piece->marking;
 
+	start = max_u64(start, piece->start);
+	end = min_u64(end, piece->end);
 	for (uintptr_t address = start; address < end; address += sizeof(marking->copy)) {
 		size_t bytes = min_u64(sizeof(marking->copy), end - address);
 
@@ -202,37 +337,86 @@ static bool read_carefully(uintptr_t start, uintptr_t end, void *argument)
 	return true;
 }
 
+static bool read_odd(struct piece *piece, uintptr_t start, uintptr_t end)
+{
+	if (!pages_for_each(align_down(start, OS_PAGE_BYTES), align_up(end, OS_PAGE_BYTES),
+		    PAGES_PRESENT, read_carefully, piece))
+		piece->marking->failed = true;
+	return !piece->marking->failed;
+}
+
+/* Unit by unit, for the span may become odd meanwhile. */
 static bool read_directly(uintptr_t start, uintptr_t end, void *argument)
 {
+	struct piece *piece = argument;
+
 	for (uintptr_t address = start; address < end; address += UNIT_BYTES) {
 		size_t bytes = min_u64(UNIT_BYTES, end - address);
 
-		mark_words(argument, (const uintptr_t *)address, bytes / sizeof(uintptr_t));
-		if (!may_go_on(argument))
+		begin_batch(piece->marking);
+		if (load_relaxed(&piece->span->odd))
+			piece->marking->has_met_odd = true;
+		else
+			mark_words(piece->marking, (const uintptr_t *)address,
+				bytes / sizeof(uintptr_t));
+		if (!may_go_on(piece->marking))
 			return false;
 	}
 	return true;
 }
 
+/* [start, end) of a block. */
+static void read_piece(
+	struct marker *marking, const struct span *span, uintptr_t start, uintptr_t end)
+{
+	struct piece piece = {marking, span, start, end};
+	bool is_odd = load_relaxed(&span->odd);
+
+	if (LIKELY(end - start < SPARSE_BYTES_MIN && !is_odd)) {
+		mark_words(marking, (const uintptr_t *)start, (end - start) / sizeof(uintptr_t));
+		return;
+	}
+	marking->has_met_odd = false;
+	if (!is_odd && !pages_for_each(start, end, PAGES_PRESENT, read_directly, &piece) &&
+		!marking->failed)
+		read_directly(start, end, &piece);
+	if ((is_odd || marking->has_met_odd) && !marking->failed)
+		read_odd(&piece, start, end);
+}
+
 static void read_block(struct marker *marking, uintptr_t address)
 {
-	bool odd;
 	struct slot slot;
-	size_t bytes;
 
-	if (!heap_find_slot(address, &slot))
-		return;
-	bytes = slot_bytes(slot);
-	odd = load_relaxed(&slot.span->odd);
-	if (LIKELY(bytes < SPARSE_BYTES_MIN && !odd))
-		mark_words(marking, (const uintptr_t *)address, bytes / sizeof(uintptr_t));
-	else if (!odd &&
-		 !pages_for_each(address, address + bytes, PAGES_PRESENT, read_directly, marking) &&
-		 !marking->failed)
-		read_directly(address, address + bytes, marking);
-	else if (odd &&
-		 !pages_for_each(address, address + bytes, PAGES_PRESENT, read_carefully, marking))
-		marking->failed = true;
+	if (heap_find_slot(address, &slot))
+		read_piece(marking, slot.span, address, address + slot_bytes(slot));
+}
+
+static bool is_in_use(struct slot slot)
+{
+	uint8_t state = load_acquire(slot_state(slot));
+
+	return state != SLOT_FREE && state != SLOT_CACHED;
+}
+
+bool mark_reread(struct marker *marking, uintptr_t start, uintptr_t end)
+{
+	begin_batch(marking);
+	while (start < end && !marking->failed) {
+		struct slot slot;
+		uintptr_t stop;
+
+		if (!heap_find_slot(start, &slot)) {
+			start = align_down(start, UNIT_BYTES) +
+				UNIT_BYTES; // the base is a multiple of a unit
+			continue;
+		}
+		stop = min_u64(slot_address(slot) + slot_bytes(slot), end);
+		if (slot_is_marked(slot) && is_in_use(slot))
+			read_piece(marking, slot.span, start, stop);
+		start = stop;
+	}
+	return may_go_on(marking);
 }
 
 static void drain_queue(struct marker *marking)
@@ -249,6 +433,8 @@ static void drain_queue(struct marker *marking)
 		}
 		if (entered == left)
 			return;
+		if (left % BATCH_BLOCKS == 0)
+			begin_batch(marking);
 		read_block(marking, marking->ring[left++ % RING]);
 	}
 }
@@ -285,4 +471,68 @@ bool mark_drain(struct marker *marking)
 	drain_queue(marking);
 	repair_overflow(marking);
 	return !marking->failed;
+}
+
+bool mark_has_failed(const struct marker *marking)
+{
+	return marking->failed;
+}
+
+/* ---- beside the program ---- */
+
+void mark_set_beside(struct marker *marking, bool (*hook)(void))
+{
+	marking->may_go_on = hook;
+	store_seq(&reading.is_beside, (uint32_t)(hook != 0));
+	add_seq(&reading.batch, 1);
+}
+
+void mark_keep_off(uintptr_t address, size_t bytes)
+{
+	uint32_t batch;
+
+	heap_make_odd(address, bytes);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	batch = load_seq(&reading.batch);
+	while (load_seq(&reading.is_beside) && load_seq(&reading.batch) == batch)
+		nap();
+}
+
+void mark_fork_child(void)
+{
+	if (marker.queue || marker.spans)
+		mark_finish(&marker);
+	marker.may_go_on = 0;
+	store_relaxed(&reading.is_beside, 0u);
+}
+
+/* ---- checking builds ---- */
+
+static void check_word(uintptr_t word)
+{
+	struct slot slot;
+
+	if (heap_find_slot(word & WORD_ADDRESS_MASK, &slot))
+		check(slot_is_marked(slot));
+}
+
+void mark_check_closed(void)
+{
+	heap_for_each_span(span)
+	{
+		if ((span->kind != SPAN_SMALL && span->kind != SPAN_LARGE) || span->odd ||
+			span_slot_bytes(span) >= SPARSE_BYTES_MIN)
+			continue;
+		check(span->sweep == SPAN_MARKING);
+		for (uint32_t i = 0; i < span->slot_count; i++) {
+			struct slot slot = {span, i};
+			const uintptr_t *words = (const uintptr_t *)slot_address(slot);
+
+			if (!slot_is_marked(slot) || !is_in_use(slot))
+				continue;
+			for (size_t at = 0; at < slot_bytes(slot) / sizeof(*words); at++)
+				check_word(words[at]);
+			world_beat();
+		}
+	}
 }

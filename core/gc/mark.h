@@ -24,6 +24,40 @@ bool mark_prepare(struct marker *marker);
  * False: more spans than there was room for. */
 bool mark_preset(void);
 
+/*
+ * The same beside the program, span by span, after page_heap_set_marking(true): whoever holds a span BUSY is waited for, `patience_ns` in all. False also when
+ * the mark may not go on. Signals blocked.
+ */
+bool mark_preset_beside(uint64_t patience_ns);
+
+/* Lists every span that is MARKING anew, those born meanwhile included. After page_heap_set_marking(false). False: no memory. */
+bool mark_list_spans(void);
+
+/* MARKING -> SWEPT for all spans, listed or not: no verdict. After page_heap_set_marking(false). */
+void mark_drop_spans(void);
+
+/*
+ * From now on blocks are read while the program runs; may_go_on is asked all the time, and ends the mark by returning false. NULL: no longer, or in a pause.
+ */
+void mark_set_beside(struct marker *marker, bool (*may_go_on)(void));
+
+/* Reads again what of [start, end), part of the heap window, lies in slots that are marked and in use. False: a piece could not be read, or the mark may not go
+ * on. */
+bool mark_reread(struct marker *marker, uintptr_t start, uintptr_t end);
+
+/* A thread of the program is about to take pages of the heap away: they are not read by plain loads from now on. Any thread, no lock held; waits for the time
+ * of a few blocks. */
+void mark_keep_off(uintptr_t address, size_t bytes);
+
+/* In a fork child: no mark is under way. */
+void mark_fork_child(void);
+
+/*
+ * Checking builds, in a pause, after a complete mark: whatever a marked block in use refers to is marked. Ends the process if not. Only with scribble=1: a block
+ * born into the mark is not read until it is written, and its former contents, which the program cannot ask for, would count.
+ */
+void mark_check_closed(void);
+
 /* The spans listed by mark_preset(). Until mark_set_spans() moves them on none of them is released. */
 void mark_for_each_span(void (*visit)(struct span *span, void *argument), void *argument);
 
@@ -32,6 +66,9 @@ void mark_set_spans(enum sweep_state state);
 
 /* Reads marked blocks until the queue is empty. Running out of queue is repaired by walking the heap. False when a block could not be read. */
 bool mark_drain(struct marker *marker);
+
+/* Something could not be read, or the mark was told to end. */
+bool mark_has_failed(const struct marker *marker);
 
 /* Gives the queue's pages back. */
 void mark_finish(struct marker *marker);

@@ -182,8 +182,7 @@ static bool claim_all(struct root_scan *scan)
 
 /* ---- memory, in the order of addresses ---- */
 
-/* True when `name` is one of the names in scan_off=NAME+NAME. */
-static bool is_off(const char *name)
+bool roots_are_off(const char *name)
 {
 	const char *at = options.scan_off;
 	size_t length = strlen(name);
@@ -205,7 +204,7 @@ static bool read_as(struct root_scan *scan, uint32_t owner, const struct mapping
 	uintptr_t start, uintptr_t end)
 {
 	if (start >= end || owner == ROOT_OWNER_NOBODY ||
-		(owner < roots.count && is_off(roots.scanners[owner]->name)))
+		(owner < roots.count && roots_are_off(roots.scanners[owner]->name)))
 		return true;
 	scan->scanner = owner;
 	return root_read_mapping(scan, mapping, start, end);
@@ -292,7 +291,7 @@ static bool scan_words_of_all(struct root_scan *scan)
 	for (scan->scanner = 0; scan->scanner < roots.count; scan->scanner++) {
 		const struct scanner *scanner = roots.scanners[scan->scanner];
 
-		if (scanner->scan && !is_off(scanner->name) && !scanner->scan(scan))
+		if (scanner->scan && !roots_are_off(scanner->name) && !scanner->scan(scan))
 			return root_fail(scan, ROOTS_MEMORY_UNREADABLE, 0);
 		world_beat();
 		if (world_is_abandoned())

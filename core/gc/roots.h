@@ -77,6 +77,9 @@ bool roots_prepare(void);
 /* In a pause. False: no verdict (scan->failure). */
 bool roots_scan(struct root_scan *scan);
 
+/* True when `name` is one of the names in scan_off=NAME+NAME: its roots are not seen (checking builds). */
+bool roots_are_off(const char *name);
+
 const char *roots_failure_text(enum roots_failure failure);
 
 /* ---- for scanners ---- */

@@ -37,10 +37,12 @@ static const char root_line[] =
 #include "core/gc/trace.def"
 	;
 
+static const char *const tiers[STATS_TIER_COUNT] = {"none", "stw", "concurrent"};
+
 /* The numbers of TRACE_HEAD. */
 #define MILLISECONDS(ns) (ns) / NS_PER_MS, (ns) / 1000 % 1000
 #define HEAD(result, age) \
-	(result)->number, (age) / NS_PER_S, (age) / NS_PER_MS % 1000, \
+	(result)->number, (age) / NS_PER_S, (age) / NS_PER_MS % 1000, tiers[(result)->tier], \
 		MILLISECONDS((result)->stop_ns), MILLISECONDS((result)->roots_ns), \
 		MILLISECONDS((result)->mark_ns), MILLISECONDS((result)->pause_ns)
 
@@ -52,10 +54,11 @@ void trace_cycle(const struct cycle_result *result)
 	start_ns = start_ns ? start_ns : now;
 	age = now - start_ns;
 	if (result->has_verdict)
-		log_line(verdict_line, HEAD(result, age), result->heap_bytes_before >> 20,
-			result->heap_bytes_after >> 20, result->live_bytes >> 20,
-			result->live_blocks, result->reused_bytes >> 10, result->dangling_blocks,
-			result->leaked_blocks, result->threads);
+		log_line(verdict_line, HEAD(result, age), MILLISECONDS(result->beside_ns),
+			result->rounds, result->written_bytes >> 10,
+			result->heap_bytes_before >> 20, result->heap_bytes_after >> 20,
+			result->live_bytes >> 20, result->live_blocks, result->reused_bytes >> 10,
+			result->dangling_blocks, result->leaked_blocks, result->threads);
 	else if (result->root_failure)
 		log_line(root_line, HEAD(result, age), reasons[result->no_verdict],
 			result->root_failure, result->root_scanner, result->root_address);

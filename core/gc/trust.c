@@ -14,48 +14,11 @@
 #include "core/gc/cycle.h"
 #include "core/gc/pacer.h"
 #include "core/heap/central.h"
-#include "core/heap/page_heap.h"
 #include "core/heap/sweep.h"
 #include "core/os/log.h"
 #include "core/profile/stats_page.h"
 
 enum { TRUST_ROUNDS = 64 };
-
-/*
- * The used span at or after *unit, which moves behind it; *unit moves on in any case. NULL: none within a few thousand units. Lock PAGE_HEAP held. The map is
- * asked, not the descriptors: between two calls spans come and go, and *unit may lie inside one by now.
- */
-static struct span *used_span_from(uint32_t *unit)
-{
-	enum { UNITS_MAX = 1 << 14 };
-	uint32_t end = (uint32_t)min_u64(heap_used_units(), (uint64_t)*unit + UNITS_MAX);
-
-	for (; *unit < end; (*unit)++) {
-		uint64_t entry = load_relaxed(&heap.map[*unit]);
-		unsigned class = map_entry_class(entry);
-		uint32_t first = class == SIZE_CLASS_LARGE ? map_entry_unit(entry)
-							   : *unit - map_entry_offset(entry);
-
-		if (class != 0) {
-			*unit = first + heap.spans[first].unit_count;
-			return &heap.spans[first];
-		}
-	}
-	return 0;
-}
-
-/* The next span in use, NULL at the end. */
-static struct span *next_used_span(uint32_t *unit)
-{
-	struct span *found = 0;
-
-	while (!found && *unit < heap_used_units()) {
-		lock_acquire(page_heap_lock());
-		found = used_span_from(unit);
-		lock_release(page_heap_lock());
-	}
-	return found;
-}
 
 /* Gives spans with hints and no age the present age; returns the oldest age there is (UINT32_MAX: no hints). */
 static uint32_t stamp_hints(uint32_t age)
@@ -63,7 +26,7 @@ static uint32_t stamp_hints(uint32_t age)
 	uint32_t oldest = UINT32_MAX, unit = 0;
 	struct span *span;
 
-	while ((span = next_used_span(&unit))) {
+	while ((span = heap_next_used_span(&unit))) {
 		uint32_t stamp = load_relaxed(&span->first_hint_cycle);
 
 		if (stamp == 0 && span_has_hints(span))
@@ -80,7 +43,7 @@ static uint64_t trust_age(uint32_t age, uint64_t wanted)
 	uint32_t unit = 0;
 	struct span *span;
 
-	while (bytes < wanted && (span = next_used_span(&unit))) {
+	while (bytes < wanted && (span = heap_next_used_span(&unit))) {
 		bool released;
 
 		if (load_relaxed(&span->first_hint_cycle) == age)
@@ -124,7 +87,7 @@ void cycle_trust_all(void)
 
 	signals_block(&guard);
 	lock_acquire(cycle_lock());
-	while ((span = next_used_span(&unit))) {
+	while ((span = heap_next_used_span(&unit))) {
 		bool released;
 
 		bytes += central_trust_span(span, &released);

@@ -43,6 +43,37 @@ struct span *heap_span_at(uint32_t unit)
 	return unit < heap_used_units() ? &heap.spans[unit] : 0;
 }
 
+struct span *heap_used_span_from(uint32_t *unit)
+{
+	enum { UNITS_MAX = 1 << 14 };
+	uint32_t end = (uint32_t)min_u64(heap_used_units(), (uint64_t)*unit + UNITS_MAX);
+
+	for (; *unit < end; (*unit)++) {
+		uint64_t entry = load_relaxed(&heap.map[*unit]);
+		unsigned class = map_entry_class(entry);
+		uint32_t first = class == SIZE_CLASS_LARGE ? map_entry_unit(entry)
+							   : *unit - map_entry_offset(entry);
+
+		if (class != 0) {
+			*unit = first + heap.spans[first].unit_count;
+			return &heap.spans[first];
+		}
+	}
+	return 0;
+}
+
+struct span *heap_next_used_span(uint32_t *unit)
+{
+	struct span *found = 0;
+
+	while (!found && *unit < heap_used_units()) {
+		lock_acquire(page_heap_lock());
+		found = heap_used_span_from(unit);
+		lock_release(page_heap_lock());
+	}
+	return found;
+}
+
 uint32_t *span_make_stack_ids(struct span *span)
 {
 	uint32_t *ids = load_acquire(&span->stack_ids);

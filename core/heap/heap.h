@@ -286,6 +286,15 @@ static inline uint32_t heap_used_units(void)
 	for (struct span *span = heap_span_at(0); span; \
 		span = heap_span_at(span_first_unit(span) + span->unit_count))
 
+/*
+ * The span in use at or after *unit, which moves behind it; *unit moves on in any case. NULL: none within a few thousand units. Lock PAGE_HEAP held. The map is
+ * asked, not the descriptors: between two calls spans come and go, and *unit may lie inside one by now.
+ */
+struct span *heap_used_span_from(uint32_t *unit);
+
+/* The same, taking the lock and going on to the end (NULL): what is found may change hands at once. */
+struct span *heap_next_used_span(uint32_t *unit);
+
 /* The side array of stack ids, made on demand (NULL without memory). Signals blocked. */
 uint32_t *span_make_stack_ids(struct span *span);
 

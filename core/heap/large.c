@@ -68,7 +68,7 @@ void *large_alloc(size_t bytes, size_t alignment, bool *ret_zero)
 		*ret_zero = span->fresh;
 		discard_tail(span, bytes);
 		store_relaxed(span_states(span), SLOT_ALLOCATED);
-		span_end_busy(span);
+		page_heap_end_birth(span);
 	}
 	signals_restore(&guard);
 	KEEP_ALIVE(address);
@@ -133,9 +133,10 @@ static bool move_pages(struct span *span, struct span *target)
 	return true;
 }
 
+/* Moved pages were not written, and a cycle beside the program would not read them again. (One that begins meanwhile sees that they are not watched.) */
 static bool is_better_copied(const struct span *span, const struct span *target)
 {
-	return (!target->fresh && span_bytes(span) <= COPY_BYTES_MAX) ||
+	return page_heap_is_marking() || (!target->fresh && span_bytes(span) <= COPY_BYTES_MAX) ||
 	       load_relaxed(&page_heap_stats()->moved_span_count) >= MOVED_SPANS_MAX ||
 	       load_relaxed(&span->odd);
 }
@@ -153,7 +154,7 @@ void *large_move(struct span *span, size_t bytes, bool trust, bool *ret_moved)
 		*ret_moved = !is_better_copied(span, target) && move_pages(span, target);
 		address = (void *)span_address(target);
 		store_relaxed(span_states(target), SLOT_ALLOCATED);
-		span_end_busy(target);
+		page_heap_end_birth(target);
 		if (*ret_moved) {
 			store_relaxed(span_states(span), SLOT_HINTED);
 			if (trust)

@@ -42,6 +42,7 @@ static struct {
 	struct list_link bins[SET_COUNT][BIN_COUNT];
 	uint64_t occupied[SET_COUNT][BIN_WORDS]; // bit per bin that is not empty
 	struct page_heap_stats stats;
+	bool is_marking; // also read without the lock
 	bool has_lost_runs; // page_heap_repair(): a neighbour that calls itself free may not be merged with
 } page_heap = {.lock = LOCK_INITIAL(PAGE_HEAP)};
 
@@ -325,6 +326,12 @@ static void leave_map(const struct span *span, uint64_t entry)
 		store_release(&heap.map[span_first_unit(span) + i], entry);
 }
 
+/* Under the lock: whoever ends a cycle meets every span that was born into it. */
+static uint32_t newborn_sweep(void)
+{
+	return page_heap.is_marking ? SPAN_MARKING : SPAN_SWEPT;
+}
+
 static void span_init(struct span *span, unsigned class, uint32_t units, int32_t group, bool fresh)
 {
 	list_init(&span->link);
@@ -344,7 +351,7 @@ static void span_init(struct span *span, unsigned class, uint32_t units, int32_t
 	span->stack_ids = 0;
 	span->side = 0;
 	// nobody may release a large span before its state is stored: the caller ends BUSY
-	store_relaxed(&span->sweep, class == SIZE_CLASS_LARGE ? SPAN_BUSY : SPAN_SWEPT);
+	store_relaxed(&span->sweep, class == SIZE_CLASS_LARGE ? SPAN_BUSY : newborn_sweep());
 	store_relaxed(&span->kind, class == SIZE_CLASS_LARGE ? SPAN_LARGE : SPAN_SMALL);
 	if (units > 1)
 		store_relaxed(&heap.spans[span_first_unit(span) + units - 1].kind, SPAN_UNUSED);
@@ -375,6 +382,25 @@ struct span *page_heap_alloc(unsigned class, size_t unit_count, size_t alignment
 unlock:
 	lock_release(&page_heap.lock);
 	return span;
+}
+
+void page_heap_end_birth(struct span *span)
+{
+	lock_acquire(&page_heap.lock);
+	store_release(&span->sweep, newborn_sweep());
+	lock_release(&page_heap.lock);
+}
+
+void page_heap_set_marking(bool is_marking)
+{
+	lock_acquire(&page_heap.lock);
+	store_relaxed(&page_heap.is_marking, is_marking);
+	lock_release(&page_heap.lock);
+}
+
+bool page_heap_is_marking(void)
+{
+	return load_relaxed(&page_heap.is_marking);
 }
 
 static void free_side_arrays(struct span *span)
@@ -450,7 +476,7 @@ struct span *page_heap_split(struct span *span, size_t unit_count, enum slot_sta
 	int32_t group;
 
 	lock_acquire(&page_heap.lock);
-	if (groups_alloc(1, &group)) {
+	if (!page_heap.is_marking && groups_alloc(1, &group)) {
 		uint32_t rest = span->unit_count - (uint32_t)unit_count;
 		span->unit_count = (uint32_t)unit_count;
 		tail = span + unit_count;
@@ -568,6 +594,16 @@ size_t page_heap_purge(size_t dirty_limit)
 	while (purge_piece(dirty_limit, &units))
 		;
 	return units;
+}
+
+void page_heap_window(uintptr_t *ret_start, uintptr_t *ret_end)
+{
+	struct region *window = &page_heap.window;
+
+	lock_acquire(&page_heap.lock);
+	*ret_start = window->base;
+	*ret_end = window->base + (window->reserved ? window->capacity : window->committed);
+	lock_release(&page_heap.lock);
 }
 
 void page_heap_unreserve(void)

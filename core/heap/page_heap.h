@@ -24,10 +24,17 @@ bool page_heap_init(size_t window_bytes, struct region *meta, bool reserve);
 
 /*
  * A span of `unit_count` units, address a multiple of alignment_units units (a power of two), entered in the map. Its states are FREE, its marks
- * set (a cycle under way counts it as visited), place SPAN_CURRENT, sweep SWEPT (a large span: BUSY, until the caller has stored its state). span->fresh tells whether its memory is known to be zero.
- * NULL: out of memory.
+ * set (a cycle under way counts it as visited), place SPAN_CURRENT, sweep SWEPT, or MARKING while a cycle marks beside the program (a large span: BUSY, until
+ * the caller has stored its state and calls page_heap_end_birth()). span->fresh tells whether its memory is known to be zero. NULL: out of memory.
  */
 struct span *page_heap_alloc(unsigned class, size_t unit_count, size_t alignment_units);
+void page_heap_end_birth(struct span *span);
+
+/* From now on, or no longer, a cycle marks beside the program: spans are born MARKING, and no block's pages are moved or given to another block. */
+void page_heap_set_marking(bool is_marking);
+
+/* A look without the lock: may be over, or begin, at any moment. */
+bool page_heap_is_marking(void);
 
 /* Takes the units back. The caller proved that no slot is occupied and owns the span (BUSY or current, and in no list). Units whose protection the
  * program changed are lost if no fresh pages can be had for them. */
@@ -39,8 +46,12 @@ void page_heap_note_moved(struct span *span);
 /* Adds the free run behind a large span to it, up to unit_count units in all. False (unchanged) when it is too short. */
 bool page_heap_grow_in_place(struct span *span, size_t unit_count);
 
-/* Cuts a large span after unit_count units; the rest becomes a large span of its own with its slot in `state`. NULL without metadata. */
+/* Cuts a large span after unit_count units; the rest becomes a large span of its own with its slot in `state`. NULL without metadata, and while a cycle
+ * marks: what the rest refers to may not have been read yet. */
 struct span *page_heap_split(struct span *span, size_t unit_count, enum slot_state state);
+
+/* The range of addresses in which the heap's pages lie and will lie for now: all that is reserved, or what is mapped so far. */
+void page_heap_window(uintptr_t *ret_start, uintptr_t *ret_end);
 
 /* Gives the reserved address space of the window and its descriptors back; what is used stays. */
 void page_heap_unreserve(void);

@@ -14,6 +14,13 @@
 #include <emmintrin.h>
 #endif
 
+/* Other CPUs see stores in the order in which they were made: who sees the second sees the first. */
+#if defined(__x86_64__)
+#define STORES_IN_ORDER true
+#else
+#define STORES_IN_ORDER false
+#endif
+
 /* Bit i is set when bytes[i] == value, for 64 bytes. The bytes may change meanwhile: each bit is right for some moment. Address 64-aligned. */
 static inline uint64_t bytes_equal_mask(const uint8_t *bytes, uint8_t value)
 {

@@ -16,6 +16,7 @@
 
 #include "core/base/arith.h"
 #include "core/os/memory.h"
+#include "core/os/page_scan.h"
 #include "core/os/proc.h"
 #include "core/os/sandbox.h"
 #include "core/os/syscall.h"
@@ -23,38 +24,6 @@
 #include <errno.h>
 #include <sys/ioctl.h>
 #include <sys/uio.h>
-
-/* linux/fs.h of Linux 6.7; our own names, for the header may know them or not. */
-enum {
-	SCAN_FILE = 1 << 2,
-	SCAN_PRESENT = 1 << 3,
-	SCAN_SWAPPED = 1 << 4,
-	SCAN_PFNZERO = 1 << 5,
-	SCAN_GUARD = 1 << 8,
-};
-
-struct scan_region {
-	uint64_t start;
-	uint64_t end;
-	uint64_t categories;
-};
-
-struct scan_argument {
-	uint64_t size;
-	uint64_t flags;
-	uint64_t start;
-	uint64_t end;
-	uint64_t walk_end;
-	uint64_t vector;
-	uint64_t vector_length;
-	uint64_t max_pages;
-	uint64_t category_inverted;
-	uint64_t category_mask;
-	uint64_t category_anyof_mask;
-	uint64_t return_mask;
-};
-
-#define SCAN_REQUEST _IOWR('f', 16, struct scan_argument)
 
 enum {
 	REGIONS = 2048,
@@ -178,7 +147,7 @@ static bool add_present(struct walk *walk, uintptr_t start, uintptr_t end)
 
 static struct scan_argument scan_request(uintptr_t start, uintptr_t end)
 {
-	uint64_t guard = pages.scan == SCAN_WITH_GUARD ? SCAN_GUARD : 0;
+	uint64_t guard = pages.scan == SCAN_WITH_GUARD ? SCAN_IS_GUARD : 0;
 
 	return (struct scan_argument){
 		.size = sizeof(struct scan_argument),
@@ -188,8 +157,8 @@ static struct scan_argument scan_request(uintptr_t start, uintptr_t end)
 		.vector_length = REGIONS,
 		.category_inverted = guard,
 		.category_mask = guard,
-		.category_anyof_mask = SCAN_PRESENT | SCAN_SWAPPED,
-		.return_mask = SCAN_FILE | SCAN_PFNZERO,
+		.category_anyof_mask = SCAN_IS_PRESENT | SCAN_IS_SWAPPED,
+		.return_mask = SCAN_IS_FILE | SCAN_IS_PFNZERO,
 	};
 }
 
@@ -242,7 +211,7 @@ static bool ask(uintptr_t start, uintptr_t end)
 
 static bool region_is_wanted(const struct scan_region *region, enum page_choice choice)
 {
-	return choice != PAGES_OWN || (region->categories & (SCAN_FILE | SCAN_PFNZERO)) == 0;
+	return choice != PAGES_OWN || (region->categories & (SCAN_IS_FILE | SCAN_IS_PFNZERO)) == 0;
 }
 
 /* The part of the answer that lies in [start, end). */

@@ -156,6 +156,14 @@ static void try_swap(void)
 	SYSCALL(sysinfo, &info);
 }
 
+static void try_track(void)
+{
+	long file = SYSCALL(userfaultfd, O_CLOEXEC | O_NONBLOCK | 1 /* UFFD_USER_MODE_ONLY */);
+
+	SYSCALL(ioctl, file, 0, 0);
+	SYSCALL(close, file);
+}
+
 static void try_priority(void)
 {
 	struct sched_param parameter = {0};
@@ -169,6 +177,7 @@ static void (*const tries[SANDBOX_USE_COUNT])(void) = {
 	[SANDBOX_ASK] = try_ask,
 	[SANDBOX_CACHED] = try_cached,
 	[SANDBOX_SWAP] = try_swap,
+	[SANDBOX_TRACK] = try_track,
 	[SANDBOX_PRIORITY] = try_priority,
 };
 

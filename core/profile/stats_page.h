@@ -75,12 +75,14 @@ enum {
 	REASON(IO_URING, "an io_uring worker is alive") \
 	REASON(EXITING, "the process is ending") \
 	REASON(PAUSE_TOO_LONG, "the pause would be longer than pause_max_ms") \
-	REASON(NO_THREAD, "the collector thread could not be started")
+	REASON(NO_THREAD, "the collector thread could not be started") \
+	REASON(TRACKING, "the kernel no longer tells which pages were written")
 
 /* How cycles run. */
 #define STATS_TIERS(TIER) \
 	TIER(NONE, "none") \
-	TIER(STW, "stop the world")
+	TIER(STW, "stop the world") \
+	TIER(CONCURRENT, "concurrent")
 
 /* What the look for leaks at the end of a process found. `gasket leaks` reads it from the
  * stats_file. */

@@ -1,0 +1,47 @@
+/*
+ * The concurrent tier: the heap is marked while the program runs. The kernel notes which pages the program writes meanwhile (core/os/tracking.h), and what lies
+ * there is read again; two short pauses read the roots. The order, which must hold:
+ *
+ *	concurrent_begin	watch the whole window and protect it; spans are born MARKING; all others become MARKING and are preset
+ *	pause, roots		the first mark, so that there is something to mark from
+ *	concurrent_mark		through the heap; then what was written, again and again until that is little or does not get less
+ *	pause, concurrent_catch_up, roots, mark_drain
+ *	concurrent_end or concurrent_abort
+ *
+ * Why nothing reachable is left unmarked at the last pause: a slot that was in use when it was preset is marked when a word that names it is read, and then read
+ * itself; every word that was stored into the heap after the protection lies on a page that is told as written, and is read again if its slot is marked and in
+ * use. A slot that was free then is marked from the start: its contents were stored later. All roots are read in the pause.
+ *
+ * Collector thread (or the one that runs cycles), lock CYCLE held; it is let go for forks while the program runs.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* True: this kernel, this process and these options allow the tier. */
+bool concurrent_is_available(void);
+
+struct concurrent_stats {
+	uint32_t rounds;        // of catching up, beside the program
+	uint64_t written_bytes; // read again in the last pause
+};
+extern struct concurrent_stats concurrent_stats; // of the cycle under way
+
+/* False: nothing is under way. *ret_is_broken tells that the kernel refused to track. */
+bool concurrent_begin(bool *ret_is_broken);
+
+/* Beside the program. False: call concurrent_abort(). */
+bool concurrent_mark(bool *ret_is_broken);
+
+/* In the pause. False: as above. */
+bool concurrent_catch_up(bool *ret_is_broken);
+
+/* After the pause, with all marked: mark_for_each_span() meets every span that existed at the pause, all MARKING. False: no memory, call concurrent_abort(). */
+bool concurrent_end(void);
+
+/* No verdict: all spans are SWEPT. At any point after concurrent_begin(). */
+void concurrent_abort(void);
+
+/* In a fork child: nothing is under way. */
+void concurrent_fork_child(void);

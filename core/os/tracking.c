@@ -1,0 +1,190 @@
+/*
+ * Write tracking. Each piece of a range is asked by one PAGEMAP_SCAN. With HARVEST_PROTECT the kernel itself picks written pages and protects them in the same
+ * step; with HARVEST_LOOK it tells of all pages, for one that is not watched (moved there by mremap, mapped since) must count as written whatever its bit
+ * says, and runs of unwritten ones are skipped here.
+ */
+#include "core/os/tracking.h"
+
+#include "core/base/arith.h"
+#include "core/os/arch.h"
+#include "core/os/memory.h"
+#include "core/os/page_scan.h"
+#include "core/os/pages.h"
+#include "core/os/proc.h"
+#include "core/os/sandbox.h"
+#include "core/os/syscall.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+/* linux/userfaultfd.h of Linux 6.7. */
+enum { USER_MODE_ONLY = 1, API = 0xaa, MODE_WP = 2 };
+#define FEATURE_PAGEFAULT_FLAG_WP (1ull << 0)
+#define FEATURE_WP_UNPOPULATED (1ull << 13)
+#define FEATURE_WP_ASYNC (1ull << 15)
+
+struct api_argument {
+	uint64_t api, features, ioctls;
+};
+
+struct range_argument {
+	uint64_t start, bytes;
+};
+
+struct register_argument {
+	struct range_argument range;
+	uint64_t mode, ioctls;
+};
+
+#define API_REQUEST _IOWR(0xaa, 0x3f, struct api_argument)
+#define REGISTER_REQUEST _IOWR(0xaa, 0x00, struct register_argument)
+
+enum {
+	REGIONS = 1024,
+	PIECE_BYTES = 32 << 20, // of one scan: 0.3 ms
+	PROBE_PAGES = 4,
+};
+
+/* The collector thread's. */
+static struct {
+	enum { UNKNOWN, ABSENT, OPEN } state;
+	long descriptor;
+	struct scan_region regions[REGIONS];
+} tracking;
+
+bool tracking_register(uintptr_t start, uintptr_t end)
+{
+	struct register_argument argument = {{start, end - start}, MODE_WP, 0};
+
+	return !syscall_failed(SYSCALL(ioctl, tracking.descriptor, REGISTER_REQUEST, &argument));
+}
+
+/* One scan from `start` on. Returns the number of regions, or -1; *ret_done is how far it came. */
+static long scan(uintptr_t start, uintptr_t end, enum tracking_harvest how, uintptr_t *ret_done)
+{
+	bool protects = how == HARVEST_PROTECT;
+	uint64_t mask = protects ? SCAN_IS_WATCHED | SCAN_IS_WRITTEN : 0;
+	struct scan_argument argument = {
+		.size = sizeof(argument),
+		.flags = protects ? SCAN_PROTECT : 0,
+		.start = start,
+		.end = end,
+		.vector = (uintptr_t)tracking.regions,
+		.vector_length = REGIONS,
+		.category_mask = mask,
+		.category_anyof_mask = SCAN_IS_PRESENT | SCAN_IS_SWAPPED,
+		.return_mask = SCAN_IS_WATCHED | SCAN_IS_WRITTEN,
+	};
+	long count;
+
+	do {
+		count = SYSCALL(ioctl, proc_descriptor(PROC_PAGEMAP), SCAN_REQUEST, &argument);
+	} while (count == -EINTR);
+	if (syscall_failed(count) || argument.walk_end <= start)
+		return -1;
+	*ret_done = argument.walk_end;
+	return count;
+}
+
+static bool is_unwritten(const struct scan_region *region)
+{
+	return (region->categories & (SCAN_IS_WATCHED | SCAN_IS_WRITTEN)) == SCAN_IS_WATCHED;
+}
+
+bool tracking_harvest(uintptr_t start, uintptr_t end, enum tracking_harvest how,
+	bool (*visit)(uintptr_t start, uintptr_t end, void *argument), void *argument)
+{
+	while (start < end) {
+		long count = scan(start, min_u64(end, start + PIECE_BYTES), how, &start);
+
+		if (count < 0)
+			return false;
+		for (long i = 0; i < count; i++) {
+			const struct scan_region *region = &tracking.regions[i];
+
+			if (!is_unwritten(region) && !visit(region->start, region->end, argument))
+				return false;
+		}
+		pages_beat();
+	}
+	return true;
+}
+
+/* ---- the probe ---- */
+
+static bool add_pages(uintptr_t start, uintptr_t end, void *argument)
+{
+	*(uint64_t *)argument += (end - start) / OS_PAGE_BYTES;
+	return true;
+}
+
+static uint64_t count_written(uintptr_t start, enum tracking_harvest how)
+{
+	uint64_t pages = 0;
+
+	return tracking_harvest(start, start + PROBE_PAGES * OS_PAGE_BYTES, how, add_pages, &pages)
+		       ? pages
+		       : UINT64_MAX;
+}
+
+static void touch(uintptr_t page)
+{
+	store_relaxed((char *)page, 1);
+}
+
+/* Three pages of four are touched, armed, and one of them and the fourth written: these two must be told, again and again until armed anew. */
+static bool works(uintptr_t start)
+{
+	for (uintptr_t i = 0; i < PROBE_PAGES - 1; i++)
+		touch(start + i * OS_PAGE_BYTES);
+	if (!tracking_register(start, start + PROBE_PAGES * OS_PAGE_BYTES) ||
+		count_written(start, HARVEST_PROTECT) != PROBE_PAGES - 1 ||
+		count_written(start, HARVEST_LOOK) != 0)
+		return false;
+	touch(start + OS_PAGE_BYTES);
+	touch(start + (PROBE_PAGES - 1) * OS_PAGE_BYTES);
+	return count_written(start, HARVEST_LOOK) == 2 &&
+	       count_written(start, HARVEST_PROTECT) == 2 &&
+	       count_written(start, HARVEST_LOOK) == 0;
+}
+
+static bool open_and_try(void)
+{
+	struct api_argument api = {
+		API, FEATURE_WP_ASYNC | FEATURE_WP_UNPOPULATED | FEATURE_PAGEFAULT_FLAG_WP, 0};
+	void *memory;
+	bool is_working = false;
+
+	tracking.descriptor = SYSCALL(userfaultfd, USER_MODE_ONLY | O_CLOEXEC | O_NONBLOCK);
+	if (syscall_failed(tracking.descriptor))
+		return false;
+	memory = os_map(PROBE_PAGES * OS_PAGE_BYTES);
+	if (memory && !syscall_failed(SYSCALL(ioctl, tracking.descriptor, API_REQUEST, &api)))
+		is_working = works((uintptr_t)memory);
+	if (memory)
+		os_unmap(memory, PROBE_PAGES * OS_PAGE_BYTES);
+	if (!is_working)
+		SYSCALL(close, tracking.descriptor);
+	return is_working;
+}
+
+bool tracking_open(void)
+{
+	if (tracking.state == UNKNOWN && (STORES_IN_ORDER && proc_descriptor(PROC_PAGEMAP) >= 0 &&
+						 sandbox_allows(SANDBOX_TRACK)))
+		tracking.state = open_and_try() ? OPEN : ABSENT;
+	return tracking.state == OPEN;
+}
+
+void tracking_close(void)
+{
+	if (tracking.state == OPEN)
+		SYSCALL(close, tracking.descriptor);
+	tracking_forget();
+}
+
+void tracking_forget(void)
+{
+	if (tracking.state != UNKNOWN)
+		tracking.state = UNKNOWN;
+}
