@@ -56,8 +56,6 @@ enum {
 	PURGE_KEEP_EIGHTHS = 7, // of the dirty limit survives a tick: 0.5 % is left after 10 s
 	BACK_OFF_MS_MIN = 10,   // after a cycle without a verdict, doubled each time
 	BACK_OFF_MS_MAX = 5000,
-	RUN_PER_PAUSE =
-		3, // interval_ms: the program runs at least so many times as long as it stood still
 };
 
 bool (*cycle_start_hook)(void);
@@ -359,8 +357,8 @@ static uint64_t next_timed_cycle_ns(void)
 
 	if (options.interval_ms > 0)
 		due = min_u64(due,
-			collector.last_cycle_ns + max_u64(options.interval_ms * NS_PER_MS,
-							  RUN_PER_PAUSE * cycle_last.pause_ns));
+			collector.last_cycle_ns +
+				max_u64(options.interval_ms * NS_PER_MS, cycle_last.pauses_ns));
 	return due;
 }
 

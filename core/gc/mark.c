@@ -492,8 +492,7 @@ void mark_keep_off(uintptr_t address, size_t bytes)
 	uint32_t batch;
 
 	heap_make_odd(address, bytes);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	batch = load_seq(&reading.batch);
+	batch = add_seq(&reading.batch, 0); // a full fence, which a load is not
 	while (load_seq(&reading.is_beside) && load_seq(&reading.batch) == batch)
 		nap();
 }

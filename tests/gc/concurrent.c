@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -205,7 +206,7 @@ TEST(pointers_that_the_kernel_writes)
 #if CHECKS
 /* The twin: what was written meanwhile is not read again. */
 TEST(pointers_that_move_are_lost_if_written_pages_are_not_read, .options = "scan_off=written",
-	.exit_code = TEST_FAILED)
+	.signal = SIGABRT)
 {
 	run_beside_cycles(move_plainly, 1);
 }

@@ -30,15 +30,43 @@ enum { GROUP_MAX = 20000, ROUND_MS = 40, RECLAIMED = 0, NO_BLOCK = -1 };
 
 #define EVIDENCE_LOG "probation-evidence.log"
 
+/*
+ * An inverted address among thousands can be, in its low 30 bits, a form of another one that the second look knows (turned round by bytes: once in seventy
+ * processes). So of each word here, 16 bits are the address's, bit 0 is set, which is in no form of a multiple of 16 but that one, and bit 24, which is not
+ * in that one.
+ */
+struct disguise {
+	uint32_t words[4];
+};
+
+static struct disguise disguise_word(uintptr_t hidden)
+{
+	struct disguise disguised;
+
+	for (int i = 0; i < 4; i++)
+		disguised.words[i] =
+			(uint32_t)(hidden >> (16 * i) & 0xffff) << 4 | 1 | (uint32_t)1 << 24;
+	return disguised;
+}
+
 struct group {
 	size_t size;
 	int count;
-	uintptr_t hidden[GROUP_MAX];
+	struct disguise hidden[GROUP_MAX];
 	int order[GROUP_MAX]; // of all blocks of both groups
 };
 
 static struct group group, other;
 static int blocks_made;
+
+static uintptr_t hidden_in(const struct group *blocks, int index)
+{
+	uintptr_t hidden = 0;
+
+	for (int i = 0; i < 4; i++)
+		hidden |= (uintptr_t)(blocks->hidden[index].words[i] >> 4 & 0xffff) << (16 * i);
+	return hidden;
+}
 
 /*
  * All of a group must have one stack, whichever test line asks for it: a thread of its own allocates for both groups.
@@ -53,14 +81,14 @@ static struct {
 static NOINLINE void add_to_group(void)
 {
 	group.order[group.count] = blocks_made++;
-	group.hidden[group.count++] = hide_block_dirty(group.size);
+	group.hidden[group.count++] = disguise_word(hide_block_dirty(group.size));
 	KEEP_ALIVE(&group);
 }
 
 static NOINLINE void add_to_other(void)
 {
 	other.order[other.count] = blocks_made++;
-	other.hidden[other.count++] = hide_block_dirty(other.size);
+	other.hidden[other.count++] = disguise_word(hide_block_dirty(other.size));
 	KEEP_ALIVE(&other);
 }
 
@@ -74,8 +102,8 @@ static void *leaker_main(void *argument)
 			if (leaker.group == &other || leaker.in_pairs)
 				add_to_other();
 			if (leaker.in_pairs)
-				put_in_block(other.hidden[other.count - 1],
-					group.hidden[group.count - 1], 8);
+				put_in_block(hidden_in(&other, other.count - 1),
+					hidden_in(&group, group.count - 1), 8);
 		}
 		scrub();
 		sem_post(&leaker.done);
@@ -136,7 +164,7 @@ static NOINLINE void rounds(int count, int each)
 static bool was_reused(const struct group *blocks, uintptr_t hidden, int order)
 {
 	for (int i = blocks->count - 1; i >= 0 && blocks->order[i] > order; i--) {
-		if (blocks->hidden[i] == hidden)
+		if (hidden_in(blocks, i) == hidden)
 			return true;
 	}
 	return false;
@@ -145,7 +173,7 @@ static bool was_reused(const struct group *blocks, uintptr_t hidden, int order)
 /* True if the block was taken back: its slot or span is free, or was given out again to a later one. */
 static bool was_reclaimed(const struct group *blocks, int index)
 {
-	uintptr_t hidden = blocks->hidden[index];
+	uintptr_t hidden = hidden_in(blocks, index);
 	int state = state_of(hidden);
 
 	return state == RECLAIMED || state == NO_BLOCK ||
@@ -204,7 +232,7 @@ TEST(group_that_does_not_grow_stays, .options = SHORT)
 	leak(1000);
 	rounds(14, 0);
 	CHECK_EQ(count_reclaimed(&group, 0, 1000), 0);
-	CHECK_EQ(state_of(group.hidden[500]), LOST_PROBATION);
+	CHECK_EQ(state_of(hidden_in(&group, 500)), LOST_PROBATION);
 }
 
 TEST(group_that_grows_without_stacks_of_blocks_of_the_start_stays, .options = SHORT ":stacks=off")
@@ -239,7 +267,7 @@ TEST(single_block_beside_a_growing_group_stays, .options = SHORT)
 	leak_other(1);
 	rounds(12, 100);
 	check_reclaimed(&group, 0, 300, 280);
-	CHECK_EQ(state_of(other.hidden[0]), LOST_PROBATION);
+	CHECK_EQ(state_of(hidden_in(&other, 0)), LOST_PROBATION);
 }
 
 TEST(amount_below_probation_bytes_stays, .options = SHORT ":probation_bytes=1m")
@@ -302,14 +330,14 @@ TEST(held_block_goes_after_its_holder, .options = SHORT)
 		for (int i = 0; i < group.count; i++)
 			CHECK_MSG(!was_reclaimed(&other, i) || was_reclaimed(&group, i),
 				"pair %d of %d: holder %d, held %d", i, group.count,
-				state_of(group.hidden[i]), state_of(other.hidden[i]));
+				state_of(hidden_in(&group, i)), state_of(hidden_in(&other, i)));
 	}
 	// cycles come by themselves now, one at a time: between two of them holders are gone and what they held is not
 	for (int i = 0; i < 2000 && !seen; i++) {
 		pass_time(2);
 		for (int k = 0; k < group.count && !seen; k++)
 			seen = was_reclaimed(&group, k) &&
-			       state_of(other.hidden[k]) == LOST_PROBATION &&
+			       state_of(hidden_in(&other, k)) == LOST_PROBATION &&
 			       !was_reclaimed(&other, k);
 		if (i % 20 == 0)
 			leak_pairs(50);
@@ -325,7 +353,7 @@ TEST(what_a_block_that_stays_refers_to_stays, .options = SHORT)
 	leak(100);
 	leak_other(1);
 	for (int i = 0; i < 50; i++)
-		put_in_block(group.hidden[i], other.hidden[0], (size_t)i * 8);
+		put_in_block(hidden_in(&group, i), hidden_in(&other, 0), (size_t)i * 8);
 	rounds(12, 100);
 	CHECK_EQ(count_reclaimed(&group, 0, 50), 0);
 	check_reclaimed(&group, 50, 250, 230);
@@ -339,12 +367,13 @@ TEST(rings_are_taken_back, .options = SHORT)
 
 		leak(100);
 		for (int i = first; i < group.count; i++)
-			put_in_block(group.hidden[i],
-				group.hidden[i + 1 < group.count ? i + 1 : first], 16);
+			put_in_block(hidden_in(&group, i),
+				hidden_in(&group, i + 1 < group.count ? i + 1 : first), 16);
 		collect();
 		pass_time(ROUND_MS);
 	}
-	check_reclaimed(&group, 0, 300, 250);
+	// one of the five may stay: somewhere in megabytes of code there may stand what looks like a form of one of its addresses, in one process of 400
+	check_reclaimed(&group, 0, 500, 350);
 }
 
 /* ---- what speaks for a block ---- */
@@ -362,7 +391,7 @@ TEST(block_that_is_written_stays, .options = SHORT)
 		collect();
 		pass_time(ROUND_MS);
 		for (int i = 0; i < 10; i++)
-			change_block(group.hidden[i], (unsigned char)round);
+			change_block(hidden_in(&group, i), (unsigned char)round);
 	}
 	CHECK_EQ(count_reclaimed(&group, 0, 10), 0);
 	check_reclaimed(&group, 10, 290, 270);
@@ -375,16 +404,16 @@ static NOINLINE void disguise(void)
 {
 	uintptr_t a;
 
-	a = (uintptr_t)reveal(group.hidden[0]);
+	a = (uintptr_t)reveal(hidden_in(&group, 0));
 	disguised[1] = (uint32_t)(a & 0x3fffffff); // digits of 30 bits
 	disguised[2] = (uint32_t)(a >> 30);
-	a = (uintptr_t)reveal(group.hidden[10]) << 1;
+	a = (uintptr_t)reveal(hidden_in(&group, 10)) << 1;
 	memcpy(&disguised[5], &a, 8);
-	a = (uintptr_t)reveal(group.hidden[20]) >> 1;
+	a = (uintptr_t)reveal(hidden_in(&group, 20)) >> 1;
 	memcpy(&disguised[9], &a, 8);
-	a = (uintptr_t)reveal(group.hidden[30]) >> 3;
+	a = (uintptr_t)reveal(hidden_in(&group, 30)) >> 3;
 	memcpy(&disguised[12], &a, 8);
-	a = __builtin_bswap64((uintptr_t)reveal(group.hidden[40]));
+	a = __builtin_bswap64((uintptr_t)reveal(hidden_in(&group, 40)));
 	memcpy(&disguised[15], &a, 8);
 	a = 0;
 	__asm__ volatile("" : "+r"(a));
@@ -443,7 +472,7 @@ TEST(block_with_a_disguised_address_right_above_the_stack_of_the_collector_stays
 	if (!are_in_one_mapping(memory - STACK_BYTES, memory))
 		test_skip("the kernel placed the collector's stack elsewhere");
 	leak(100);
-	put_low_bits(group.hidden[0], (uint32_t *)(memory + MAPPING_BYTES / 2));
+	put_low_bits(hidden_in(&group, 0), (uint32_t *)(memory + MAPPING_BYTES / 2));
 	scrub();
 	rounds(12, 100);
 	CHECK_EQ(count_reclaimed(&group, 0, 1), 0);
@@ -455,8 +484,8 @@ TEST(what_such_a_block_refers_to_stays, .options = SHORT)
 	group.size = 64;
 	leak(100);
 	disguise();
-	put_in_block(group.hidden[50], group.hidden[0], 0);
-	put_in_block(group.hidden[60], group.hidden[50], 8);
+	put_in_block(hidden_in(&group, 50), hidden_in(&group, 0), 0);
+	put_in_block(hidden_in(&group, 60), hidden_in(&group, 50), 8);
 	scrub();
 	rounds(14, 100);
 	CHECK_EQ(count_reclaimed(&group, 50, 1), 0);
@@ -480,7 +509,7 @@ TEST(block_that_only_an_epoll_descriptor_names_stays, .options = SHORT)
 	CHECK_EQ(pipe(pipes), 0);
 	group.size = 64;
 	leak(100);
-	tell_epoll(epoll, pipes[0], group.hidden[3]);
+	tell_epoll(epoll, pipes[0], hidden_in(&group, 3));
 	scrub();
 	rounds(12, 100);
 	CHECK_EQ(count_reclaimed(&group, 3, 1), 0);
@@ -505,7 +534,7 @@ TEST(block_that_only_a_timer_names_stays, .options = SHORT)
 		test_skip("this kernel has no /proc/self/timers");
 	group.size = 64;
 	leak(100);
-	tell_timer(group.hidden[3]);
+	tell_timer(hidden_in(&group, 3));
 	scrub();
 	rounds(12, 100);
 	CHECK_EQ(count_reclaimed(&group, 3, 1), 0);
@@ -671,12 +700,12 @@ TEST(block_that_comes_back_is_live_again, .options = SHORT)
 	group.size = 64;
 	leak(1);
 	collect();
-	CHECK_EQ(state_of(group.hidden[0]), LOST_PROBATION);
-	put(group.hidden[0], &place);
+	CHECK_EQ(state_of(hidden_in(&group, 0)), LOST_PROBATION);
+	put(hidden_in(&group, 0), &place);
 	collect();
-	CHECK(is_kept(group.hidden[0]));
+	CHECK(is_kept(hidden_in(&group, 0)));
 	free(place);
-	CHECK_EQ(state_of(group.hidden[0]), KEPT_HINTED);
+	CHECK_EQ(state_of(hidden_in(&group, 0)), KEPT_HINTED);
 }
 
 TEST(block_that_comes_back_while_requests_are_in_flight_is_live_again, .options = SHORT)
@@ -687,14 +716,14 @@ TEST(block_that_comes_back_while_requests_are_in_flight_is_live_again, .options 
 	group.size = 64;
 	leak(1);
 	collect();
-	CHECK_EQ(state_of(group.hidden[0]), LOST_PROBATION);
+	CHECK_EQ(state_of(hidden_in(&group, 0)), LOST_PROBATION);
 	if (syscall(SYS_io_setup, 1, &requests) != 0)
 		test_skip("no native AIO");
 	collect();
-	CHECK_EQ(state_of(group.hidden[0]), LOST_PROBATION);
-	put(group.hidden[0], &place);
+	CHECK_EQ(state_of(hidden_in(&group, 0)), LOST_PROBATION);
+	put(hidden_in(&group, 0), &place);
 	collect();
-	CHECK(is_kept(group.hidden[0]));
+	CHECK(is_kept(hidden_in(&group, 0)));
 }
 
 TEST(freeing_a_block_on_probation_stops_its_site, .options = SHORT ":report=stderr",
@@ -705,8 +734,8 @@ TEST(freeing_a_block_on_probation_stops_its_site, .options = SHORT ":report=stde
 	other.size = 64;
 	leak(100);
 	collect();
-	free_hidden(group.hidden[7]);
-	CHECK_EQ(state_of(group.hidden[7]), KEPT_HINTED);
+	free_hidden(hidden_in(&group, 7));
+	CHECK_EQ(state_of(hidden_in(&group, 7)), KEPT_HINTED);
 	for (int i = 0; i < 24; i++) {
 		leak_other(100);
 		rounds(1, 100);
@@ -721,7 +750,7 @@ TEST(freeing_a_block_on_probation_stops_its_class_without_stacks, .options = SHO
 	other.size = 200;
 	leak(100);
 	collect();
-	free_hidden(group.hidden[7]);
+	free_hidden(hidden_in(&group, 7));
 	for (int i = 0; i < 24; i++) {
 		leak_other(100);
 		rounds(1, 100);
@@ -735,7 +764,7 @@ TEST(evidence_doubles_probation_for_the_rest, .options = SHORT ":probation_cycle
 	group.size = other.size = 64;
 	leak(100);
 	collect();
-	free_hidden(group.hidden[7]);
+	free_hidden(hidden_in(&group, 7));
 	// collect() is two cycles: 20 to 24 of them by now, enough for 12, too few for 24
 	for (int i = 0; i < 10; i++) {
 		leak_other(100);
@@ -771,10 +800,10 @@ TEST(three_pieces_of_evidence_stop_all,
 	group.size = other.size = 64;
 	leak(100);
 	collect();
-	free_hidden(group.hidden[7]);
-	CHECK_GE(usable_hidden(group.hidden[8]), 64u);
-	CHECK(is_kept(group.hidden[8]));
-	moved = reallocate_hidden(group.hidden[9]);
+	free_hidden(hidden_in(&group, 7));
+	CHECK_GE(usable_hidden(hidden_in(&group, 8)), 64u);
+	CHECK(is_kept(hidden_in(&group, 8)));
+	moved = reallocate_hidden(hidden_in(&group, 9));
 	CHECK(is_kept(moved));
 	for (int i = 0; i < 30; i++) {
 		leak_other(100);
@@ -881,7 +910,7 @@ TEST(evidence_that_a_cycle_meets_half_way_stops_its_site, .options = SHORT ":log
 	leak(1);
 	collect();
 	free(malloc(1)); // so that the dynamic linker has done its part
-	while (free_with_a_cycle_at(stop, group.hidden[0]))
+	while (free_with_a_cycle_at(stop, hidden_in(&group, 0)))
 		stop++;
 	unlink(EVIDENCE_LOG);
 	CHECK_GT(evidence_seen, 20);
@@ -895,7 +924,7 @@ TEST(without_probation_one_cycle_is_enough_also_for_one, .options = SHORT ":prob
 	group.size = 64;
 	leak(1);
 	collect();
-	CHECK_EQ(state_of(group.hidden[0]), RECLAIMED);
+	CHECK_EQ(state_of(hidden_in(&group, 0)), RECLAIMED);
 }
 
 TEST(report_only_takes_nothing_back, .options = SHORT ":leaks=report")
@@ -903,7 +932,7 @@ TEST(report_only_takes_nothing_back, .options = SHORT ":leaks=report")
 	group.size = 64;
 	rounds(12, 100);
 	CHECK_EQ(count_reclaimed(&group, 0, 1200), 0);
-	CHECK(is_kept(group.hidden[0]));
+	CHECK(is_kept(hidden_in(&group, 0)));
 }
 
 TEST(large_blocks_are_taken_back, .options = SHORT)
