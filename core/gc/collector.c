@@ -85,27 +85,30 @@ int cycle_thread_id(void)
 	return load_relaxed(&collector.thread_id);
 }
 
-static void start_thread(void)
+/* False: there is none, and none can be had now. (One that was started may have been ended again since.) */
+static bool start_thread(void)
 {
 	uint64_t now;
 
 	// without a cache this may be a signal handler inside our own code, or a thread that ends: not a place to make a thread
 	if (!cycle_start_hook || load_relaxed(&collector.shut_down) ||
 		thread_recover_cache() == THREAD_CACHE_NONE)
-		return;
+		return false;
 	if (thread_current->in_libc_threads > 0)
-		return;
+		return false;
 	now = clock_now_ns();
-	if (now < load_relaxed(&collector.retry_start_ns) ||
-		!cas_seq(&collector.thread_state, (uint32_t)ABSENT, (uint32_t)STARTING))
-		return;
+	if (now < load_relaxed(&collector.retry_start_ns))
+		return false;
+	if (!cas_seq(&collector.thread_state, (uint32_t)ABSENT, (uint32_t)STARTING))
+		return true;
 	store_relaxed(
 		&collector.retry_start_ns, 0); // before: a thread that cannot stay says so there
 	if (cycle_start_hook())
-		return;
+		return true;
 	store_relaxed(&collector.retry_start_ns, now + RETRY_START_MS * NS_PER_MS);
 	stats_set(no_verdict, STATS_NO_VERDICT_NO_THREAD);
 	store_release(&collector.thread_state, ABSENT);
+	return false;
 }
 
 void cycle_request(enum cycle_reason reason)
@@ -268,9 +271,7 @@ static bool have_cycle(void)
 
 	cycle_request(CYCLE_FOR_CALLER);
 	for (int i = 0; i < COLLECT_WAIT_MS / COLLECT_LOOK_MS; i++) {
-		if (load_relaxed(&collector.thread_state) == ABSENT)
-			cycle_request(CYCLE_FOR_CALLER);
-		if (load_relaxed(&collector.thread_state) == ABSENT)
+		if (load_relaxed(&collector.thread_state) == ABSENT && !start_thread())
 			return false;
 		wait_for_cycle(done, COLLECT_LOOK_MS);
 		if (load_acquire(&collector.done) != done)
