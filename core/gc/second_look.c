@@ -125,7 +125,8 @@ static uintptr_t word_around(const struct look *look, size_t i)
 
 /*
  * A plain pointer into the heap is what it looks like. To another block it is no disguise of this one. To this block it is known if it stands in a leaked
- * block that may go, too; anywhere else (live memory, or a leaked block that stays) somebody has put it there since references were read.
+ * block that may go, too, and whose references were read in this cycle; anywhere else (live memory, a leaked block that stays, or one in which there was nothing
+ * when it was read) somebody has put it there since.
  */
 static bool is_explained(
 	const struct look *look, const struct leaked *leaked, size_t i, uintptr_t position)
@@ -140,7 +141,8 @@ static bool is_explained(
 	if (word - leaked->address >= leaked_bytes(leaked))
 		return true;
 	holder = leak_set_find(look->set, position);
-	return holder && (holder->flags & (LEAKED_CONDEMNED | LEAKED_HELD)) == LEAKED_CONDEMNED;
+	return holder &&
+	       (holder->flags & (LEAKED_CONDEMNED | LEAKED_HELD | LEAKED_LEAF)) == LEAKED_CONDEMNED;
 }
 
 /* Free memory of the heap holds remains only. */
@@ -205,6 +207,8 @@ static void note_overlap(uintptr_t address, size_t bytes, void *argument)
 {
 	struct range *range = argument;
 
+	if (address <= heap.base && heap.base < address + bytes)
+		return; // the heap's window: its blocks are the program's
 	if (address < range->end && range->start < address + bytes)
 		range->overlaps = true;
 }

@@ -15,8 +15,8 @@
 
 enum {
 	PAGE = 4096,
-	BALLAST_NODES = 500000,
-	CYCLES = 4, // asked for; each call has two run
+	BALLAST_NODES = 300000,
+	CYCLES = 3, // asked for; each call has two run
 	THREADS = 3,
 	TABLES = 64,
 	SLOTS = 64, // of a table

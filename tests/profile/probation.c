@@ -359,6 +359,30 @@ TEST(what_a_block_that_stays_refers_to_stays, .options = SHORT)
 	check_reclaimed(&group, 50, 250, 230);
 }
 
+/* The program goes on writing to blocks that it hides: what it links there counts, though nothing was there when references were first read. */
+TEST(what_is_linked_to_a_leaf_stays_with_it, .options = SHORT)
+{
+	group.size = 64;
+	other.size = 256;
+	for (int round = 0; round < 40; round++) {
+		int first = group.count;
+
+		leak(100);
+		leak_other(100);
+		collect();
+		for (int i = first; i < group.count; i++)
+			put_in_block(hidden_in(&other, i), hidden_in(&group, i), 8);
+		scrub();
+		pass_time(ROUND_MS);
+		for (int i = 0; i < group.count; i++)
+			CHECK_MSG(!was_reclaimed(&other, i) || was_reclaimed(&group, i),
+				"pair %d of %d in round %d: holder %d, held %d", i, group.count,
+				round, state_of(hidden_in(&group, i)),
+				state_of(hidden_in(&other, i)));
+	}
+	CHECK_GT(count_reclaimed(&group, 0, group.count), 0);
+}
+
 TEST(rings_are_taken_back, .options = SHORT)
 {
 	group.size = 64;
@@ -397,10 +421,10 @@ TEST(block_that_is_written_stays, .options = SHORT)
 	check_reclaimed(&group, 10, 290, 270);
 }
 
-static uint32_t disguised[20];
+enum { DISGUISED = 20 };
 
 /* Stores forms of five addresses without leaving the address itself anywhere. */
-static NOINLINE void disguise(void)
+static NOINLINE void disguise(uint32_t *disguised)
 {
 	uintptr_t a;
 
@@ -419,16 +443,31 @@ static NOINLINE void disguise(void)
 	__asm__ volatile("" : "+r"(a));
 }
 
-TEST(block_with_a_disguised_address_in_memory_stays, .options = SHORT)
+static void check_that_disguised_ones_stay(uint32_t *place)
 {
 	group.size = 64;
 	leak(100);
-	disguise();
+	disguise(place);
 	scrub();
 	rounds(12, 100);
 	for (int i = 0; i <= 40; i += 10)
 		CHECK_MSG(!was_reclaimed(&group, i), "form %d", i / 10);
 	check_reclaimed(&group, 0, 300, 200);
+}
+
+TEST(block_with_a_disguised_address_in_memory_stays, .options = SHORT)
+{
+	static uint32_t disguised[DISGUISED];
+
+	check_that_disguised_ones_stay(disguised);
+}
+
+TEST(block_with_a_disguised_address_in_a_block_stays, .options = SHORT)
+{
+	static uint32_t *disguised;
+
+	disguised = calloc(DISGUISED, sizeof(*disguised));
+	check_that_disguised_ones_stay(disguised);
 }
 
 static NOINLINE void put_low_bits(uintptr_t hidden, uint32_t *place)
@@ -481,9 +520,11 @@ TEST(block_with_a_disguised_address_right_above_the_stack_of_the_collector_stays
 
 TEST(what_such_a_block_refers_to_stays, .options = SHORT)
 {
+	static uint32_t disguised[DISGUISED];
+
 	group.size = 64;
 	leak(100);
-	disguise();
+	disguise(disguised);
 	put_in_block(hidden_in(&group, 50), hidden_in(&group, 0), 0);
 	put_in_block(hidden_in(&group, 60), hidden_in(&group, 50), 8);
 	scrub();
