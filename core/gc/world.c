@@ -106,6 +106,7 @@ bool world_stop(uint64_t timeout_ns)
 	if (is_stopped) {
 		world.number = (world_number_of(world_word) + 1) & WORLD_NUMBER_MASK;
 		stop_tasks_begin(world.number);
+		store_relaxed(&world_watchers, 0u);
 		world_beat();
 		store_seq(&world_word, world_make_word(WORLD_STOPPING, world.number));
 		stop_signal_read_back();

@@ -20,10 +20,18 @@
 
 uint32_t world_word;
 uint64_t world_heartbeat;
+uint32_t world_watchers;
 
 void world_wake_all(void)
 {
 	futex_wake(&world_word, INT32_MAX);
+}
+
+static uint64_t choose_period_ns(void)
+{
+	bool is_early = add_relaxed(&world_watchers, 1u) < WORLD_WATCHERS;
+
+	return (is_early ? WORLD_LOOK_MS : WORLD_RARE_LOOK_MS) * NS_PER_MS;
 }
 
 /* One look: true if the heart did not beat since the last one, a full time ago. */
@@ -33,10 +41,12 @@ static bool heart_stands_still(struct world_watch *watch, uint32_t word)
 	uint64_t now = clock_now_ns();
 
 	if (watch->time_ns == 0 || watch->word != word || watch->beat != beat) {
-		*watch = (struct world_watch){word, beat, now, 0};
+		uint64_t period_ns = watch->time_ns == 0 ? choose_period_ns() : watch->period_ns;
+
+		*watch = (struct world_watch){word, beat, now, period_ns, 0};
 		return false;
 	}
-	if (now - watch->time_ns < WORLD_LOOK_MS * NS_PER_MS)
+	if (now - watch->time_ns < watch->period_ns)
 		return false;
 	watch->time_ns = now;
 	return ++watch->looks >= WORLD_LOOKS_MAX;
@@ -52,7 +62,7 @@ void world_wait_for_change(struct world_watch *watch, uint32_t word)
 		}
 		return;
 	}
-	futex_wait(&world_word, word, WORLD_LOOK_MS * NS_PER_MS);
+	futex_wait(&world_word, word, watch->period_ns);
 }
 
 bool world_is_abandoned(void)

