@@ -15,7 +15,7 @@
 #include "core/os/tracking.h"
 
 enum {
-	PRESET_PATIENCE_MS = 50, // for threads that hold a span BUSY
+	PATIENCE_MS = 50, // for threads that hold a span BUSY, or move pages
 	ROUNDS_MAX = 10,
 	LITTLE_BYTES = 1 << 20, // written: left to the pause
 };
@@ -28,7 +28,7 @@ bool concurrent_is_available(void)
 	return options.free != FREE_TRUST && tracking_open();
 }
 
-/* Again in each round: what mremap and mmap have made since is not watched. */
+/* Again in each round: what mmap has made since is not watched. */
 static bool watch_window(void)
 {
 	uintptr_t start, end;
@@ -67,13 +67,16 @@ bool concurrent_begin(bool *ret_is_broken)
 	bool is_preset;
 
 	concurrent_stats = (struct concurrent_stats){0};
+	*ret_is_broken = false;
+	if (!page_heap_end_moves(PATIENCE_MS * NS_PER_MS))
+		return false;
 	*ret_is_broken = !arm();
 	if (*ret_is_broken)
 		return false;
 	mark_set_beside(&marker, beside);
 	page_heap_set_marking(true);
 	signals_block(&guard);
-	is_preset = mark_preset_beside(PRESET_PATIENCE_MS * NS_PER_MS);
+	is_preset = mark_preset_beside(PATIENCE_MS * NS_PER_MS);
 	signals_restore(&guard);
 	mark_set_beside(&marker, 0);
 	if (!is_preset)
@@ -146,6 +149,7 @@ void concurrent_abort(void)
 void concurrent_fork_child(void)
 {
 	page_heap_set_marking(false);
+	page_heap_allow_moves();
 	mark_fork_child();
 	tracking_forget();
 }

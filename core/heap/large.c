@@ -125,18 +125,23 @@ bool large_resize(struct span *span, size_t bytes, bool trust)
 
 static bool move_pages(struct span *span, struct span *target)
 {
-	if (!os_move_pages(
-		    (void *)span_address(span), (void *)span_address(target), span_bytes(span)))
+	bool is_moved;
+
+	if (!page_heap_begin_move())
+		return false;
+	is_moved = os_move_pages(
+		(void *)span_address(span), (void *)span_address(target), span_bytes(span));
+	page_heap_end_move();
+	if (!is_moved)
 		return false;
 	page_heap_note_moved(target);
 	page_heap_note_moved(span);
 	return true;
 }
 
-/* Moved pages were not written, and a cycle beside the program would not read them again. (One that begins meanwhile sees that they are not watched.) */
 static bool is_better_copied(const struct span *span, const struct span *target)
 {
-	return page_heap_is_marking() || (!target->fresh && span_bytes(span) <= COPY_BYTES_MAX) ||
+	return (!target->fresh && span_bytes(span) <= COPY_BYTES_MAX) ||
 	       load_relaxed(&page_heap_stats()->moved_span_count) >= MOVED_SPANS_MAX ||
 	       load_relaxed(&span->odd);
 }

@@ -11,6 +11,8 @@
 #include "core/base/bits.h"
 #include "core/heap/groups.h"
 #include "core/heap/meta.h"
+#include "core/os/clock.h"
+#include "core/os/syscall.h"
 #include "core/os/lock.h"
 
 /* Entries of free units; 0: clean. Their class is none. */
@@ -42,7 +44,9 @@ static struct {
 	struct list_link bins[SET_COUNT][BIN_COUNT];
 	uint64_t occupied[SET_COUNT][BIN_WORDS]; // bit per bin that is not empty
 	struct page_heap_stats stats;
-	bool is_marking; // also read without the lock
+	bool is_marking;
+	uint32_t moves;      // by mremap, under way; no lock, sequentially consistent like the next
+	uint32_t is_watched; // no move begins
 	bool has_lost_runs; // page_heap_repair(): a neighbour that calls itself free may not be merged with
 } page_heap = {.lock = LOCK_INITIAL(PAGE_HEAP)};
 
@@ -398,9 +402,37 @@ void page_heap_set_marking(bool is_marking)
 	lock_release(&page_heap.lock);
 }
 
-bool page_heap_is_marking(void)
+bool page_heap_begin_move(void)
 {
-	return load_relaxed(&page_heap.is_marking);
+	add_seq(&page_heap.moves, 1u);
+	if (!load_seq(&page_heap.is_watched))
+		return true;
+	page_heap_end_move();
+	return false;
+}
+
+void page_heap_end_move(void)
+{
+	sub_seq(&page_heap.moves, 1u);
+}
+
+bool page_heap_end_moves(uint64_t patience_ns)
+{
+	uint64_t deadline = clock_now_ns() + patience_ns;
+
+	store_seq(&page_heap.is_watched, 1u);
+	while (load_seq(&page_heap.moves) > 0) {
+		if (clock_now_ns() > deadline)
+			return false;
+		SYSCALL(sched_yield);
+	}
+	return true;
+}
+
+void page_heap_allow_moves(void)
+{
+	store_relaxed(&page_heap.moves, 0u);
+	store_relaxed(&page_heap.is_watched, 0u);
 }
 
 static void free_side_arrays(struct span *span)

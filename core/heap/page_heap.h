@@ -30,11 +30,23 @@ bool page_heap_init(size_t window_bytes, struct region *meta, bool reserve);
 struct span *page_heap_alloc(unsigned class, size_t unit_count, size_t alignment_units);
 void page_heap_end_birth(struct span *span);
 
-/* From now on, or no longer, a cycle marks beside the program: spans are born MARKING, and no block's pages are moved or given to another block. */
-void page_heap_set_marking(bool is_marking);
+/*
+ * Around the moving of pages by mremap. False: not while the window is watched (see page_heap_end_moves). Any thread; it is short.
+ */
+bool page_heap_begin_move(void);
+void page_heap_end_move(void);
 
-/* A look without the lock: may be over, or begin, at any moment. */
-bool page_heap_is_marking(void);
+/*
+ * The window is going to be watched by userfaultfd: no pages are moved from now on. mremap over several of the kernel's mappings moves the first and refuses
+ * the second then (Linux 6.17), and nobody can tell how far it came. Waits for moves under way; false: one takes longer than `patience_ns`.
+ */
+bool page_heap_end_moves(uint64_t patience_ns);
+
+/* In a fork child, where nothing is watched and no other thread moves. */
+void page_heap_allow_moves(void);
+
+/* From now on, or no longer, a cycle marks beside the program: spans are born MARKING, and no block gives pages to another. */
+void page_heap_set_marking(bool is_marking);
 
 /* Takes the units back. The caller proved that no slot is occupied and owns the span (BUSY or current, and in no list). Units whose protection the
  * program changed are lost if no fresh pages can be had for them. */

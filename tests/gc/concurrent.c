@@ -21,6 +21,7 @@ enum {
 	TABLES = 64,
 	SLOTS = 64, // of a table
 	BIG_SLOTS = 1 << 17,
+	PAGE_SLOTS = PAGE / sizeof(void *),
 };
 
 #define MAGIC 0x6e6f64656e6f6465ull
@@ -281,7 +282,7 @@ static void *resize_large_blocks(void *argument)
 	struct node **table = calloc(slots, sizeof(*table));
 
 	while (goes_on()) {
-		size_t wanted = BIG_SLOTS / 4 + random_step(&seed) % (2 * BIG_SLOTS);
+		size_t wanted = BIG_SLOTS / 4 + random_step(&seed) % (8 * BIG_SLOTS);
 		size_t shared = wanted < slots ? wanted : slots;
 
 		for (int i = 0; i < 100; i++) {
@@ -300,8 +301,17 @@ static void *resize_large_blocks(void *argument)
 			free(table[i]);
 			table[i] = NULL;
 		}
+		// the last word of each page names its place: pages that were lost hold nothing
+		for (size_t i = PAGE_SLOTS - 1; i < shared; i += PAGE_SLOTS) {
+			free(table[i]);
+			table[i] = (struct node *)(i << 1 | 1);
+		}
 		table = realloc(table, wanted * sizeof(*table));
 		CHECK_NOT_NULL(table);
+		for (size_t i = PAGE_SLOTS - 1; i < shared; i += PAGE_SLOTS) {
+			CHECK_EQ((uintptr_t)table[i], i << 1 | 1);
+			table[i] = NULL;
+		}
 		if (wanted > slots)
 			memset(table + slots, 0, (wanted - slots) * sizeof(*table));
 		slots = wanted;

@@ -25,7 +25,7 @@
 #define sigev_notify_thread_id _sigev_un._tid
 #endif
 
-enum { BLOCKS = 64, SECONDS = 2, KIB = 1024, MIB = 1024 * KIB };
+enum { BLOCKS = 64, SECONDS = CHECKS ? 1 : 2, KIB = 1024, MIB = 1024 * KIB };
 
 static volatile int is_over;
 static volatile unsigned long handled, steps;
