@@ -86,8 +86,9 @@ TEST(process_ends_with_its_last_thread, .options = "interval_ms=20", .limit_seco
 }
 
 /* Frees that make the library want its own thread are the last thing that the process does: that thread has hardly begun. */
+// seen to take 80 s once in ten runs of all tests: both threads able to run and not running, on the one CPU they may use
 TEST(process_ends_with_its_last_thread_while_ours_begins, .options = "interval_ms=1",
-	.limit_seconds = 60)
+	.limit_seconds = 240)
 {
 	time_t end = time(NULL) + 20; // or fewer rounds, where the machine is busy
 	cpu_set_t one;

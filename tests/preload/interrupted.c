@@ -23,7 +23,10 @@ enum {
 	LARGE_STRIDE = 7,
 	LARGE_BYTES = 1 << 20,
 	RETURNING_STEPS_MAX = 100000,
-	NOT_TRACED = 77
+	NOT_TRACED = 77,
+	WRONG_COUNT = 1, // of handlers that ran
+	WRONG_BLOCK = 2, // the handler got the same
+	WRONG_MASK = 4   // signals are blocked still
 };
 
 static void *volatile block_of_handler;
@@ -102,11 +105,12 @@ static void run_large_mallocs(int handlers)
 		free(block);
 		block = malloc(bytes);
 		syscall(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &mask, sizeof(mask));
-		wrong += handled != handlers || block_of_handler == block || mask != 0;
+		wrong |= (handled != handlers) * WRONG_COUNT |
+			 (block_of_handler == block) * WRONG_BLOCK | (mask != 0) * WRONG_MASK;
 		free(block);
 		free(block_of_handler);
 	}
-	_exit(wrong < NOT_TRACED ? wrong : NOT_TRACED - 1);
+	_exit(wrong);
 }
 
 /* Lets the child run one instruction, with a signal if it is not 0; or as many as it takes until that signal was let through, if it was blocked. */
@@ -138,7 +142,7 @@ static void run_other_handler(pid_t child)
 	CHECK_MSG(0, "the handler did not return");
 }
 
-/* Returns the child's exit status: how often malloc and the handler's malloc returned the same block, or something else was wrong. */
+/* Returns the child's exit status: how often malloc and the handler's malloc returned the same block, or what was wrong. */
 static int signal_everywhere(void (*run)(int handlers), int stride, bool after_another)
 {
 	pid_t child = fork();
