@@ -539,11 +539,13 @@ static void churn_blocks(struct block **blocks, unsigned count, unsigned steps, 
 	}
 }
 
+enum { STORM_SECONDS = CHECKS ? 2 : 4 };
+
 static void storm(void)
 {
 	static struct block *blocks[2000];
 	unsigned random = 1;
-	time_t end = time(NULL) + 4;
+	time_t end = time(NULL) + STORM_SECONDS;
 
 	start_collecting();
 	start_storm(allocate_in_handler, SA_RESTART);
@@ -589,7 +591,7 @@ TEST(handlers_may_allocate_over_malloc_of_mode_fast, .options = "mode=fast", .li
 {
 	static unsigned char *blocks[SMALL_BLOCKS];
 	unsigned random = 1;
-	time_t end = time(NULL) + 4;
+	time_t end = time(NULL) + STORM_SECONDS;
 
 	start_storm(allocate_small_in_handler, SA_RESTART);
 	while (is_time_for_more(end, handled)) {
@@ -627,7 +629,7 @@ TEST(handlers_may_jump_out_of_malloc, .limit_seconds = 30)
 	static unsigned random = 1;
 	static time_t end;
 
-	end = time(NULL) + 4;
+	end = time(NULL) + STORM_SECONDS;
 	start_collecting();
 	start_storm(allocate_and_jump, SA_RESTART);
 	if (sigsetjmp(back, 1) != 0)
@@ -651,7 +653,7 @@ TEST(handlers_on_an_alternate_stack_may_jump, .limit_seconds = 30)
 
 	CHECK_EQ(sigaltstack(&stack, NULL), 0);
 	stack.ss_sp = NULL; /* only the kernel knows it now */
-	end = time(NULL) + 4;
+	end = time(NULL) + STORM_SECONDS;
 	start_collecting();
 	start_storm(allocate_and_jump, SA_RESTART | SA_ONSTACK);
 	if (sigsetjmp(back, 1) != 0)
