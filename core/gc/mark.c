@@ -1,6 +1,7 @@
 /*
- * Marking. A block that is reached for the first time goes on the queue (a stack in memory mapped before the pause); blocks taken from it pass
- * through a ring of 16, prefetched on entry, so that the cache misses of several blocks overlap.
+ * Marking. A candidate waits in a ring until its mark is in the cache; a block that is reached for the first time goes on the queue (a stack in memory mapped
+ * before the pause); blocks taken from it pass through a second ring, prefetched on entry. So the cache misses of several blocks overlap, and for a small block
+ * there are three: its words, its mark, and the map entry that leads there; its span's descriptor is not looked at.
  * A full queue loses nothing: the block is marked, so a walk over all marked blocks finds what was not read.
  *
  * Preset makes the list of spans that this cycle judges: only they are MARKING, so they can not be released before the verdict.
@@ -34,6 +35,13 @@ enum {
 	SPARSE_BYTES_MIN = 1 << 20, // larger blocks are read by present pages only
 };
 
+/* A slot that a word names, and where its mark is. */
+struct candidate {
+	uintptr_t address;
+	uint64_t *marks;
+	uint64_t bit;
+};
+
 /* All fields: the thread that runs the cycle. */
 struct marker {
 	uintptr_t *queue; // addresses of blocks marked and not read
@@ -46,6 +54,8 @@ struct marker {
 	size_t span_capacity;
 	size_t span_count;
 	bool (*may_go_on)(void); // beside the program; NULL: in a pause
+	struct candidate candidates[RING];
+	uint64_t candidates_in, candidates_out; // of the ring, so far
 	uintptr_t ring[RING];
 	uintptr_t copy[WORDS_BLOCK]; // of memory that may not be read directly
 };
@@ -91,6 +101,7 @@ bool mark_prepare(struct marker *marking)
 	marking->overflowed = false;
 	marking->failed = false;
 	marking->may_go_on = 0;
+	marking->candidates_in = marking->candidates_out = 0;
 	marking->capacity = min_u64(max_u64(units * (UNIT_BYTES / 128), QUEUE_MIN), QUEUE_MAX);
 	marking->queue = map_at_most(&marking->capacity, QUEUE_MIN, sizeof(*marking->queue));
 	// spans may be made until the world stands: leave room for them
@@ -267,18 +278,56 @@ void mark_set_spans(enum sweep_state state)
 
 /* ---- words to blocks ---- */
 
-static inline void mark_candidate(struct marker *marking, uintptr_t word)
+static inline void mark_oldest_candidate(struct marker *marking)
 {
-	struct slot slot;
+	const struct candidate *candidate = &marking->candidates[marking->candidates_out++ % RING];
+	uint64_t marks = load_relaxed(candidate->marks);
 
-	if (!heap_find_slot(word, &slot) || slot_test_and_set_mark(slot))
+	if (marks & candidate->bit)
 		return;
-	mark_stats.marked_count++;
-	mark_stats.marked_bytes += slot_bytes(slot);
+	store_relaxed(candidate->marks, marks | candidate->bit);
 	if (UNLIKELY(marking->count == marking->capacity))
 		marking->overflowed = true;
 	else
-		marking->queue[marking->count++] = slot_address(slot);
+		marking->queue[marking->count++] = candidate->address;
+}
+
+/* `word` lies in the window. */
+static inline void add_candidate(struct marker *marking, uintptr_t word)
+{
+	uint64_t entry = heap_map_entry(word);
+	unsigned class = map_entry_class(entry);
+	uintptr_t address;
+	intptr_t group;
+	uint32_t index = 0;
+
+	if (class == 0)
+		return;
+	if (UNLIKELY(class == SIZE_CLASS_LARGE)) {
+		const struct span *span = &heap.spans[map_entry_unit(entry)];
+
+		address = span_address(span);
+		group = span->group;
+	} else {
+		uintptr_t unit = ((word - heap.base) >> UNIT_SHIFT) - map_entry_offset(entry);
+
+		index = (uint32_t)(span_quotient(word, entry, class) >> 32);
+		if (index >= size_classes[class].slot_count)
+			return;
+		address = heap.base + (unit << UNIT_SHIFT) + index * size_classes[class].slot_bytes;
+		group = map_entry_group(entry) + index / 64;
+	}
+	if (marking->candidates_in - marking->candidates_out == RING)
+		mark_oldest_candidate(marking);
+	__builtin_prefetch(&heap.marks[group]);
+	marking->candidates[marking->candidates_in++ % RING] =
+		(struct candidate){address, &heap.marks[group], 1ull << (index % 64)};
+}
+
+static void mark_all_candidates(struct marker *marking)
+{
+	while (marking->candidates_out != marking->candidates_in)
+		mark_oldest_candidate(marking);
 }
 
 void mark_words(struct marker *marking, const uintptr_t *words, size_t count)
@@ -292,7 +341,7 @@ void mark_words(struct marker *marking, const uintptr_t *words, size_t count)
 		for (size_t i = 0; i < found; i++)
 			__builtin_prefetch(&heap.map[(candidates[i] - heap.base) >> UNIT_SHIFT]);
 		for (size_t i = 0; i < found; i++)
-			mark_candidate(marking, candidates[i]);
+			add_candidate(marking, candidates[i]);
 		words += piece;
 		count -= piece;
 	}
@@ -384,11 +433,16 @@ static void read_piece(
 		read_odd(&piece, start, end);
 }
 
+/* A block from the queue: its first byte, in a span that is MARKING. */
 static void read_block(struct marker *marking, uintptr_t address)
 {
+	unsigned class = map_entry_class(heap_map_entry(address));
 	struct slot slot;
 
-	if (heap_find_slot(address, &slot))
+	if (LIKELY(class != SIZE_CLASS_LARGE && !load_relaxed(&heap.has_odd)))
+		mark_words(marking, (const uintptr_t *)address,
+			size_classes[class].slot_bytes / sizeof(uintptr_t));
+	else if (heap_find_slot(address, &slot))
 		read_piece(marking, slot.span, address, address + slot_bytes(slot));
 }
 
@@ -431,8 +485,12 @@ static void drain_queue(struct marker *marking)
 			__builtin_prefetch((const void *)(address + 64));
 			marking->ring[entered++ % RING] = address;
 		}
-		if (entered == left)
+		if (entered == left && marking->candidates_out == marking->candidates_in)
 			return;
+		if (entered == left) {
+			mark_all_candidates(marking);
+			continue;
+		}
 		if (left % BATCH_BLOCKS == 0)
 			begin_batch(marking);
 		read_block(marking, marking->ring[left++ % RING]);

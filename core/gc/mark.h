@@ -74,8 +74,6 @@ bool mark_has_failed(const struct marker *marker);
 void mark_finish(struct marker *marker);
 
 struct mark_stats {
-	uint64_t marked_count;
-	uint64_t marked_bytes;
 	uint64_t overflow_count; // walks of the heap after a full queue
 	uint64_t unreadable_count;
 };

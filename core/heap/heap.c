@@ -96,8 +96,10 @@ void heap_make_odd(uintptr_t address, size_t bytes)
 		word += UNIT_BYTES) {
 		struct slot slot;
 
-		if (heap_find_slot(word, &slot))
-			store_relaxed(&slot.span->odd, 1);
+		if (!heap_find_slot(word, &slot))
+			continue;
+		store_relaxed(&heap.has_odd, 1u);
+		store_relaxed(&slot.span->odd, 1);
 	}
 }
 

@@ -99,6 +99,7 @@ struct heap {
 	uint64_t *marks;
 	struct span *spans;
 	size_t pad; // bytes kept free at the end of each block, so that one past its end is still inside
+	uint32_t has_odd; // some span is or was odd; set before the span is, any thread, relaxed
 };
 
 extern struct heap heap HIDDEN;
