@@ -7,6 +7,7 @@
  */
 #include "tests/harness/test.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -130,7 +131,8 @@ static void step(pid_t child, int signal)
 /* A handler runs and returns; the child then stands at the restorer's first instruction: mov $15, %rax. */
 static void run_other_handler(pid_t child)
 {
-	step(child, SIGUSR1);
+	kill(child, SIGUSR1);
+	step(child, 0);
 	for (int i = 0; i < RETURNING_STEPS_MAX; i++) {
 		struct user_regs_struct registers;
 
@@ -146,8 +148,15 @@ static void run_other_handler(pid_t child)
 /* Returns the child's exit status: how often malloc and the handler's malloc returned the same block, or what was wrong. */
 static int signal_everywhere(void (*run)(int handlers), int stride, bool after_another)
 {
-	pid_t child = fork();
+	cpu_set_t one;
+	pid_t child;
 	int status, steps = 0;
+
+	// one waits for the other at each step: on two processors each time for one that sleeps
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	sched_setaffinity(0, sizeof(one), &one);
+	child = fork();
 
 	if (child == 0)
 		run(after_another ? 2 : 1);
@@ -163,7 +172,9 @@ static int signal_everywhere(void (*run)(int handlers), int stride, bool after_a
 		steps += stride;
 		if (after_another)
 			run_other_handler(child);
-		ptrace(PTRACE_CONT, child, 0, SIGUSR2);
+		// not by PTRACE_CONT: where the child stands at the first instruction of the collector's handler, the kernel drops what is to be delivered
+		kill(child, SIGUSR2);
+		ptrace(PTRACE_CONT, child, 0, 0);
 	}
 	CHECK(WIFEXITED(status));
 	if (WEXITSTATUS(status) == NOT_TRACED)
