@@ -396,20 +396,20 @@ static void run_until_noticed(void)
 	!defined(__SANITIZE_THREAD__) // instrumented code keeps pointers in memory, too
 // threads that stand still throughout: beside the program most such blocks are marked before they are in registers only
 TEST(notices_when_registers_are_not_read, .options = "scan_off=registers:collector=stw",
-	.exit_code = TEST_FAILED, .limit_seconds = 120, .contains = "node ")
+	.exit_code = TEST_FAILED, .limit_seconds = 120, .contains = "shadow.c:")
 {
 	run_until_noticed();
 }
 #endif
 
 TEST(notices_when_data_segments_are_not_read, .options = "scan_off=data_segments",
-	.exit_code = TEST_FAILED, .limit_seconds = 120, .contains = "node ")
+	.exit_code = TEST_FAILED, .limit_seconds = 120, .contains = "shadow.c:")
 {
 	run_until_noticed();
 }
 
 TEST(notices_when_mappings_are_not_read, .options = "scan_off=mappings", .exit_code = TEST_FAILED,
-	.limit_seconds = 120, .contains = "node ")
+	.limit_seconds = 120, .contains = "shadow.c:")
 {
 	run_until_noticed();
 }
