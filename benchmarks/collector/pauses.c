@@ -93,7 +93,8 @@ static void *write_at_random(void *argument)
 		struct node *node = nodes[random_step(&seed) % node_count];
 
 		if (done % 64 == 0) {
-			struct node *old = __atomic_exchange_n(&node->other, NULL, __ATOMIC_RELAXED);
+			struct node *old =
+				__atomic_exchange_n(&node->other, NULL, __ATOMIC_RELAXED);
 
 			if (old && old->payload[0] == 1) {
 				old->payload[0] = 0;
@@ -153,7 +154,8 @@ int main(int count, char **arguments)
 	pthread_join(clock, NULL);
 	qsort(gaps, gap_count, sizeof(*gaps), is_longer);
 	printf("gaps %zu, p50 %lu us, p99 %lu us, longest", gap_count,
-		gap_count ? gaps[gap_count / 2] / 1000 : 0, gap_count ? gaps[gap_count / 100] / 1000 : 0);
+		gap_count ? gaps[gap_count / 2] / 1000 : 0,
+		gap_count ? gaps[gap_count / 100] / 1000 : 0);
 	for (size_t i = 0; i < LONGEST && i < gap_count; i++)
 		printf(" %lu", gaps[i] / 1000);
 	printf(" us, %lu steps/s\n", steps / seconds);

@@ -128,7 +128,7 @@ static enum stats_tier choose_tier(void)
 {
 	uint64_t limit = options.pause_max_ms * NS_PER_MS;
 
-	if (options.collector == COLLECTOR_CONCURRENT && concurrent_is_available())
+	if (options.collector == COLLECTOR_CONCURRENT && may_be_concurrent())
 		return STATS_TIER_CONCURRENT;
 	if (options.collector != COLLECTOR_AUTO || stw_pause_ns() <= limit)
 		return STATS_TIER_STW;
@@ -292,6 +292,17 @@ static bool mark_concurrently(struct cycle_result *result)
 	return complete;
 }
 
+static void rest_from_tracking(void)
+{
+	static bool is_said;
+
+	cycle.broken_rest = BROKEN_REST;
+	if (!is_said)
+		log_line(
+			"the kernel does not tell which pages of the heap are written (does the program watch them itself?): cycles stop the world");
+	is_said = true;
+}
+
 static bool mark(struct cycle_result *result)
 {
 	if (result->tier == STATS_TIER_STW)
@@ -299,7 +310,7 @@ static bool mark(struct cycle_result *result)
 	if (mark_concurrently(result))
 		return true;
 	if (result->no_verdict == STATS_NO_VERDICT_TRACKING)
-		cycle.broken_rest = BROKEN_REST;
+		rest_from_tracking();
 	return false;
 }
 

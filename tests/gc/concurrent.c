@@ -430,6 +430,27 @@ TEST(a_protected_page_of_small_blocks)
 	CHECK_EQ(mprotect(page, PAGE, PROT_READ | PROT_WRITE), 0);
 }
 
+/* The kernel lets one watch a page: then it is the program, and cycles stop the world. */
+TEST(a_program_that_watches_its_own_blocks, .options = "gctrace=1", .contains = " stw ")
+{
+	uint64_t api[3] = {0xaa, 1 << 15, 0};
+	uint64_t range[4] = {0, 16 * PAGE, 2, 0};
+	uintptr_t hidden = hide_block(64);
+	static char *block;
+	long file;
+
+	need_tracking();
+	file = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | 1);
+	CHECK_GE(file, 0);
+	CHECK_EQ(posix_memalign((void **)&block, PAGE, 16 * PAGE), 0);
+	range[0] = (uintptr_t)block;
+	CHECK_EQ(syscall(SYS_ioctl, file, 0xc018aa3f, api), 0);
+	CHECK_EQ(syscall(SYS_ioctl, file, 0xc020aa00, range), 0);
+	put(hidden, block);
+	collect();
+	CHECK(is_kept(hidden));
+}
+
 /* ---- processes ---- */
 
 static void *make_children(void *argument)
