@@ -21,6 +21,7 @@
 #include "preload/jump.h"
 #include "preload/real.h"
 #include "preload/signals.h"
+#include "preload/start.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -43,33 +44,11 @@ static inline void leave(struct blocked *blocked)
 	gate_leave(&blocked->frame);
 }
 
-/*
- * A process that waits is one that somebody may want to look at: it gets its public page; and a request that was left there may start the
- * collector, as does interval_ms.
- */
-static COLD void look_up(void)
-{
-	bool first = !stats_publish_was_tried();
-	int error = errno;
-
-	// constructors of other libraries come first and read files: not yet
-	if (!cycle_start_hook)
-		return;
-	if (!sandbox_allows(SANDBOX_COLLECTOR)) {
-		if (sandbox_may_open())
-			return;
-		stats_forbid_files();
-	}
-	stats_publish();
-	if (stats_command_is_pending() || (first && options.interval_ms > 0))
-		cycle_request(CYCLE_FOR_COMMAND);
-	errno = error;
-}
-
+/* A process that waits is one that somebody may want to look at: it gets its public page. */
 static inline void be_seen(void)
 {
 	if (UNLIKELY(!stats_publish_was_tried() || stats_command_is_pending()))
-		look_up();
+		start_be_seen();
 }
 
 /* Was it only our stop signal that interrupted the call? Then it is to be made again. */

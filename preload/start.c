@@ -22,6 +22,7 @@
 #include "core/os/futex.h"
 #include "core/os/lock.h"
 #include "core/os/log.h"
+#include "core/os/sandbox.h"
 #include "core/os/syscall.h"
 #include "core/profile/stats_page.h"
 #include "preload/collector.h"
@@ -29,6 +30,7 @@
 #include "scanners/scanners.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -167,6 +169,25 @@ static void publish_settings(void)
 	stats_set(free, options.free);
 	stats_set(leaks, options.leaks);
 	stats_set(collector, options.collector);
+}
+
+void start_be_seen(void)
+{
+	bool first = !stats_publish_was_tried();
+	int error = errno;
+
+	// constructors of other libraries come first and read files: not yet
+	if (!cycle_start_hook)
+		return;
+	if (!sandbox_allows(SANDBOX_COLLECTOR)) {
+		if (sandbox_may_open())
+			return;
+		stats_forbid_files();
+	}
+	stats_publish();
+	if (stats_command_is_pending() || (first && options.interval_ms > 0))
+		cycle_request(CYCLE_FOR_COMMAND);
+	errno = error;
 }
 
 /* ---- end ---- */

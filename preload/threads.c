@@ -13,15 +13,20 @@
 #include "core/alloc/alloc.h"
 #include "core/base/arith.h"
 #include "core/base/atomic.h"
+#include "core/base/attr.h"
+#include "core/base/option.h"
 #include "core/gc/cycle.h"
 #include "core/gc/thread.h"
 #include "core/gc/world.h"
 #include "core/os/lock.h"
 #include "core/os/memory.h"
 #include "core/os/syscall.h"
+#include "core/profile/module.h"
+#include "core/profile/stats_page.h"
 #include "preload/collector.h"
 #include "preload/fork.h"
 #include "preload/real.h"
+#include "preload/start.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -210,13 +215,24 @@ static void *thread_main(void *announced)
 	return result;
 }
 
+/* Before the first thread: what opens files does it now, with nobody there to see them. */
+static void open_while_alone(void)
+{
+	if (LIKELY(stats_publish_was_tried()))
+		return;
+	start_be_seen();
+	if (options.stacks != STACKS_OFF && modules_have_changed())
+		modules_scan();
+}
+
 EXPORT int pthread_create(pthread_t *restrict handle, const pthread_attr_t *restrict attributes,
 	void *(*start_routine)(void *), void *restrict argument)
 {
 	int state = PTHREAD_CREATE_JOINABLE, error;
 	struct thread *thread;
-	LIBC_THREADS;
 
+	open_while_alone();
+	LIBC_THREADS;
 	if (attributes)
 		pthread_attr_getdetachstate(attributes, &state);
 	thread = thread_announce(start_routine, argument, state == PTHREAD_CREATE_DETACHED);
@@ -312,11 +328,12 @@ static int thrd_main(void *announced)
 
 EXPORT int thrd_create(thrd_t *handle, thrd_start_t start_routine, void *argument)
 {
-	struct thread *thread =
-		thread_announce((void *(*)(void *))(void *)start_routine, argument, false);
+	struct thread *thread;
 	int result;
-	LIBC_THREADS;
 
+	open_while_alone();
+	LIBC_THREADS;
+	thread = thread_announce((void *(*)(void *))(void *)start_routine, argument, false);
 	if (!thread)
 		return thrd_nomem;
 	note_stack(thread, 0);

@@ -666,6 +666,57 @@ TEST(pthread_exit_keeps_its_result)
 	stop_collecting(5);
 }
 
+/* ---- descriptors ---- */
+
+/* The lowest free descriptor is the program's: whoever opens a file gets the same one each time, whatever goes on in malloc beside it. */
+static void *open_again_and_again(void *argument)
+{
+	int lowest = *(int *)argument;
+
+	while (!is_over) {
+		int file = open("/dev/null", O_RDONLY);
+
+		CHECK_MSG(file == lowest, "got %d, where %d is the lowest that is free", file,
+			lowest);
+		close(file);
+	}
+	return NULL;
+}
+
+static void watch_descriptors(void)
+{
+	int lowest = dup(0);
+	void *blocks[1000] = {0};
+	pthread_t thread;
+
+	close(lowest);
+	CHECK_EQ(pthread_create(&thread, NULL, open_again_and_again, &lowest), 0);
+	for (int i = 0; i < 100000; i++) {
+		free(blocks[i % 1000]);
+		blocks[i % 1000] = malloc((size_t)(i % 4000));
+		if (i % 1000 == 0)
+			usleep(10);
+	}
+	is_over = 1;
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+}
+
+/* In children all begins anew: the page, the look for sandboxes, the collector. */
+TEST(no_descriptor_of_ours_is_seen)
+{
+	CHECK_EQ(dup2(0, 100), 100);
+	for (int i = 0; i < 10; i++) {
+		pid_t child = fork();
+
+		if (child == 0) {
+			watch_descriptors();
+			_exit(0);
+		}
+		CHECK_CHILD_PASSES(child);
+	}
+	watch_descriptors();
+}
+
 /* ---- without main ---- */
 
 static void *outlive_main(void *argument)
