@@ -7,6 +7,7 @@
 #include "core/base/arith.h"
 #include "core/base/option.h"
 #include "core/gc/cycle.h"
+#include "core/gc/hot_ranges.h"
 #include "core/gc/mark.h"
 #include "core/gc/roots.h"
 #include "core/heap/page_heap.h"
@@ -16,8 +17,13 @@
 
 enum {
 	PATIENCE_MS = 50, // for threads that hold a span BUSY, or move pages
-	ROUNDS_MAX = 10,
+	ROUNDS_MAX = 12,
+	VAIN_ROUNDS_MAX = 2,    // in which hardly less was written than in the one before
 	LITTLE_BYTES = 1 << 20, // written: left to the pause
+	MUCH_BYTES =
+		16
+		<< 20, // some 5 ms of a pause: another round, even if the one before has won little
+	PAUSES_MAX = 3, // the last one looks at the whole heap
 };
 
 struct concurrent_stats concurrent_stats;
@@ -28,6 +34,12 @@ bool concurrent_is_available(void)
 	return options.free != FREE_TRUST && tracking_open();
 }
 
+/* The heap at the last round, and in the last pause. */
+static struct {
+	uint64_t known_bytes; // what is beyond is hot
+	uint32_t kept_off;    // mark_kept_off_count()
+} seen;
+
 /* Again in each round: what mmap has made since is not watched. */
 static bool watch_window(void)
 {
@@ -35,6 +47,14 @@ static bool watch_window(void)
 
 	page_heap_window(&start, &end);
 	return tracking_register(start, end);
+}
+
+static void prepare_hot_ranges(void)
+{
+	uintptr_t start, end;
+
+	page_heap_window(&start, &end);
+	hot_ranges_prepare(end - start);
 }
 
 static uintptr_t heap_end(void)
@@ -50,11 +70,6 @@ static bool ignore(uintptr_t start, uintptr_t end, void *argument)
 	return true;
 }
 
-static bool beside(void)
-{
-	return cycle_may_go_on();
-}
-
 static bool arm(void)
 {
 	return watch_window() &&
@@ -68,12 +83,13 @@ bool concurrent_begin(bool *ret_is_broken)
 
 	concurrent_stats = (struct concurrent_stats){0};
 	*ret_is_broken = false;
+	prepare_hot_ranges();
 	if (!page_heap_end_moves(PATIENCE_MS * NS_PER_MS))
 		return false;
 	*ret_is_broken = !arm();
 	if (*ret_is_broken)
 		return false;
-	mark_set_beside(&marker, beside);
+	mark_set_beside(&marker, cycle_may_go_on);
 	page_heap_set_marking(true);
 	signals_block(&guard);
 	is_preset = mark_preset_beside(PATIENCE_MS * NS_PER_MS);
@@ -92,25 +108,41 @@ static bool reread(uintptr_t start, uintptr_t end, void *argument)
 	return mark_reread(&marker, start, end);
 }
 
-/* Reads what was written since the last harvest. */
-static bool harvest(enum tracking_harvest how, uint64_t *ret_bytes)
+static bool reread_hot(uintptr_t start, uintptr_t end, void *argument)
 {
-	*ret_bytes = 0;
-	return tracking_harvest(heap.base, heap_end(), how, reread, ret_bytes);
+	hot_ranges_add(start - heap.base, end - heap.base);
+	return reread(start, end, argument);
 }
 
-/* Rounds, until little is written in the time of one, or hardly less than in the one before. */
+/* Beside the program: reads what was written since the last round, which is hot now, and what that reaches. */
+static bool catch_up(uint64_t *ret_bytes)
+{
+	*ret_bytes = 0;
+	concurrent_stats.rounds++;
+	seen.known_bytes = load_acquire(&heap.used);
+	return watch_window() &&
+	       tracking_harvest(heap.base, heap_end(), HARVEST_PROTECT, reread_hot, ret_bytes) &&
+	       mark_drain(&marker);
+}
+
+/*
+ * Rounds, until little is written in the time of one, or the program writes as fast as we read. What was written in the time of the mark says little about what
+ * will be in the time of a round: it is hot only if there are no further rounds.
+ */
 static bool catch_up_beside(void)
 {
-	uint64_t before = UINT64_MAX, bytes = UINT64_MAX;
+	uint64_t least = UINT64_MAX, bytes;
+	int vain = 0;
 
-	while (concurrent_stats.rounds < ROUNDS_MAX && bytes > LITTLE_BYTES &&
-		(before == UINT64_MAX || bytes < before / 8 * 7)) {
-		before = bytes;
-		concurrent_stats.rounds++;
-		if (!watch_window() || !harvest(HARVEST_PROTECT, &bytes) || !mark_drain(&marker))
+	do {
+		if (concurrent_stats.rounds == 1)
+			hot_ranges_clear();
+		if (!catch_up(&bytes))
 			return false;
-	}
+		vain = bytes < least / 8 * 7 ? 0 : vain + 1;
+		least = min_u64(least, bytes);
+	} while (bytes > LITTLE_BYTES && vain < VAIN_ROUNDS_MAX &&
+		 concurrent_stats.rounds < ROUNDS_MAX);
 	return true;
 }
 
@@ -118,17 +150,71 @@ bool concurrent_mark(bool *ret_is_broken)
 {
 	bool is_done;
 
-	mark_set_beside(&marker, beside);
+	mark_set_beside(&marker, cycle_may_go_on);
 	is_done = mark_drain(&marker) && catch_up_beside();
 	mark_set_beside(&marker, 0);
 	*ret_is_broken = !is_done && !mark_has_failed(&marker);
 	return is_done;
 }
 
+static bool reread_range(uint64_t start, uint64_t end, void *argument)
+{
+	return tracking_harvest(
+		heap.base + start, heap.base + end, HARVEST_WRITTEN, reread, argument);
+}
+
 bool concurrent_catch_up(bool *ret_is_broken)
 {
-	bool is_done = harvest(HARVEST_LOOK, &concurrent_stats.written_bytes);
+	uint64_t *bytes = &concurrent_stats.written_bytes, used = load_acquire(&heap.used);
+	bool is_done;
 
+	*bytes = 0;
+	concurrent_stats.pauses++;
+	if (concurrent_stats.pauses == PAUSES_MAX)
+		hot_ranges_add_all();
+	hot_ranges_add(seen.known_bytes, used);
+	seen.known_bytes = used;
+	seen.kept_off = mark_kept_off_count();
+	is_done = hot_ranges_for_each(true, used, reread_range, bytes) &&
+		  tracking_harvest(heap.base, heap.base + used, HARVEST_UNWATCHED, reread, bytes);
+	*ret_is_broken = !is_done && !mark_has_failed(&marker);
+	return is_done;
+}
+
+static bool stop_at_written(uintptr_t start, uintptr_t end, void *argument)
+{
+	*(bool *)argument = true;
+	return ignore(start, end, argument) && false;
+}
+
+static bool look_at_range(uint64_t start, uint64_t end, void *argument)
+{
+	return tracking_harvest(
+		heap.base + start, heap.base + end, HARVEST_WRITTEN, stop_at_written, argument);
+}
+
+/* A page that the program has taken away since the pause tells nothing. */
+enum concurrent_cold concurrent_look_at_cold(void)
+{
+	bool is_written = false;
+
+	if (CHECKS && roots_are_off("cold"))
+		return CONCURRENT_COLD_UNWRITTEN;
+	if (!hot_ranges_for_each(false, seen.known_bytes, look_at_range, &is_written) &&
+		!is_written)
+		return CONCURRENT_COLD_UNKNOWN;
+	return is_written || mark_kept_off_count() != seen.kept_off ? CONCURRENT_COLD_WRITTEN
+								    : CONCURRENT_COLD_UNWRITTEN;
+}
+
+bool concurrent_mark_again(bool *ret_is_broken)
+{
+	uint64_t bytes;
+	bool is_done;
+
+	mark_set_beside(&marker, cycle_may_go_on);
+	is_done = catch_up(&bytes);
+	mark_set_beside(&marker, 0);
 	*ret_is_broken = !is_done && !mark_has_failed(&marker);
 	return is_done;
 }

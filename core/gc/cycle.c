@@ -215,7 +215,7 @@ static bool mark_rest(struct cycle_result *result)
 	if (!drain(result))
 		return false;
 	result->mark_ns += clock_now_ns() - start;
-	if (CHECKS && options.scribble)
+	if (CHECKS && options.scribble && concurrent_look_at_cold() == CONCURRENT_COLD_UNWRITTEN)
 		mark_check_closed();
 	return true;
 }
@@ -271,6 +271,33 @@ static bool mark_beside(struct cycle_result *result)
 	return concurrent_mark(&is_broken) || no_verdict(result, reason_of_mark(is_broken));
 }
 
+static bool mark_again(struct cycle_result *result)
+{
+	bool is_broken;
+
+	return concurrent_mark_again(&is_broken) || no_verdict(result, reason_of_mark(is_broken));
+}
+
+/* The last pause, again and again until the heap was as it seemed. */
+static bool finish_mark(struct cycle_result *result)
+{
+	for (;;) {
+		if (!(world_prepare() && roots_prepare()))
+			return no_verdict(result, STATS_NO_VERDICT_NO_MEMORY);
+		if (!pause(result, mark_rest))
+			return false;
+		switch (concurrent_look_at_cold()) {
+		case CONCURRENT_COLD_UNWRITTEN:
+			return true;
+		case CONCURRENT_COLD_UNKNOWN:
+			return no_verdict(result, STATS_NO_VERDICT_TRACKING);
+		case CONCURRENT_COLD_WRITTEN:
+			if (!mark_again(result))
+				return false;
+		}
+	}
+}
+
 static bool mark_concurrently(struct cycle_result *result)
 {
 	bool is_broken, complete;
@@ -278,12 +305,10 @@ static bool mark_concurrently(struct cycle_result *result)
 	if (!concurrent_begin(&is_broken))
 		return no_verdict(result,
 			is_broken ? STATS_NO_VERDICT_TRACKING : STATS_NO_VERDICT_STOP_TIMEOUT);
-	complete =
-		pause(result, scan_roots) && measure_mark(result, mark_beside, &result->beside_ns);
-	if (complete && !(world_prepare() && roots_prepare()))
-		complete = no_verdict(result, STATS_NO_VERDICT_NO_MEMORY);
-	complete = complete && pause(result, mark_rest);
+	complete = pause(result, scan_roots) &&
+		   measure_mark(result, mark_beside, &result->beside_ns) && finish_mark(result);
 	result->rounds = concurrent_stats.rounds;
+	result->pauses = 1 + concurrent_stats.pauses;
 	result->written_bytes = concurrent_stats.written_bytes;
 	if (complete && !concurrent_end())
 		complete = no_verdict(result, STATS_NO_VERDICT_NO_MEMORY);

@@ -67,6 +67,7 @@ struct mark_stats mark_stats;
 static struct {
 	uint32_t is_beside; // blocks may be read by plain loads while the program runs
 	uint32_t batch;
+	uint32_t kept_off; // how often; by any thread
 } reading;
 
 static void *map_at_most(size_t *entries, size_t least, size_t entry_bytes)
@@ -550,9 +551,15 @@ void mark_keep_off(uintptr_t address, size_t bytes)
 	uint32_t batch;
 
 	heap_make_odd(address, bytes);
-	batch = add_seq(&reading.batch, 0); // a full fence, which a load is not
+	add_seq(&reading.kept_off, 1); // a full fence, which a load is not
+	batch = load_seq(&reading.batch);
 	while (load_seq(&reading.is_beside) && load_seq(&reading.batch) == batch)
 		nap();
+}
+
+uint32_t mark_kept_off_count(void)
+{
+	return load_seq(&reading.kept_off);
 }
 
 void mark_fork_child(void)

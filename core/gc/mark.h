@@ -49,6 +49,9 @@ bool mark_reread(struct marker *marker, uintptr_t start, uintptr_t end);
  * of a few blocks. */
 void mark_keep_off(uintptr_t address, size_t bytes);
 
+/* Calls of mark_keep_off() so far. */
+uint32_t mark_kept_off_count(void);
+
 /* In a fork child: no mark is under way. */
 void mark_fork_child(void);
 

@@ -21,6 +21,7 @@
 enum {
 	RANGES_MAX = 1 << 17,
 	IMAGE_RANGES_MAX = 4,
+	SKIP_BYTES_MIN = 1 << 20, // of ours: smaller ones are walked faster than stepped over
 };
 
 /* Collector thread only, but for what is set at start. */
@@ -349,14 +350,32 @@ static uintptr_t top_of(const struct maps *maps)
 	return maps->list[i - 1].end;
 }
 
+/* Before the claims, when only what is ours is left out: the page tables of heap, marks and queue would be most of the walk. */
+static void hold_pages(const struct root_scan *scan)
+{
+	pages_hold(top_of(scan->maps));
+	for (size_t i = 0; i < scan->claims->count; i++) {
+		const struct root_range *range = &scan->claims->list[i];
+
+		if (range->end - range->start >= SKIP_BYTES_MIN)
+			pages_skip(range->start, range->end);
+	}
+}
+
+static bool scan_held(struct root_scan *scan)
+{
+	return claim_all(scan) && scan_odd_heap(scan) && scan_words_of_all(scan) &&
+	       read_all_mappings(scan);
+}
+
 bool roots_scan(struct root_scan *scan)
 {
 	bool complete;
 
-	if (!begin(scan) || !claim_all(scan))
+	if (!begin(scan))
 		return false;
-	pages_hold(heap.base, heap.base + load_relaxed(&heap.used), top_of(scan->maps));
-	complete = scan_odd_heap(scan) && scan_words_of_all(scan) && read_all_mappings(scan);
+	hold_pages(scan);
+	complete = scan_held(scan);
 	pages_release();
 	if (complete && !(pages_were_all_told() && swap_is_the_same(scan)))
 		return root_fail(scan, ROOTS_PAGES_UNREADABLE, 0);

@@ -55,7 +55,7 @@ void trace_cycle(const struct cycle_result *result)
 	age = now - start_ns;
 	if (result->has_verdict)
 		log_line(verdict_line, HEAD(result, age), MILLISECONDS(result->beside_ns),
-			result->rounds, result->written_bytes >> 10,
+			result->rounds, result->pauses, result->written_bytes >> 10,
 			result->heap_bytes_before >> 20, result->heap_bytes_after >> 20,
 			result->live_bytes >> 20, result->live_blocks, result->reused_bytes >> 10,
 			result->dangling_blocks, result->leaked_blocks, result->threads);

@@ -43,13 +43,19 @@ enum {
 /* Bytes of shared memory in neither page tables nor page cache that PAGES_WHOLE hands on in one walk. */
 #define MISSING_BYTES_MAX (256ull << 20)
 
+struct page_range {
+	uintptr_t start, end;
+};
+
 /* The collector thread's; the arrays keep its stack small. */
 static struct {
 	enum { SCAN_UNKNOWN, SCAN_ABSENT, SCAN_PLAIN, SCAN_WITH_GUARD } scan;
 	bool no_vm_readv; // refused by a sandbox
 	void (*beat)(void);
 	struct {
-		uintptr_t skip_start, skip_end, top; // top 0: none
+		uintptr_t top; // 0: none
+		size_t skip_count;
+		struct page_range skip[PAGES_SKIP_MAX];
 	} hold;
 	struct {
 		uintptr_t start, end; // what the regions below tell of
@@ -162,27 +168,36 @@ static struct scan_argument scan_request(uintptr_t start, uintptr_t end)
 	};
 }
 
-void pages_hold(uintptr_t skip_start, uintptr_t skip_end, uintptr_t top)
+void pages_hold(uintptr_t top)
 {
 	pages_release();
-	pages.hold.skip_start = skip_start;
-	pages.hold.skip_end = skip_end;
 	pages.hold.top = top;
+}
+
+void pages_skip(uintptr_t start, uintptr_t end)
+{
+	if (pages.hold.skip_count < PAGES_SKIP_MAX)
+		pages.hold.skip[pages.hold.skip_count++] = (struct page_range){start, end};
 }
 
 void pages_release(void)
 {
 	pages.hold.top = 0;
+	pages.hold.skip_count = 0;
 	pages.answer.end = 0;
 }
 
-/* How far to ask when [start, end) is wanted. */
+/* How far to ask when [start, end) is wanted: up to the next range that is skipped. */
 static uintptr_t ask_until(uintptr_t start, uintptr_t end)
 {
-	uintptr_t limit = start < pages.hold.skip_start ? pages.hold.skip_start : pages.hold.top;
+	uintptr_t limit = pages.hold.top;
 
-	if (start >= pages.hold.skip_start && start < pages.hold.skip_end)
-		return end;
+	for (size_t i = 0; i < pages.hold.skip_count; i++) {
+		if (start >= pages.hold.skip[i].start && start < pages.hold.skip[i].end)
+			return end;
+		if (start < pages.hold.skip[i].start)
+			limit = min_u64(limit, pages.hold.skip[i].start);
+	}
 	return max_u64(limit, end);
 }
 

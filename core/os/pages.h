@@ -22,10 +22,12 @@ bool pages_for_each(uintptr_t start, uintptr_t end, enum page_choice choice,
 	bool (*visit)(uintptr_t start, uintptr_t end, void *argument), void *argument);
 
 /*
- * Until pages_release() no page of this process changes (a pause): one question about the page tables may serve many ranges, up to `top`, but for
- * [skip_start, skip_end), where nobody will ask.
+ * Until pages_release() no page of this process changes (a pause): one question about the page tables may serve many ranges, up to `top`, but for those named by
+ * pages_skip() since, where nobody will ask; there may be PAGES_SKIP_MAX of them, further ones are walked in vain.
  */
-void pages_hold(uintptr_t skip_start, uintptr_t skip_end, uintptr_t top);
+enum { PAGES_SKIP_MAX = 64 };
+void pages_hold(uintptr_t top);
+void pages_skip(uintptr_t start, uintptr_t end);
 void pages_release(void);
 
 /* True when the page at that address is present, swapped out or in the page cache, or nobody can tell. May be called from within a visit. */

@@ -1,7 +1,7 @@
 /*
- * Write tracking. Each piece of a range is asked by one PAGEMAP_SCAN. With HARVEST_PROTECT the kernel itself picks written pages and protects them in the same
- * step; with HARVEST_LOOK it tells of all pages, for one that is not watched (moved there by mremap, mapped since) must count as written whatever its bit
- * says, and runs of unwritten ones are skipped here.
+ * Write tracking. With HARVEST_PROTECT the kernel itself picks written pages and protects them in the same step. What is not watched is asked for by itself: watched
+ * mappings are skipped whole then; in one question, for all pages with their bits, the walk takes four times as long as both (1.4 GiB: 5.5 ms against
+ * 1.6 ms and 0.07 ms).
  */
 #include "core/os/tracking.h"
 
@@ -59,19 +59,34 @@ bool tracking_register(uintptr_t start, uintptr_t end)
 	return !syscall_failed(SYSCALL(ioctl, tracking.descriptor, REGISTER_REQUEST, &argument));
 }
 
+/* What one scan tells: pages of which all of `of` is set (and any of PRESENT and SWAPPED), after the bits of `inverted` are turned around. */
+struct question {
+	uint64_t flags, inverted, of;
+};
+
+/*
+ * WATCHED stands beside WRITTEN for a reason: asked for WRITTEN alone Linux 6.7 to 6.15 take a short cut that reads the bit of a page in memory from the entry of a
+ * page that is swapped out or on the move.
+ */
+static const struct question questions[] = {
+	[HARVEST_PROTECT] = {SCAN_PROTECT, 0, SCAN_IS_WATCHED | SCAN_IS_WRITTEN},
+	[HARVEST_WRITTEN] = {0, 0, SCAN_IS_WATCHED | SCAN_IS_WRITTEN},
+	[HARVEST_UNWATCHED] = {0, SCAN_IS_WATCHED, SCAN_IS_WATCHED},
+};
+
 /* One scan from `start` on. Returns the number of regions, or -1; *ret_done is how far it came. */
-static long scan(uintptr_t start, uintptr_t end, enum tracking_harvest how, uintptr_t *ret_done)
+static long scan(
+	uintptr_t start, uintptr_t end, const struct question *question, uintptr_t *ret_done)
 {
-	bool protects = how == HARVEST_PROTECT;
-	uint64_t mask = protects ? SCAN_IS_WATCHED | SCAN_IS_WRITTEN : 0;
 	struct scan_argument argument = {
 		.size = sizeof(argument),
-		.flags = protects ? SCAN_PROTECT : 0,
+		.flags = question->flags,
 		.start = start,
 		.end = end,
 		.vector = (uintptr_t)tracking.regions,
 		.vector_length = REGIONS,
-		.category_mask = mask,
+		.category_inverted = question->inverted,
+		.category_mask = question->of,
 		.category_anyof_mask = SCAN_IS_PRESENT | SCAN_IS_SWAPPED,
 		.return_mask = SCAN_IS_WATCHED | SCAN_IS_WRITTEN,
 	};
@@ -86,23 +101,20 @@ static long scan(uintptr_t start, uintptr_t end, enum tracking_harvest how, uint
 	return count;
 }
 
-static bool is_unwritten(const struct scan_region *region)
-{
-	return (region->categories & (SCAN_IS_WATCHED | SCAN_IS_WRITTEN)) == SCAN_IS_WATCHED;
-}
-
 bool tracking_harvest(uintptr_t start, uintptr_t end, enum tracking_harvest how,
 	bool (*visit)(uintptr_t start, uintptr_t end, void *argument), void *argument)
 {
+	// watched mappings cost nothing then
+	uint64_t piece_bytes = how == HARVEST_UNWATCHED ? UINT64_MAX : PIECE_BYTES;
+
 	while (start < end) {
-		long count = scan(start, min_u64(end, start + PIECE_BYTES), how, &start);
+		long count = scan(
+			start, start + min_u64(end - start, piece_bytes), &questions[how], &start);
 
 		if (count < 0)
 			return false;
 		for (long i = 0; i < count; i++) {
-			const struct scan_region *region = &tracking.regions[i];
-
-			if (!is_unwritten(region) && !visit(region->start, region->end, argument))
+			if (!visit(tracking.regions[i].start, tracking.regions[i].end, argument))
 				return false;
 		}
 		pages_beat();
@@ -139,13 +151,13 @@ static bool works(uintptr_t start)
 		touch(start + i * OS_PAGE_BYTES);
 	if (!tracking_register(start, start + PROBE_PAGES * OS_PAGE_BYTES) ||
 		count_written(start, HARVEST_PROTECT) != PROBE_PAGES - 1 ||
-		count_written(start, HARVEST_LOOK) != 0)
+		count_written(start, HARVEST_WRITTEN) != 0)
 		return false;
 	touch(start + OS_PAGE_BYTES);
 	touch(start + (PROBE_PAGES - 1) * OS_PAGE_BYTES);
-	return count_written(start, HARVEST_LOOK) == 2 &&
+	return count_written(start, HARVEST_WRITTEN) == 2 &&
 	       count_written(start, HARVEST_PROTECT) == 2 &&
-	       count_written(start, HARVEST_LOOK) == 0;
+	       count_written(start, HARVEST_WRITTEN) == 0;
 }
 
 static bool open_and_try(void)

@@ -25,11 +25,12 @@ bool tracking_register(uintptr_t start, uintptr_t end);
 
 enum tracking_harvest {
 	HARVEST_PROTECT, // written pages that are watched; from the moment of the answer they count as not written
-	HARVEST_LOOK, // written pages and those that nobody watches; changes nothing
+	HARVEST_WRITTEN,   // the same pages; changes nothing
+	HARVEST_UNWATCHED, // pages that nobody watches (moved here by mremap, mapped since), which must count as written whatever their bit says; changes nothing
 };
 
 /*
- * Calls visit(start, end, argument) for runs of written pages that hold something, in the order of addresses. The range is asked in pieces: no call holds the
+ * Calls visit(start, end, argument) for runs of such pages that hold something, in the order of addresses. The range is asked in pieces: no call holds the
  * program's faults up for long. False: the kernel refused, or visit returned false.
  */
 bool tracking_harvest(uintptr_t start, uintptr_t end, enum tracking_harvest how,

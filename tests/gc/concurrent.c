@@ -21,6 +21,11 @@ enum {
 	TABLES = 64,
 	SLOTS = 64, // of a table
 	BIG_SLOTS = 1 << 17,
+	WIDE_TABLES = 2000,
+	WIDE_SLOTS = 1 << 13,
+	WIDE_NODES = 2000,
+	WIDE_CYCLES = 8,
+	LOST_WITHIN = 50, // cycles
 	PAGE_SLOTS = PAGE / sizeof(void *),
 };
 
@@ -95,6 +100,8 @@ static void check_node(const struct node *node)
 		CHECK_EQ(node->magic ^ (uintptr_t)node, MAGIC);
 }
 
+static int cycles = CYCLES;
+
 static void run_beside_cycles(void *(*body)(void *argument), size_t threads)
 {
 	pthread_t ids[THREADS];
@@ -102,7 +109,7 @@ static void run_beside_cycles(void *(*body)(void *argument), size_t threads)
 	make_ballast();
 	for (size_t i = 0; i < threads; i++)
 		CHECK_EQ(pthread_create(&ids[i], NULL, body, (void *)(i + 1)), 0);
-	for (int i = 0; i < CYCLES; i++)
+	for (int i = 0; i < cycles; i++)
 		collect();
 	__atomic_store_n(&ends, 1, __ATOMIC_RELAXED);
 	for (size_t i = 0; i < threads; i++)
@@ -210,6 +217,69 @@ TEST(pointers_that_move_are_lost_if_written_pages_are_not_read, .options = "scan
 	.signal = SIGABRT)
 {
 	run_beside_cycles(move_plainly, 1);
+}
+#endif
+
+/*
+ * Pointers that are on the stack for a while and then somewhere in a heap of many times the size that is written in the time of a round: in each pause most of it
+ * is cold, and a pointer that was in no place when that was read may have just come to lie there. The places are read late, behind the ballast.
+ */
+static void *move_far(void *argument)
+{
+	struct node ***volatile hidden_tables = malloc(WIDE_TABLES * sizeof(*hidden_tables));
+	struct node *volatile held[WIDE_NODES];
+	uintptr_t places[WIDE_NODES] = {0}; // inverted
+	uint64_t seed = (uintptr_t)argument;
+	struct ballast *last = ballast;
+
+	while (last->next)
+		last = last->next;
+	last->payload[0] = (uintptr_t)hidden_tables;
+	for (size_t i = 0; i < WIDE_TABLES; i++) {
+		hidden_tables[i] = malloc(WIDE_SLOTS * sizeof(**hidden_tables));
+		memset(hidden_tables[i], 0, WIDE_SLOTS * sizeof(**hidden_tables));
+	}
+	hidden_tables = (struct node ***)~(uintptr_t)hidden_tables;
+	for (size_t i = 0; i < WIDE_NODES; i++)
+		held[i] = make_node();
+	while (goes_on()) {
+		size_t i = random_step(&seed) % WIDE_NODES;
+		struct node **place;
+
+		if (places[i]) {
+			place = (struct node **)~places[i];
+			check_node(*place);
+			held[i] = *place;
+			store_plainly(place, NULL);
+			places[i] = 0;
+		} else {
+			place = &((struct node ***)~(
+				uintptr_t)hidden_tables)[random_step(&seed) % WIDE_TABLES]
+							[random_step(&seed) % WIDE_SLOTS];
+			check_node(held[i]);
+			if (!*place) {
+				store_plainly(place, held[i]);
+				held[i] = NULL;
+				places[i] = ~(uintptr_t)place;
+			}
+		}
+		usleep(10);
+	}
+	return NULL;
+}
+
+TEST(pointers_that_move_where_nothing_was_written_lately)
+{
+	cycles = WIDE_CYCLES;
+	run_beside_cycles(move_far, 1);
+}
+
+#if CHECKS
+TEST(pointers_that_move_are_lost_if_cold_pages_are_not_looked_at, .options = "scan_off=cold",
+	.signal = SIGABRT)
+{
+	cycles = LOST_WITHIN;
+	run_beside_cycles(move_far, 1);
 }
 #endif
 
