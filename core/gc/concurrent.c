@@ -76,11 +76,22 @@ static bool arm(void)
 	       tracking_harvest(heap.base, heap_end(), HARVEST_PROTECT, ignore, 0);
 }
 
-bool concurrent_begin(bool *ret_is_broken)
+bool concurrent_preset(void)
 {
 	struct signal_guard guard;
 	bool is_preset;
 
+	mark_set_beside(&marker, cycle_may_go_on);
+	page_heap_set_marking(true);
+	signals_block(&guard);
+	is_preset = mark_preset_beside(PATIENCE_MS * NS_PER_MS);
+	signals_restore(&guard);
+	mark_set_beside(&marker, 0);
+	return is_preset;
+}
+
+bool concurrent_begin(bool *ret_is_broken)
+{
 	concurrent_stats = (struct concurrent_stats){0};
 	*ret_is_broken = false;
 	prepare_hot_ranges();
@@ -89,15 +100,10 @@ bool concurrent_begin(bool *ret_is_broken)
 	*ret_is_broken = !arm();
 	if (*ret_is_broken)
 		return false;
-	mark_set_beside(&marker, cycle_may_go_on);
-	page_heap_set_marking(true);
-	signals_block(&guard);
-	is_preset = mark_preset_beside(PATIENCE_MS * NS_PER_MS);
-	signals_restore(&guard);
-	mark_set_beside(&marker, 0);
-	if (!is_preset)
-		concurrent_abort();
-	return is_preset;
+	if (concurrent_preset())
+		return true;
+	concurrent_abort();
+	return false;
 }
 
 static bool reread(uintptr_t start, uintptr_t end, void *argument)
@@ -236,6 +242,7 @@ void concurrent_fork_child(void)
 {
 	page_heap_set_marking(false);
 	page_heap_allow_moves();
+	page_heap_forget_moves();
 	mark_fork_child();
 	tracking_forget();
 }

@@ -37,6 +37,9 @@ extern struct concurrent_stats concurrent_stats; // of the cycle under way
 /* False: nothing is under way. *ret_is_broken tells that the kernel refused to track. */
 bool concurrent_begin(bool *ret_is_broken);
 
+/* Of both tiers that mark beside the program: spans are born MARKING, all others become MARKING and are preset. False: call concurrent_abort(). */
+bool concurrent_preset(void);
+
 /* Beside the program. False: call concurrent_abort(). */
 bool concurrent_mark(bool *ret_is_broken);
 

@@ -4,7 +4,7 @@
  *	prepare		memory for marks, mappings list, signal: nothing may be asked of the kernel's allocator later
  *	choose		the tier
  *
- *	stop the world				concurrent (concurrent.h)
+ *	stop the world				concurrent (concurrent.h; a third tier: snapshot.h)
  *	pause: all threads stand still		begin: watch, protect, preset
  *	  preset				pause: roots
  *	  roots, mark				mark beside the program
@@ -31,6 +31,7 @@
 #include "core/gc/pacer.h"
 #include "core/gc/probation.h"
 #include "core/gc/roots.h"
+#include "core/gc/snapshot.h"
 #include "core/gc/thread.h"
 #include "core/gc/trace.h"
 #include "core/gc/verdict.h"
@@ -47,7 +48,10 @@
 enum {
 	STOP_TIMEOUT_MS = 50,
 	ESTIMATE_DECAY = 64,
-	BROKEN_REST = 64, // cycles in which write tracking is not tried again after it failed
+	REST = 64,               // cycles in which a tier is not tried again after it failed
+	CLONE_NS_PER_MB = 50000, // the first guess; 17 to 121 ms per GiB were seen
+	CLONE_MS_MAX =
+		100, // there is no sign of life meanwhile, and threads that stand still wait 200 ms for one
 };
 
 struct cycle_result cycle_last;
@@ -57,7 +61,8 @@ static struct {
 	struct lock lock;
 	uint64_t mark_ns_per_mb; // of the last complete mark, for the estimate of the next pause
 	uint64_t roots_ns;       // the same for the roots, which do not grow with the heap
-	uint32_t broken_rest;
+	uint64_t clone_ns_per_mb;
+	uint32_t concurrent_rest, snapshot_rest;
 	bool requests_in_flight;
 } cycle WRITTEN_BY_FORK = {.lock = LOCK_INITIAL(CYCLE)};
 
@@ -108,18 +113,27 @@ static uint64_t stw_pause_ns(void)
 
 static bool may_be_concurrent(void)
 {
-	if (cycle.broken_rest > 0) {
-		cycle.broken_rest--;
-		return false;
-	}
-	return concurrent_is_available();
+	return cycle.concurrent_rest == 0 && concurrent_is_available();
 }
 
-/* Each refusal lowers the estimate a little, so that one wrong measurement does not stand for ever: tried again after minutes. */
+static uint64_t clone_ns(void)
+{
+	return (heap_span_bytes() >> 20) *
+	       (cycle.clone_ns_per_mb ? cycle.clone_ns_per_mb : CLONE_NS_PER_MB);
+}
+
+static bool may_be_snapshot(void)
+{
+	return cycle.snapshot_rest == 0 && clone_ns() <= CLONE_MS_MAX * NS_PER_MS &&
+	       snapshot_is_available();
+}
+
+/* Each refusal lowers the estimates a little, so that one wrong measurement does not stand for ever: tried again after minutes. */
 static enum stats_tier refuse_pause(void)
 {
 	cycle.roots_ns -= cycle.roots_ns / ESTIMATE_DECAY;
 	cycle.mark_ns_per_mb -= cycle.mark_ns_per_mb / ESTIMATE_DECAY;
+	cycle.clone_ns_per_mb -= cycle.clone_ns_per_mb / ESTIMATE_DECAY;
 	return STATS_TIER_NONE;
 }
 
@@ -128,12 +142,18 @@ static enum stats_tier choose_tier(void)
 {
 	uint64_t limit = options.pause_max_ms * NS_PER_MS;
 
+	cycle.concurrent_rest -= cycle.concurrent_rest > 0;
+	cycle.snapshot_rest -= cycle.snapshot_rest > 0;
 	if (options.collector == COLLECTOR_CONCURRENT && may_be_concurrent())
 		return STATS_TIER_CONCURRENT;
+	if (options.collector == COLLECTOR_SNAPSHOT && may_be_snapshot())
+		return STATS_TIER_SNAPSHOT;
 	if (options.collector != COLLECTOR_AUTO || stw_pause_ns() <= limit)
 		return STATS_TIER_STW;
 	if (cycle.roots_ns <= limit && may_be_concurrent())
 		return STATS_TIER_CONCURRENT;
+	if (cycle.roots_ns + clone_ns() <= limit && may_be_snapshot())
+		return STATS_TIER_SNAPSHOT;
 	return refuse_pause();
 }
 
@@ -317,26 +337,80 @@ static bool mark_concurrently(struct cycle_result *result)
 	return complete;
 }
 
-static void rest_from_tracking(void)
+static bool take_snapshot(struct cycle_result *result)
 {
-	static bool is_said;
+	uint64_t start, cpu;
 
-	cycle.broken_rest = BROKEN_REST;
-	if (!is_said)
-		log_line(
-			"the kernel does not tell which pages of the heap are written (does the program watch them itself?): cycles stop the world");
-	is_said = true;
+	if (!scan_roots(result))
+		return false;
+	start = clock_now_ns();
+	cpu = clock_thread_cpu_ns();
+	if (!snapshot_take())
+		return no_verdict(result, STATS_NO_VERDICT_SNAPSHOT);
+	result->mark_ns = clock_now_ns() - start;
+	cycle.clone_ns_per_mb =
+		(clock_thread_cpu_ns() - cpu) / ((result->heap_bytes_before >> 20) + 1);
+	return true;
+}
+
+static bool wait_for_snapshot(struct cycle_result *result)
+{
+	uint64_t start = clock_now_ns(), cpu_ns;
+	bool complete = snapshot_wait(&cpu_ns);
+
+	result->beside_ns = clock_now_ns() - start;
+	result->cpu_ns = cpu_ns;
+	return complete || no_verdict(result, cycle_may_go_on() ? STATS_NO_VERDICT_SNAPSHOT
+								: STATS_NO_VERDICT_EXITING);
+}
+
+static bool mark_by_snapshot(struct cycle_result *result)
+{
+	bool complete;
+
+	if (!snapshot_begin())
+		return no_verdict(result, STATS_NO_VERDICT_NO_MEMORY);
+	complete = pause(result, take_snapshot) && wait_for_snapshot(result);
+	if (!snapshot_end(complete) && complete)
+		complete = no_verdict(result, STATS_NO_VERDICT_NO_MEMORY);
+	return complete;
+}
+
+/* The tier does not work (any more): others do its work for a while. */
+static void rest_from(uint32_t *rest, const char *why, bool *is_said)
+{
+	*rest = REST;
+	if (!*is_said)
+		log_line("%s", why);
+	*is_said = true;
 }
 
 static bool mark(struct cycle_result *result)
 {
-	if (result->tier == STATS_TIER_STW)
+	static bool is_said_of_tracking, is_said_of_snapshots;
+	bool complete;
+
+	switch (result->tier) {
+	case STATS_TIER_CONCURRENT:
+		complete = mark_concurrently(result);
+		if (result->no_verdict == STATS_NO_VERDICT_TRACKING)
+			rest_from(&cycle.concurrent_rest,
+				"the kernel does not tell which pages of the heap are written (does the program watch them itself?): other ways to collect are used",
+				&is_said_of_tracking);
+		// it writes faster than we read
+		if (result->pause_ns > options.pause_max_ms * NS_PER_MS && may_be_snapshot())
+			cycle.concurrent_rest = REST;
+		return complete;
+	case STATS_TIER_SNAPSHOT:
+		complete = mark_by_snapshot(result);
+		if (result->no_verdict == STATS_NO_VERDICT_SNAPSHOT)
+			rest_from(&cycle.snapshot_rest,
+				"the child that marks could not be made, or did not finish: other ways to collect are used",
+				&is_said_of_snapshots);
+		return complete;
+	default:
 		return pause(result, mark_stopped);
-	if (mark_concurrently(result))
-		return true;
-	if (result->no_verdict == STATS_NO_VERDICT_TRACKING)
-		rest_from_tracking();
-	return false;
+	}
 }
 
 /* The marks stand. Runs beside the program. */
@@ -367,6 +441,7 @@ static void publish(const struct cycle_result *result)
 	stats_add(cycles, 1);
 	stats_set(tier, result->tier);
 	stats_add(concurrent_cycles, result->tier == STATS_TIER_CONCURRENT && result->has_verdict);
+	stats_add(snapshot_cycles, result->tier == STATS_TIER_SNAPSHOT && result->has_verdict);
 	stats_set(heap_bytes, result->heap_bytes_after);
 	stats_set(reused_blocks, load_relaxed(&heap_stats.reused_hint_count));
 	stats_set(threads, threads_count());
@@ -409,7 +484,7 @@ static bool run_locked(void)
 	mark_finish(&marker);
 	result.heap_bytes_after = heap_span_bytes();
 	result.threads = threads_count();
-	result.cpu_ns = clock_thread_cpu_ns() - cpu;
+	result.cpu_ns += clock_thread_cpu_ns() - cpu;
 	pacer_set(result.heap_bytes_after, result.has_verdict ? result.dangling_bytes : 0);
 	cycle_last = result;
 	publish(&result);

@@ -532,6 +532,31 @@ bool mark_drain(struct marker *marking)
 	return !marking->failed;
 }
 
+void mark_flush(struct marker *marking)
+{
+	mark_all_candidates(marking);
+}
+
+bool mark_all_again(struct marker *marking)
+{
+	marking->may_go_on = 0;
+	marking->overflowed = true;
+	return mark_list_spans() && mark_drain(marking);
+}
+
+static void add_to_span(struct span *span, void *argument)
+{
+	const uint64_t *marks = (const uint64_t *)argument + span->group;
+
+	for (uint32_t group = 0; group < span_group_count(span); group++)
+		span_marks(span)[group] |= marks[group];
+}
+
+void mark_add(const uint64_t *marks)
+{
+	mark_for_each_span(add_to_span, (void *)(uintptr_t)marks);
+}
+
 bool mark_has_failed(const struct marker *marking)
 {
 	return marking->failed;

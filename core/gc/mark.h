@@ -70,6 +70,15 @@ void mark_set_spans(enum sweep_state state);
 /* Reads marked blocks until the queue is empty. Running out of queue is repaired by walking the heap. False when a block could not be read. */
 bool mark_drain(struct marker *marker);
 
+/* Before a snapshot: all that was named so far is marked, not only noted to be. */
+void mark_flush(struct marker *marker);
+
+/* In the child that is a snapshot: all spans that are MARKING are listed, every marked slot that is in use is read, and what it reaches. False as above, or no memory. */
+bool mark_all_again(struct marker *marker);
+
+/* Sets the marks that are set in `marks`, which are numbered as heap.marks, for the spans listed by mark_preset_beside(): nobody else changes those. */
+void mark_add(const uint64_t *marks);
+
 /* Something could not be read, or the mark was told to end. */
 bool mark_has_failed(const struct marker *marker);
 

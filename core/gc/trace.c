@@ -37,7 +37,7 @@ static const char root_line[] =
 #include "core/gc/trace.def"
 	;
 
-static const char *const tiers[STATS_TIER_COUNT] = {"none", "stw", "concurrent"};
+static const char *const tiers[STATS_TIER_COUNT] = {"none", "stw", "concurrent", "snapshot"};
 
 /* The numbers of TRACE_HEAD. */
 #define MILLISECONDS(ns) (ns) / NS_PER_MS, (ns) / 1000 % 1000

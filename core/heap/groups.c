@@ -43,6 +43,11 @@ void groups_unreserve(void)
 	region_unreserve(&groups.marks);
 }
 
+uint32_t groups_count(void)
+{
+	return load_relaxed(&groups.used);
+}
+
 static uint64_t *run_link(int32_t first)
 {
 	return &heap.marks[first];
@@ -61,7 +66,7 @@ bool groups_alloc(uint32_t count, int32_t *ret_first)
 		if (!region_grow(&groups.states, used * GROUP_SLOTS) ||
 			!region_grow(&groups.marks, used * sizeof(uint64_t)))
 			return false;
-		groups.used = (uint32_t)used;
+		store_relaxed(&groups.used, (uint32_t)used);
 		first = -(int32_t)used;
 	}
 	for (int32_t i = 0; i < (int32_t)count; i++)

@@ -16,6 +16,9 @@ struct region *groups_marks_region(size_t window_bytes);
 /* Gives reserved address space back (lock PAGE_HEAP held, as for all of these). */
 void groups_unreserve(void);
 
+/* Groups handed out so far: they have the numbers -1 to -count. In a pause, or as a guess. */
+uint32_t groups_count(void);
+
 /* A run of `count` groups (1 to 64), from *ret_first (negative) upwards: states FREE, marks all set (a new span counts as visited). False without memory. */
 bool groups_alloc(uint32_t count, int32_t *ret_first);
 

@@ -431,8 +431,12 @@ bool page_heap_end_moves(uint64_t patience_ns)
 
 void page_heap_allow_moves(void)
 {
+	store_seq(&page_heap.is_watched, 0u);
+}
+
+void page_heap_forget_moves(void)
+{
 	store_relaxed(&page_heap.moves, 0u);
-	store_relaxed(&page_heap.is_watched, 0u);
 }
 
 static void free_side_arrays(struct span *span)

@@ -42,8 +42,11 @@ void page_heap_end_move(void);
  */
 bool page_heap_end_moves(uint64_t patience_ns);
 
-/* In a fork child, where nothing is watched and no other thread moves. */
+/* The window is not watched (any more). */
 void page_heap_allow_moves(void);
+
+/* In a fork child, where no other thread moves. */
+void page_heap_forget_moves(void);
 
 /* From now on, or no longer, a cycle marks beside the program: spans are born MARKING, and no block gives pages to another. */
 void page_heap_set_marking(bool is_marking);

@@ -288,18 +288,30 @@ void region_unreserve(struct region *region)
 	own_resize(region, region->committed);
 }
 
-void *os_map(size_t bytes)
+/* Enters a mapping just made, the result of the kernel; undoes it if there is no room in the table. */
+static void *enter(long result, size_t bytes)
 {
-	long result =
-		map_at(0, align_up(bytes, OS_PAGE_BYTES), PROT_READ | PROT_WRITE, MAP_NORESERVE);
-
 	if (syscall_failed(result))
 		return 0;
-	if (!os_own_add((uintptr_t)result, align_up(bytes, OS_PAGE_BYTES))) {
-		SYSCALL(munmap, result, align_up(bytes, OS_PAGE_BYTES));
+	if (!os_own_add((uintptr_t)result, bytes)) {
+		SYSCALL(munmap, result, bytes);
 		return 0;
 	}
 	return (void *)result;
+}
+
+void *os_map(size_t bytes)
+{
+	bytes = align_up(bytes, OS_PAGE_BYTES);
+	return enter(map_at(0, bytes, PROT_READ | PROT_WRITE, MAP_NORESERVE), bytes);
+}
+
+void *os_map_shared(size_t bytes)
+{
+	bytes = align_up(bytes, OS_PAGE_BYTES);
+	return enter(SYSCALL(mmap, 0, bytes, PROT_READ | PROT_WRITE,
+			     MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
+		bytes);
 }
 
 void os_unmap(void *address, size_t bytes)

@@ -51,6 +51,9 @@ size_t os_address_space_limit(void);
 
 /* Maps `bytes` of zeroed private memory of our own; NULL when the kernel refuses. Page-aligned. */
 void *os_map(size_t bytes);
+
+/* The same, shared with child processes. */
+void *os_map_shared(size_t bytes);
 void os_unmap(void *address, size_t bytes);
 
 /*

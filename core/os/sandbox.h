@@ -15,6 +15,7 @@ enum sandbox_use {
 	SANDBOX_CACHED, // mincore: which pages of shared memory are in the page cache
 	SANDBOX_SWAP,   // sysinfo: whether anything is swapped out; else that is taken for granted
 	SANDBOX_TRACK,  // userfaultfd: which pages were written
+	SANDBOX_SNAPSHOT, // making a child that is a copy of the memory
 	SANDBOX_PRIORITY, // giving the collector thread its scheduling class
 	SANDBOX_USE_COUNT
 };

@@ -188,6 +188,11 @@ bool tracking_open(void)
 	return tracking.state == OPEN;
 }
 
+bool tracking_is_open(void)
+{
+	return tracking.state == OPEN;
+}
+
 void tracking_close(void)
 {
 	if (tracking.state == OPEN)

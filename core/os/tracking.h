@@ -13,6 +13,9 @@
 /* True: it works here, which was tried by a round trip (once; the answer is kept). proc_open() comes first. */
 bool tracking_open(void);
 
+/* True between tracking_open() and tracking_close(). */
+bool tracking_is_open(void);
+
 /* Ends all tracking. Takes 15 ms per 512 MiB of protected pages, in which the program's faults wait. */
 void tracking_close(void);
 

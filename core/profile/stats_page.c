@@ -34,7 +34,7 @@
 #include <sys/stat.h>
 
 enum {
-	FILE_BYTES = 2048,
+	FILE_BYTES = 3072,
 	PATH_BYTES = 192,
 	NAME_BYTES = 48,
 	ENTRY_BYTES = 1024,

@@ -76,13 +76,15 @@ enum {
 	REASON(EXITING, "the process is ending") \
 	REASON(PAUSE_TOO_LONG, "the pause would be longer than pause_max_ms") \
 	REASON(NO_THREAD, "the collector thread could not be started") \
-	REASON(TRACKING, "the kernel no longer tells which pages were written")
+	REASON(TRACKING, "the kernel no longer tells which pages were written") \
+	REASON(SNAPSHOT, "the child that marks could not be made, or did not finish")
 
 /* How cycles run. */
 #define STATS_TIERS(TIER) \
 	TIER(NONE, "none") \
 	TIER(STW, "stop the world") \
-	TIER(CONCURRENT, "concurrent")
+	TIER(CONCURRENT, "concurrent") \
+	TIER(SNAPSHOT, "snapshot")
 
 /* What the look for leaks at the end of a process found. `gasket leaks` reads it from the
  * stats_file. */

@@ -1,6 +1,8 @@
 /*
  * The mark runs beside the program: whatever the program does meanwhile, nothing it can reach is taken back, and nothing of what it does fails. Each test has
  * a heap whose mark takes a while (a long list in random order) and goes on through several cycles; blocks that are taken back are overwritten.
+ *
+ * Built for each TIER that marks so; TRACKS: it is told by the kernel what is written.
  */
 #include "tests/gc/hidden.h"
 
@@ -71,7 +73,8 @@ static NOINLINE void make_ballast(void)
 	static struct ballast *nodes[BALLAST_NODES];
 	uint64_t seed = 1;
 
-	need_tracking();
+	if (TRACKS)
+		need_tracking();
 	for (size_t i = 0; i < BALLAST_NODES; i++) {
 		size_t other = random_step(&seed) % (i + 1);
 
@@ -121,7 +124,7 @@ static bool goes_on(void)
 	return !__atomic_load_n(&ends, __ATOMIC_RELAXED);
 }
 
-TEST(the_tier_is_used, .options = "gctrace=1", .contains = " concurrent ")
+TEST(the_tier_is_used, .options = "gctrace=1", .contains = " " TIER " ")
 {
 	make_ballast();
 	collect();
@@ -211,7 +214,7 @@ TEST(pointers_that_the_kernel_writes)
 	run_beside_cycles(move_by_kernel, THREADS);
 }
 
-#if CHECKS
+#if CHECKS && TRACKS
 /* The twin: what was written meanwhile is not read again. */
 TEST(pointers_that_move_are_lost_if_written_pages_are_not_read, .options = "scan_off=written",
 	.signal = SIGABRT)
@@ -274,7 +277,7 @@ TEST(pointers_that_move_where_nothing_was_written_lately)
 	run_beside_cycles(move_far, 1);
 }
 
-#if CHECKS
+#if CHECKS && TRACKS
 TEST(pointers_that_move_are_lost_if_cold_pages_are_not_looked_at, .options = "scan_off=cold",
 	.signal = SIGABRT)
 {
@@ -500,6 +503,7 @@ TEST(a_protected_page_of_small_blocks)
 	CHECK_EQ(mprotect(page, PAGE, PROT_READ | PROT_WRITE), 0);
 }
 
+#if TRACKS
 /* The kernel lets one watch a page: then it is the program, and cycles stop the world. */
 TEST(a_program_that_watches_its_own_blocks, .options = "gctrace=1", .contains = " stw ")
 {
@@ -520,6 +524,8 @@ TEST(a_program_that_watches_its_own_blocks, .options = "gctrace=1", .contains = 
 	collect();
 	CHECK(is_kept(hidden));
 }
+
+#endif
 
 /* ---- processes ---- */
 
