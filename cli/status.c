@@ -1,60 +1,17 @@
 /*
- * gasket status: the page of a process as text or JSON. The JSON has every figure under the name it
- * has in stats_page.def.
+ * gasket status: the page of a process as text or JSON.
  */
 #include "cli/command.h"
-#include "cli/option_table.h"
-#include "cli/process.h"
+#include "cli/figures.h"
 
 #include <dirent.h>
 #include <inttypes.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { LABEL_WIDTH = 12, SIZE_BYTES = 24 };
-
-struct size_text {
-	char text[SIZE_BYTES];
-};
-
-/* 1536 as "1.5 KiB". */
-static struct size_text size_of(uint64_t bytes)
-{
-	static const char units[] = "KMGTPE";
-	struct size_text size;
-	double number = (double)bytes;
-	int unit = -1;
-
-	for (; number >= 1024 && unit < 5; unit++)
-		number /= 1024;
-	if (unit < 0)
-		snprintf(size.text, sizeof(size.text), "%" PRIu64 " B", bytes);
-	else
-		snprintf(size.text, sizeof(size.text), "%.1f %ciB", number, units[unit]);
-	return size;
-}
-
-static const char *word_of(const char *words, uint64_t index)
-{
-	static char ring[8][128];
-	static int next;
-	char *word = ring[next++ % 8];
-
-	return words_get(words, index, word, sizeof(ring[0])) ? word : "?";
-}
-
-static const char *option_word(const char *name, uint64_t index)
-{
-	return word_of(option_find(name, strlen(name))->words, index);
-}
-
-static double ms(uint64_t ns)
-{
-	return (double)ns / 1e6;
-}
+enum { LABEL_WIDTH = 12 };
 
 static void label(const char *text)
 {
@@ -102,7 +59,8 @@ static void print_cycles(const struct stats_page *page)
 	if (page->cycles) {
 		label("last pause");
 		printf("%.3f ms, of it stopping %.3f ms; longest %.3f ms\n",
-			ms(page->last_pause_ns), ms(page->stop_ns), ms(page->max_pause_ns));
+			ms_of(page->last_pause_ns), ms_of(page->stop_ns),
+			ms_of(page->max_pause_ns));
 	}
 }
 
@@ -155,40 +113,7 @@ static void print_row(const struct process *process, enum process_result result)
 		page->aside ? "aside" : "on", option_word("mode", page->mode),
 		size_of(page->heap_bytes).text, size_of(page->live_bytes).text,
 		size_of(page->hinted_bytes).text, size_of(page->leaked_bytes).text,
-		size_of(page->reclaimed_bytes).text, page->cycles, ms(page->last_pause_ns));
-}
-
-static void add_text(json_object *object, const char *name, const char *text)
-{
-	json_object_object_add(object, name, json_object_new_string(text));
-}
-
-static void add_figures(json_object *object, const struct stats_page *page)
-{
-#define STATS_NUMBER(name, unit, writer, help) \
-	json_object_object_add(object, #name, json_object_new_uint64(page->name));
-#define STATS_OPTION(name, writer, help) add_text(object, #name, option_word(#name, page->name));
-#define STATS_CHOICE(name, words, writer, help) add_text(object, #name, word_of(words, page->name));
-#include "core/profile/stats_page.def"
-#undef STATS_NUMBER
-#undef STATS_OPTION
-#undef STATS_CHOICE
-}
-
-static json_object *json_of(const struct process *process, enum process_result result)
-{
-	json_object *object = json_object_new_object();
-
-	json_object_object_add(object, "pid", json_object_new_int(process->pid));
-	add_text(object, "name", process->name);
-	if (result != PROCESS_FOUND) {
-		add_text(object, "state",
-			result == PROCESS_WITHOUT_PAGE ? "no page yet" : "page cannot be read");
-		return object;
-	}
-	add_text(object, "state", process->page.aside ? "standing aside" : "on");
-	add_figures(object, &process->page);
-	return object;
+		size_of(page->reclaimed_bytes).text, page->cycles, ms_of(page->last_pause_ns));
 }
 
 /* Shows processes one by one: full text, rows of a table, or elements of `array`. */

@@ -150,8 +150,8 @@ void alloc_start_hook(void)
 	text = environment("GASKET_OPTIONS");
 	if (text)
 		options_parse(text, strlen(text), complain);
-	if (!CHECKS && options.scan_off[0])
-		complain("GASKET_OPTIONS: scan_off needs a build with -Dchecks=true; ignored");
+	if (!CHECKS && (options.scan_off[0] || options.fault[0]))
+		complain("GASKET_OPTIONS: scan_off and fault need a build with -Dchecks=true; ignored");
 	log_set_path(options.log);
 	text = environment("XDG_RUNTIME_DIR");
 	if (text)

@@ -22,6 +22,7 @@
 #include "core/heap/central.h"
 #include "core/heap/page_heap.h"
 #include "core/heap/thread_cache.h"
+#include "core/os/cgroup.h"
 #include "core/os/clock.h"
 #include "core/os/futex.h"
 #include "core/os/log.h"
@@ -53,6 +54,7 @@ enum {
 	THROTTLE_WAIT_MS =
 		200, // longest wait of a program thread for a cycle, then it counts as one without a verdict
 	PURGE_TICK_MS = 250,
+	LIMIT_LOOK_MS = 1000,
 	PURGE_KEEP_EIGHTHS = 7, // of the dirty limit survives a tick: 0.5 % is left after 10 s
 	BACK_OFF_MS_MIN = 10,   // after a cycle without a verdict, doubled each time
 	BACK_OFF_MS_MAX = 5000,
@@ -78,6 +80,7 @@ static struct {
 	uint64_t back_off_ms;
 	uint64_t dirty_limit;
 	uint64_t next_purge_ns;
+	uint64_t next_look_ns; // for limits of memory
 } collector WRITTEN_BY_FORK;
 
 int cycle_thread_id(void)
@@ -313,6 +316,15 @@ static void purge_tick(uint64_t now)
 	signals_restore(&guard);
 }
 
+/* Limits of control groups may be changed at any time. */
+static void look_for_limits(uint64_t now)
+{
+	if (now < collector.next_look_ns || options.memory_limit != 0)
+		return;
+	collector.next_look_ns = now + LIMIT_LOOK_MS * NS_PER_MS;
+	pacer_set_allowed_bytes(cgroup_memory_limit());
+}
+
 /* ---- the thread ---- */
 
 /* Leaves the program's table of descriptors for one that has nothing in it but `kept`. */
@@ -407,6 +419,8 @@ void cycle_thread_main(void)
 	uint32_t requests = 0;
 
 	store_relaxed(&collector.thread_id, (int32_t)SYSCALL_0(SYS_gettid));
+	if (CHECKS)
+		fault_arm(options.fault, __builtin_frame_address(0));
 	if (!become_guest()) {
 		store_relaxed(&collector.retry_start_ns, UINT64_MAX);
 		stats_set(no_verdict, STATS_NO_VERDICT_NO_THREAD);
@@ -432,6 +446,7 @@ void cycle_thread_main(void)
 		purge_tick(now);
 		if (cycle_is_due(requests, now)) {
 			requests = 0;
+			look_for_limits(now);
 			collector_run_cycle();
 			continue;
 		}

@@ -24,6 +24,7 @@
  * word is a limit of its own. */
 static struct {
 	uint64_t hinted_bytes;
+	uint64_t allowed_bytes; // the collector's; 0: not limited
 	struct pacer_goal goal;
 } pacer = {.goal = {UINT64_MAX, UINT64_MAX, UINT64_MAX}};
 
@@ -47,6 +48,17 @@ struct pacer_goal pacer_compute(const struct pacer_input *input)
 		.hinted_bytes = quarantine, .hard_bytes = 2 * quarantine, .heap_bytes = heap_goal};
 }
 
+void pacer_set_allowed_bytes(uint64_t bytes)
+{
+	pacer.allowed_bytes = bytes;
+}
+
+/* The process is more than its heap. */
+static uint64_t memory_limit(void)
+{
+	return options.memory_limit ? options.memory_limit : pacer.allowed_bytes / 10 * 9;
+}
+
 void pacer_set(uint64_t heap_bytes, uint64_t hinted_bytes)
 {
 	struct pacer_input input = {
@@ -54,7 +66,7 @@ void pacer_set(uint64_t heap_bytes, uint64_t hinted_bytes)
 		.growth_percent = options.growth,
 		.quarantine_percent = options.quarantine_percent,
 		.quarantine_bytes = options.quarantine_bytes,
-		.memory_limit = options.memory_limit,
+		.memory_limit = memory_limit(),
 	};
 	struct pacer_goal goal = pacer_compute(&input);
 	bool verifies = options.free == FREE_HINT;

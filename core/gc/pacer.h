@@ -28,6 +28,9 @@ struct pacer_goal pacer_compute(const struct pacer_input *input);
 /* At start and after each cycle, verdict or not: `hinted_bytes` are still hinted. Collector (or start). */
 void pacer_set(uint64_t heap_bytes, uint64_t hinted_bytes);
 
+/* Bytes the control groups allow the process, 0: no limit. For the next pacer_set(). Collector. */
+void pacer_set_allowed_bytes(uint64_t bytes);
+
 /* A thread freed so much; starts a cycle, or at the hard limit waits for one. Called with no lock held and signals open. */
 void pacer_note_hinted(uint64_t bytes);
 

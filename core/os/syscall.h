@@ -4,11 +4,17 @@
  */
 #pragma once
 
+#include "core/os/fault.h"
+
 #include <stdbool.h>
 #include <sys/syscall.h>
 
 static inline long syscall6(long number, long a, long b, long c, long d, long e, long f)
 {
+	long fault;
+
+	if (CHECKS && UNLIKELY(fault_is_armed) && fault_strikes(number, &fault))
+		return fault;
 #if defined(__x86_64__)
 	long result;
 	register long r10 __asm__("r10") = d;

@@ -1,6 +1,7 @@
 /* When a cycle is due: the arithmetic. */
 #include "tests/harness/test.h"
 
+#include "core/base/option.h"
 #include "core/gc/pacer.h"
 
 #define MIB (1ull << 20)
@@ -62,4 +63,20 @@ TEST(goals_grow_with_the_heap)
 		CHECK_GE(goal.heap_bytes, before.heap_bytes);
 		before = goal;
 	}
+}
+
+/* The limit of the control groups counts where no option says otherwise, but for a tenth. */
+TEST(what_the_process_may_use_is_a_limit)
+{
+	options_reset();
+	pacer_set_allowed_bytes(1000 * MIB);
+	pacer_set(850 * MIB, 0);
+	CHECK_EQ(pacer_goal()->heap_bytes, 900 * MIB);
+	options.memory_limit = 2000 * MIB;
+	pacer_set(850 * MIB, 0);
+	CHECK_GT(pacer_goal()->heap_bytes, 1600 * MIB);
+	options.memory_limit = 0;
+	pacer_set_allowed_bytes(0);
+	pacer_set(850 * MIB, 0);
+	CHECK_GT(pacer_goal()->heap_bytes, 1600 * MIB);
 }
