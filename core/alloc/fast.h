@@ -44,6 +44,7 @@ static ALWAYS_INLINE void *bin_take_word(struct cache_bin *bin, uint8_t state)
 	unsigned index = lowest_bit(word);
 	char *block = bin->base + (size_t)index * bin->slot_bytes;
 
+	__builtin_prefetch(block + 8 * (size_t)bin->slot_bytes, 1);
 	bin->word = word & (word - 1);
 	__asm__ volatile("" : "+r"(block));
 	store_relaxed(&bin->states[index], state);

@@ -60,6 +60,9 @@ enum {
 	BACK_OFF_MS_MAX = 5000,
 };
 
+/* What waits until the collector may use the CPU again, or until the hard limit is reached. */
+#define PACED_REQUESTS (1u << CYCLE_FOR_HINTS | 1u << CYCLE_FOR_GROWTH)
+
 bool (*cycle_start_hook)(void);
 
 /* Words changed by anybody (compare-and-swap or relaxed stores); the rest is the collector thread's. */
@@ -195,6 +198,7 @@ void cycle_throttle(void)
 	uint64_t start;
 
 	cycle_request(CYCLE_FOR_HINTS);
+	stats_wake(); // asked for already, it may wait for its time: that is now
 	if (verdicts_are_missing()) {
 		trust_oldest();
 		return;
@@ -377,14 +381,13 @@ static uint64_t next_timed_cycle_ns(void)
 
 static bool cycle_is_due(uint32_t requests, uint64_t now)
 {
-	const uint32_t paced = 1u << CYCLE_FOR_HINTS | 1u << CYCLE_FOR_GROWTH;
-
 	if (requests & 1u << CYCLE_FOR_CALLER)
 		return true;
 	if (options.collector == COLLECTOR_OFF)
 		return false;
-	if ((requests & paced) && (now >= collector.not_before_ns ||
-					  pacer_hinted_bytes() >= pacer_goal()->hard_bytes))
+	if ((requests & PACED_REQUESTS) &&
+		(now >= collector.not_before_ns ||
+			pacer_hinted_bytes() >= pacer_goal()->hard_bytes))
 		return true;
 	return now >= next_timed_cycle_ns();
 }
@@ -394,7 +397,7 @@ static uint64_t sleep_ns(uint32_t requests, uint64_t now)
 {
 	uint64_t until = options.collector == COLLECTOR_OFF ? UINT64_MAX : next_timed_cycle_ns();
 
-	if (requests & (1u << CYCLE_FOR_HINTS | 1u << CYCLE_FOR_GROWTH))
+	if (requests & PACED_REQUESTS)
 		until = min_u64(until, collector.not_before_ns);
 	// cleared before the look: whoever frees a page behind it sees 0, and wakes us
 	store_seq(&collector.purge_timed, 0u);
@@ -416,8 +419,6 @@ static void end_thread(void)
 
 void cycle_thread_main(void)
 {
-	uint32_t requests = 0;
-
 	store_relaxed(&collector.thread_id, (int32_t)SYSCALL_0(SYS_gettid));
 	if (CHECKS)
 		fault_arm(options.fault, __builtin_frame_address(0));
@@ -436,23 +437,22 @@ void cycle_thread_main(void)
 		// first: whoever changes a word that is looked at below changes this one after it
 		uint32_t value = stats_wake_value();
 		uint64_t now = clock_now_ns();
+		// those that wait for their time stay: who has the same request again need not wake anybody
+		uint32_t requests = and_seq(&collector.requests, PACED_REQUESTS);
 
 		if (load_acquire(&collector.thread_state) != RUNS) {
 			or_relaxed(&collector.requests, requests); // for the next one
 			break;
 		}
-		requests |= __atomic_exchange_n(&collector.requests, 0, __ATOMIC_ACQ_REL);
 		command_answer();
 		purge_tick(now);
 		if (cycle_is_due(requests, now)) {
-			requests = 0;
+			exchange_seq(&collector.requests, 0u);
 			look_for_limits(now);
 			collector_run_cycle();
 			continue;
 		}
-		requests &= 1u << CYCLE_FOR_HINTS | 1u << CYCLE_FOR_GROWTH;
-		if (load_relaxed(&collector.requests) == 0)
-			stats_wait(value, sleep_ns(requests, clock_now_ns()));
+		stats_wait(value, sleep_ns(requests, now));
 	}
 	store_seq(&collector.purge_timed, 0u);
 	tracking_close();

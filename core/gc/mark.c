@@ -97,6 +97,7 @@ bool mark_prepare(struct marker *marking)
 	size_t units = heap_used_units();
 
 	mark_finish(marking);
+	words_choose(true);
 	mark_stats = (struct mark_stats){0};
 	marking->count = 0;
 	marking->overflowed = false;

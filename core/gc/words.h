@@ -7,19 +7,28 @@
  */
 #pragma once
 
+#include "core/base/attr.h"
+
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum { WORDS_BLOCK = 512 }; // words of one call
+enum {
+	WORDS_BLOCK = 512,   // words of one call
+	WORDS_WIDE_MIN = 16, // fewer are done before a call has returned
+};
 
 #define WORD_ADDRESS_MASK (((uintptr_t)1 << 47) - 1)
+
+/* Chooses the way for this CPU; `wide` false: the plain one (tests). Until then the plain one is used. */
+void words_choose(bool wide);
 
 /*
  * Writes the candidates among words[0, count), masked, to `ret_candidates` (room for `count`; may not overlap) and returns how many there are.
  * A candidate is in [base, base + used).
  */
-static inline size_t words_filter(const uintptr_t *words, size_t count, uintptr_t base, size_t used,
-	uintptr_t *ret_candidates)
+static inline size_t words_filter_plain(const uintptr_t *words, size_t count, uintptr_t base,
+	size_t used, uintptr_t *ret_candidates)
 {
 	size_t found = 0;
 
@@ -30,4 +39,18 @@ static inline size_t words_filter(const uintptr_t *words, size_t count, uintptr_
 		found += word - base < used;
 	}
 	return found;
+}
+
+/* The same for many words, by wide instructions; only if words_are_wide. */
+size_t words_filter_wide(const uintptr_t *words, size_t count, uintptr_t base, size_t used,
+	uintptr_t *ret_candidates);
+extern bool words_are_wide HIDDEN;
+
+/* The same, whichever is faster. */
+static inline size_t words_filter(const uintptr_t *words, size_t count, uintptr_t base, size_t used,
+	uintptr_t *ret_candidates)
+{
+	return count >= WORDS_WIDE_MIN && words_are_wide
+		       ? words_filter_wide(words, count, base, used, ret_candidates)
+		       : words_filter_plain(words, count, base, used, ret_candidates);
 }

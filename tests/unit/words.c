@@ -60,7 +60,7 @@ static void check_filter(uintptr_t base, size_t used, size_t count)
 	CHECK_EQ(expected, result);
 }
 
-TEST(filter_finds_exactly_the_candidates)
+static void check_filters(void)
 {
 	for (int round = 0; round < 4000; round++) {
 		uintptr_t base = (next_random() % (1ull << 46)) & ~0xffffull;
@@ -68,6 +68,21 @@ TEST(filter_finds_exactly_the_candidates)
 
 		check_filter(base, used, next_random() % (WORDS_BLOCK + 1));
 	}
+}
+
+TEST(filter_finds_exactly_the_candidates)
+{
+	words_choose(false);
+	check_filters();
+}
+
+/* Where the CPU has wide instructions. */
+TEST(so_does_the_wide_one)
+{
+	words_choose(true);
+	if (!words_are_wide)
+		test_skip("the CPU has no AVX2");
+	check_filters();
 }
 
 TEST(empty_heap_has_no_candidates)
