@@ -42,6 +42,7 @@ enum {
 	PAD_BYTES =
 		8, // with a collector: one past the end of a block is still inside its slot, sizes as glibc's
 	MOVE_BYTES_MIN = 1 << 20,      // realloc moves pages instead of copying from here on
+	DROPPED_PART = 64,             // of a block whose pages were given back counts as hinted
 	SAMPLE_CREDIT_MAX = INT32_MAX, // so that credits never overflow
 };
 
@@ -71,7 +72,7 @@ bool alloc_init(void)
 		return false;
 	}
 	alloc_apply_options();
-	pacer_set(0, 0);
+	pacer_set(0, 0, 0);
 	alloc.bias = heap.pad + GRANULE_BYTES - 1;
 	store_release(&alloc.small_max, SMALL_BYTES_MAX - heap.pad);
 	store_release(&alloc.phase, INIT_DONE);
@@ -90,7 +91,7 @@ static enum stats_reply alloc_obey(enum stats_request request)
 	}
 	alloc_apply_options();
 	cycle_trust_all();
-	pacer_set(0, 0);
+	pacer_set(0, 0, 0);
 	return STATS_REPLY_DONE;
 }
 
@@ -451,6 +452,9 @@ static void hint_slow(struct slot slot, uint8_t from)
 		return;
 	}
 	if (!trust) {
+		// what is left of it is a range of addresses
+		if (is_large && bytes >= options.hint_drop_bytes && large_drop(slot.span))
+			bytes /= DROPPED_PART;
 		pacer_note_hinted(bytes);
 		return;
 	}

@@ -62,6 +62,7 @@ static struct {
 	uint64_t mark_ns_per_mb; // of the last complete mark, for the estimate of the next pause
 	uint64_t roots_ns;       // the same for the roots, which do not grow with the heap
 	uint64_t clone_ns_per_mb;
+	uint64_t live_bytes; // at the last verdict
 	uint32_t concurrent_rest, snapshot_rest;
 	bool requests_in_flight;
 } cycle WRITTEN_BY_FORK = {.lock = LOCK_INITIAL(CYCLE)};
@@ -73,7 +74,7 @@ struct lock *cycle_lock(void)
 
 static uint64_t heap_span_bytes(void)
 {
-	return (uint64_t)load_relaxed(&page_heap_stats()->used_unit_count) << UNIT_SHIFT;
+	return page_heap_used_bytes();
 }
 
 static bool no_verdict(struct cycle_result *result, enum stats_no_verdict reason)
@@ -485,7 +486,9 @@ static bool run_locked(void)
 	result.heap_bytes_after = heap_span_bytes();
 	result.threads = threads_count();
 	result.cpu_ns += clock_thread_cpu_ns() - cpu;
-	pacer_set(result.heap_bytes_after, result.has_verdict ? result.dangling_bytes : 0);
+	cycle.live_bytes = result.has_verdict ? result.live_bytes : cycle.live_bytes;
+	pacer_set(result.heap_bytes_after, result.has_verdict ? result.dangling_bytes : 0,
+		cycle.live_bytes);
 	cycle_last = result;
 	publish(&result);
 	probation_read_totals(&totals);

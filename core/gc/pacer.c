@@ -18,7 +18,10 @@
 #define HEAP_BYTES_MIN \
 	(16ull << 20) /* a smaller heap does not start a cycle by growing; a leak that filled it unseen counts as old */
 #define QUARANTINE_BYTES_MIN (4ull << 20) /* however near the memory limit is */
-#define DIRTY_BYTES_MIN (4ull << 20)      /* free pages that are worth a thread to give them back */
+/* By default: a cycle takes the time of what is live, so that much should be freed until the next; core/README.md has the figures. */
+#define QUARANTINE_LEAST (12ull << 20)
+#define QUARANTINE_MOST (32ull << 20)
+#define DIRTY_BYTES_MIN (4ull << 20) /* free pages that are worth a thread to give them back */
 
 /* `hinted_bytes` is added to by any thread (relaxed); the goal is written by the collector and read by anybody, torn reads are harmless: each
  * word is a limit of its own. */
@@ -30,8 +33,11 @@ static struct {
 
 struct pacer_goal pacer_compute(const struct pacer_input *input)
 {
-	uint64_t quarantine = max_u64(
-		input->quarantine_bytes, input->heap_bytes / 100 * input->quarantine_percent);
+	uint64_t least =
+		input->quarantine_bytes != OPTION_AUTO
+			? input->quarantine_bytes
+			: max_u64(QUARANTINE_LEAST, min_u64(input->live_bytes, QUARANTINE_MOST));
+	uint64_t quarantine = max_u64(least, input->heap_bytes / 100 * input->quarantine_percent);
 	uint64_t heap_goal = max_u64(HEAP_BYTES_MIN,
 		input->heap_bytes + input->heap_bytes / 100 * input->growth_percent);
 
@@ -59,13 +65,14 @@ static uint64_t memory_limit(void)
 	return options.memory_limit ? options.memory_limit : pacer.allowed_bytes / 10 * 9;
 }
 
-void pacer_set(uint64_t heap_bytes, uint64_t hinted_bytes)
+void pacer_set(uint64_t heap_bytes, uint64_t hinted_bytes, uint64_t live_bytes)
 {
 	struct pacer_input input = {
 		.heap_bytes = heap_bytes,
 		.growth_percent = options.growth,
 		.quarantine_percent = options.quarantine_percent,
 		.quarantine_bytes = options.quarantine_bytes,
+		.live_bytes = live_bytes,
 		.memory_limit = memory_limit(),
 	};
 	struct pacer_goal goal = pacer_compute(&input);
@@ -123,8 +130,7 @@ void pacer_note_free_pages(void)
 void pacer_note_growth(void)
 {
 	const struct page_heap_stats *stats_of_pages = page_heap_stats();
-	uint64_t heap_bytes = (uint64_t)load_relaxed(&stats_of_pages->used_unit_count)
-			      << UNIT_SHIFT;
+	uint64_t heap_bytes = page_heap_used_bytes();
 
 	stats_set(heap_bytes, heap_bytes);
 	if (heap_bytes >= load_relaxed(&pacer.goal.heap_bytes))

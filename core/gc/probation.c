@@ -244,7 +244,7 @@ static bool is_old_enough(const struct leaked *leaked)
 
 static uint64_t heap_bytes(void)
 {
-	return (uint64_t)load_relaxed(&page_heap_stats()->used_unit_count) << UNIT_SHIFT;
+	return page_heap_used_bytes();
 }
 
 /* Leaked bytes that are never taken back. */

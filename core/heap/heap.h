@@ -75,7 +75,8 @@ struct span {
 	uint8_t kind;  // enum span_kind
 	uint8_t place; // enum span_place
 	uint8_t odd; // the program changed protection or mapping: read with care, never reused (set once, relaxed)
-	uint8_t moved; // pages were moved by mremap: map afresh before the units are used again
+	uint8_t moved;   // pages were moved by mremap: map afresh before the units are used again
+	uint8_t dropped; // freed, and its pages were given back at once (guard: page heap lock)
 	uint8_t fresh; // no slot was ever used before this life of the span: contents are zero (large blocks)
 	uint32_t sweep;     // enum sweep_state, compare-and-swap
 	uint32_t free_hint; // at least the number of FREE slots while not current (central lock)

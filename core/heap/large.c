@@ -22,6 +22,7 @@ enum {
 	COPY_BYTES_MAX =
 		4
 		<< 20, // into pages that are there already a copy is cheaper: moving gives them up, and the old ones are missed later
+	DROP_PIECE_BYTES = 8 << 20, // about a millisecond
 	TAIL_SHARE = 4, // an unused end of at least this part of the block is worth a system call
 };
 
@@ -92,6 +93,40 @@ void large_free_hinted(struct span *span)
 		}
 	}
 	signals_restore(&guard);
+}
+
+/* A piece of the block that its sweeper does not see; and not in a cycle, to whose end spans that are MARKING keep what they hold. */
+static bool drop_piece(struct span *span, size_t offset, size_t *ret_end)
+{
+	bool is_dropped = false;
+
+	if (!span_try_busy(span, SPAN_SWEPT))
+		return false;
+	*ret_end = span_bytes(span);
+	if (span->kind == SPAN_LARGE && load_relaxed(span_states(span)) == SLOT_HINTED &&
+		!load_relaxed(&span->odd) && offset < *ret_end)
+		is_dropped = os_discard((void *)(span_address(span) + offset),
+			min_u64(*ret_end - offset, DROP_PIECE_BYTES));
+	if (is_dropped && offset + DROP_PIECE_BYTES >= *ret_end)
+		page_heap_note_dropped(span);
+	span_end_busy(span);
+	return is_dropped;
+}
+
+bool large_drop(struct span *span)
+{
+	struct signal_guard guard;
+	size_t offset = 0, end;
+	bool is_dropped;
+
+	// signals come through between the pieces: a thread may have to be stopped
+	do {
+		signals_block(&guard);
+		is_dropped = drop_piece(span, offset, &end);
+		signals_restore(&guard);
+		offset += DROP_PIECE_BYTES;
+	} while (is_dropped && offset < end);
+	return is_dropped;
 }
 
 static bool shrink(struct span *span, size_t units, bool trust)

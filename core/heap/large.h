@@ -12,6 +12,12 @@ void *large_alloc(size_t bytes, size_t alignment, bool *ret_zero);
 void large_free_hinted(struct span *span);
 
 /*
+ * free=hint: gives the pages of a block whose state is HINTED back to the kernel: whoever still reads there finds zeros. False: it keeps them (a cycle is under way,
+ * or the program has locked them or changed their protection).
+ */
+bool large_drop(struct span *span);
+
+/*
  * Changes the size without moving. Growing takes the free units behind the block; a tail cut off becomes a hinted block of its own
  * (free=trust: free at once). False: unchanged.
  */

@@ -349,6 +349,7 @@ static void span_init(struct span *span, unsigned class, uint32_t units, int32_t
 	span->odd = 0;
 	span->moved = 0;
 	span->fresh = fresh;
+	span->dropped = 0;
 	span->free_hint = 0;
 	span->first_hint_cycle = 0;
 	span->birth_cycle = 0;
@@ -453,6 +454,24 @@ void page_heap_note_moved(struct span *span)
 	add_relaxed(&page_heap.stats.moved_span_count, 1);
 }
 
+void page_heap_note_dropped(struct span *span)
+{
+	lock_acquire(&page_heap.lock);
+	if (!span->dropped)
+		store_relaxed(&page_heap.stats.dropped_unit_count,
+			page_heap.stats.dropped_unit_count + span->unit_count);
+	span->dropped = 1;
+	lock_release(&page_heap.lock);
+}
+
+uint64_t page_heap_used_bytes(void)
+{
+	size_t dropped = load_relaxed(&page_heap.stats.dropped_unit_count),
+	       used = load_relaxed(&page_heap.stats.used_unit_count);
+
+	return (uint64_t)(used > dropped ? used - dropped : 0) << UNIT_SHIFT;
+}
+
 /* The program may have changed protection or mapping, and mremap leaves separate mappings: fresh pages heal both. */
 static bool heal(struct span *span)
 {
@@ -480,6 +499,10 @@ void page_heap_free(struct span *span)
 			first, count, (struct dirt){is_clean ? 0 : count, first, first + count, 0});
 	}
 	store_relaxed(&page_heap.stats.used_unit_count, page_heap.stats.used_unit_count - count);
+	if (span->dropped)
+		store_relaxed(&page_heap.stats.dropped_unit_count,
+			page_heap.stats.dropped_unit_count - count);
+	span->dropped = 0;
 	lock_release(&page_heap.lock);
 }
 

@@ -10,9 +10,10 @@
 
 /* Figures, read without a lock (each is written under the lock, relaxed). */
 struct page_heap_stats {
-	size_t used_unit_count;  // in spans
-	size_t dirty_unit_count; // free, may hold pages
-	size_t clean_unit_count; // free, known to hold none
+	size_t used_unit_count;    // in spans
+	size_t dropped_unit_count; // of these, without pages: page_heap_note_dropped()
+	size_t dirty_unit_count;   // free, may hold pages
+	size_t clean_unit_count;   // free, known to hold none
 	size_t moved_span_count; // spans whose pages mremap has moved, each up to two kernel mappings of its own; by atomic addition
 	uint64_t purged_unit_count;
 	uint64_t
@@ -57,6 +58,12 @@ void page_heap_free(struct span *span);
 
 /* Pages of the span were moved by mremap. By its owner. */
 void page_heap_note_moved(struct span *span);
+
+/* The pages of this span, all of whose blocks are hinted, were given back. By its owner. */
+void page_heap_note_dropped(struct span *span);
+
+/* Bytes of all spans but those. Any thread. */
+uint64_t page_heap_used_bytes(void);
 
 /* Adds the free run behind a large span to it, up to unit_count units in all. False (unchanged) when it is too short. */
 bool page_heap_grow_in_place(struct span *span, size_t unit_count);

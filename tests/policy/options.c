@@ -193,6 +193,34 @@ TEST(a_chosen_signal_that_becomes_the_programs_is_left_alone, .options = "stop_s
 
 /* ---- tests ---- */
 
+/* ---- large blocks that were freed ---- */
+
+/* A pointer keeps the block; its pages are gone, and who still looks finds zeros. */
+static void use_after_free(void)
+{
+	const size_t bytes = 40 * (size_t)MIB;
+	unsigned char *block = malloc(bytes);
+	long before;
+
+	memset(block, 7, bytes);
+	keep[0] = block;
+	before = resident_kib();
+	free(block);
+	tell_figure("dropped_kib", (uint64_t)(before - resident_kib() + 1000));
+	for (int i = 0; i < 3; i++)
+		collect();
+	free(block);
+	tell_figure("byte", block[bytes / 2]);
+	block[bytes / 2] = 9;
+	keep[0] = NULL;
+	block = NULL;
+	collect();
+	block = calloc(1, bytes);
+	for (size_t i = 0; i < bytes; i += 4096)
+		CHECK_EQ(block[i], 0);
+	CHECK_EQ(block[bytes / 2], 0);
+}
+
 TEST(play_a_role, .limit_seconds = 120)
 {
 	const char *role = getenv("POLICY_ROLE");
@@ -205,6 +233,8 @@ TEST(play_a_role, .limit_seconds = 120)
 		free_a_third(0.5);
 	else if (strcmp(role, "long_cycle") == 0)
 		free_after_long_cycle();
+	else if (strcmp(role, "use_after_free") == 0)
+		use_after_free();
 	else
 		make_garbage();
 }
@@ -246,4 +276,18 @@ TEST(memory_limit_keeps_the_heap_below, .limit_seconds = 120)
 	CHECK_GT(free_running.peak_kib, 150 << 10);
 	CHECK_LT(limited.peak_kib, (64 + 16) << 10);
 	CHECK_GT(figure(&limited, "cycles"), 2 * figure(&free_running, "cycles") + 2);
+}
+
+TEST(hint_drop_bytes_gives_pages_of_freed_blocks_back)
+{
+	struct outcome dropped = play("use_after_free", "hint_drop_bytes=32m", 0);
+	struct outcome kept = play("use_after_free", "hint_drop_bytes=1g", 0);
+
+	CHECK_EQ(dropped.status, 0);
+	CHECK_GT(told_figure(&dropped, "dropped_kib"), 39000u);
+	CHECK_EQ(told_figure(&dropped, "byte"), 0u);
+	CHECK_EQ(figure(&dropped, "double_frees"), 1u);
+	CHECK_EQ(kept.status, 0);
+	CHECK_LT(told_figure(&kept, "dropped_kib"), 2000u);
+	CHECK_EQ(told_figure(&kept, "byte"), 7u);
 }

@@ -27,6 +27,20 @@ TEST(a_small_heap_has_the_least_quarantine)
 	CHECK_GE(goal.heap_bytes, 20 * MIB - 100); // percents of whole hundreds of bytes
 }
 
+/* Where no option says otherwise the quarantine follows what is live. */
+TEST(the_quarantine_is_as_large_as_what_is_live_within_bounds)
+{
+	struct pacer_input by_default = input(30 * MIB, 0);
+
+	by_default.quarantine_bytes = OPTION_AUTO;
+	by_default.live_bytes = MIB;
+	CHECK_EQ(pacer_compute(&by_default).hinted_bytes, 12 * MIB);
+	by_default.live_bytes = 20 * MIB;
+	CHECK_EQ(pacer_compute(&by_default).hinted_bytes, 20 * MIB);
+	by_default.live_bytes = 100 * MIB;
+	CHECK_EQ(pacer_compute(&by_default).hinted_bytes, 32 * MIB);
+}
+
 TEST(a_large_heap_has_a_share_of_itself)
 {
 	struct pacer_input large = input(10000 * MIB, 0);
@@ -70,13 +84,13 @@ TEST(what_the_process_may_use_is_a_limit)
 {
 	options_reset();
 	pacer_set_allowed_bytes(1000 * MIB);
-	pacer_set(850 * MIB, 0);
+	pacer_set(850 * MIB, 0, 850 * MIB);
 	CHECK_EQ(pacer_goal()->heap_bytes, 900 * MIB);
 	options.memory_limit = 2000 * MIB;
-	pacer_set(850 * MIB, 0);
+	pacer_set(850 * MIB, 0, 850 * MIB);
 	CHECK_GT(pacer_goal()->heap_bytes, 1600 * MIB);
 	options.memory_limit = 0;
 	pacer_set_allowed_bytes(0);
-	pacer_set(850 * MIB, 0);
+	pacer_set(850 * MIB, 0, 850 * MIB);
 	CHECK_GT(pacer_goal()->heap_bytes, 1600 * MIB);
 }
