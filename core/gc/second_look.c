@@ -41,6 +41,7 @@ struct look {
 	struct leak_set *set;
 	struct form *forms; // open addressing
 	size_t form_capacity;
+	unsigned form_bits; // log2 of it
 	uint64_t *bitmap;
 	unsigned bitmap_bits; // log2 of its size
 	uint32_t *chunk;
@@ -56,11 +57,17 @@ static uint32_t scramble(uint32_t key)
 	return key * 0x9e3779b1u;
 }
 
+/* By the top bits: in the lower ones addresses, multiples of the size of their slots, are much alike. */
+static size_t first_place(const struct look *look, uint32_t key)
+{
+	return scramble(key) >> (32 - look->form_bits);
+}
+
 static void add_form(struct look *look, uint64_t form, uint32_t index)
 {
 	uint32_t key = (uint32_t)form & FORM_MASK;
 	uint32_t bit = scramble(key) >> (32 - look->bitmap_bits);
-	size_t place = scramble(key) & (look->form_capacity - 1);
+	size_t place = first_place(look, key);
 
 	look->bitmap[bit / 64] |= 1ull << (bit % 64);
 	while (look->forms[place].index != 0)
@@ -99,7 +106,8 @@ static bool look_begin(struct look *look, struct leak_set *set, size_t chosen)
 	unsigned bits = bits_for(chosen * FORMS * 16);
 
 	*look = (struct look){.set = set};
-	look->form_capacity = (size_t)1 << bits_for(chosen * FORMS * 2);
+	look->form_bits = bits_for(chosen * FORMS * 2);
+	look->form_capacity = (size_t)1 << look->form_bits;
 	look->bitmap_bits = bits < BITMAP_BITS_MIN   ? BITMAP_BITS_MIN
 			    : bits > BITMAP_BITS_MAX ? BITMAP_BITS_MAX
 						     : bits;
@@ -166,7 +174,7 @@ static bool is_condemned_memory(const struct look *look, uintptr_t position)
 static void try_word(struct look *look, size_t i, uintptr_t position)
 {
 	uint32_t key = look->chunk[i] & FORM_MASK;
-	size_t place = scramble(key) & (look->form_capacity - 1);
+	size_t place = first_place(look, key);
 
 	for (; look->forms[place].index != 0; place = (place + 1) & (look->form_capacity - 1)) {
 		struct leaked *leaked;
