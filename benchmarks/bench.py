@@ -283,9 +283,16 @@ def main():
 	inputs = os.path.join(build, 'benchmarks', 'inputs-quick' if options.quick else 'inputs')
 	suites = matrix.suites(options.quick, inputs, options.factor)
 	names = [suite.name for suite in suites]
+	if options.suite and 'collector' in options.suite:
+		import collector.collector
+		words = ['--build', build] + ['--quick'] * options.quick + (['--rounds', str(options.rounds)] if options.rounds else [])
+		status = collector.collector.main(words + (['--results', options.results] if options.results else []))
+		options.suite.remove('collector')
+		if status or not options.suite:
+			return status
 	for name in options.suite or []:
 		if name not in names:
-			parser.error(f'no suite {name}; there are {", ".join(names)}')
+			parser.error(f'no suite {name}; there are {", ".join(names)}, collector')
 	rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
 	os.makedirs(results, exist_ok=True)
 	chosen = [suite for suite in suites if not options.suite or suite.name in options.suite]

@@ -4,16 +4,21 @@
 #include "core/base/attr.h"
 #include "core/base/format.h"
 #include "core/gc/cycle.h"
+#include "core/gc/gate.h"
 #include "core/heap/heap_stats.h"
 #include "core/heap/meta.h"
 #include "core/heap/page_heap.h"
 #include "core/heap/central.h"
+#include "core/os/clock.h"
 #include "core/os/log.h"
 #include "core/os/lock.h"
 
 #include <errno.h>
 #include <malloc.h>
 #include <stdio.h>
+
+/* malloc_trim() waits so long for the end of a cycle. */
+enum { WAIT_MS = 1000 };
 
 struct figures {
 	size_t used_bytes;  // in spans
@@ -75,12 +80,18 @@ EXPORT int mallopt(int parameter, int value)
 
 EXPORT int malloc_trim(size_t keep_bytes)
 {
+	struct gate_frame frame = {0};
 	struct signal_guard guard;
 	size_t units = 0;
+	bool is_taken;
 
 	signals_block(&guard);
-	// fork waits for this lock, or a child would miss the run that is being purged; while a cycle holds it, the cycle's thread purges
-	if (lock_try(cycle_lock())) {
+	// fork waits for this lock, or a child would miss the run that is being purged; it may be a cycle that holds it, and that this thread must stand still for
+	gate_publish(&frame);
+	gate_enter(&frame);
+	is_taken = lock_acquire_timeout(cycle_lock(), WAIT_MS * NS_PER_MS);
+	gate_leave(&frame);
+	if (is_taken) {
 		central_drain_stock();
 		units = page_heap_purge(keep_bytes >> UNIT_SHIFT);
 		lock_release(cycle_lock());

@@ -5,7 +5,8 @@
  * the blocks and free and allocate one in 64 of them; BLOCKED threads (64) that wait for ever. The longest times between two looks at the clock are the pauses;
  * run without the collector they are the machine's own.
  *
- * Prints one line: gaps in microseconds (p50 of the gaps above 20 us, p99, the five longest), steps of the writers per second.
+ * Prints one line: gaps in microseconds (p50 of the gaps above 20 us, p99, the five longest), steps of the writers per second, and how many gaps were at least 32,
+ * 64, 128... us long, but shorter than the next.
  */
 #include <pthread.h>
 #include <stdint.h>
@@ -14,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { GAP_NS = 20000, GAPS_MAX = 1 << 20, LONGEST = 5 };
+enum { GAP_NS = 20000, GAPS_MAX = 1 << 20, LONGEST = 5, HISTOGRAM_US_MAX = 1 << 22 };
 
 struct node {
 	struct node *next;
@@ -158,6 +159,14 @@ int main(int count, char **arguments)
 		gap_count ? gaps[gap_count / 100] / 1000 : 0);
 	for (size_t i = 0; i < LONGEST && i < gap_count; i++)
 		printf(" %lu", gaps[i] / 1000);
-	printf(" us, %lu steps/s\n", steps / seconds);
+	printf(" us, %lu steps/s, histogram", steps / seconds);
+	for (uint64_t least = 32; least <= HISTOGRAM_US_MAX; least *= 2) {
+		size_t in = 0;
+
+		for (size_t i = 0; i < gap_count; i++)
+			in += gaps[i] / 1000 >= least && gaps[i] / 1000 < 2 * least;
+		printf(" %lu", in);
+	}
+	printf("\n");
 	return 0;
 }

@@ -501,9 +501,10 @@ void alloc_free(void *pointer)
 {
 	uintptr_t word = (uintptr_t)pointer;
 	struct thread_cache *cache;
+	struct cache_bin *bin;
+	struct lifo_entry *top;
 	unsigned class;
 	uint64_t entry, quotient;
-	uint32_t policy;
 	uint8_t *state;
 
 	if (UNLIKELY(!heap_contains(word))) {
@@ -525,21 +526,17 @@ void alloc_free(void *pointer)
 		return;
 	}
 	cache = thread_cache_current;
-	policy = load_relaxed(&alloc.free_policy);
-	if (LIKELY(policy == FREE_TRUST)) {
-		struct cache_bin *bin = &cache->bins[class];
-		struct lifo_entry *top = bin->lifo_top;
-
-		if (LIKELY(top < bin->lifo_end)) {
-			*top = (struct lifo_entry){pointer, state};
-			__atomic_signal_fence(
-				__ATOMIC_RELEASE); // a handler may jump out between the two
-			bin->lifo_top = top + 1;
-			store_release(state, SLOT_CACHED);
-			KEEP_ALIVE(pointer);
-			return;
-		}
-	} else if (LIKELY(policy == FREE_HINT)) {
+	bin = &cache->bins[class];
+	top = bin->lifo_top;
+	if (LIKELY(top < bin->lifo_end)) { // free=trust, or there were no room
+		*top = (struct lifo_entry){pointer, state};
+		__atomic_signal_fence(__ATOMIC_RELEASE); // a handler may jump out between the two
+		bin->lifo_top = top + 1;
+		store_release(state, SLOT_CACHED);
+		KEEP_ALIVE(pointer);
+		return;
+	}
+	if (LIKELY(load_relaxed(&alloc.free_policy) == FREE_HINT)) {
 		int64_t credit = load_relaxed(&cache->hint_credit) - size_classes[class].slot_bytes;
 
 		store_relaxed(&cache->hint_credit, credit);

@@ -4,6 +4,8 @@
  */
 #include "core/gc/words.h"
 
+#include "core/os/arch.h"
+
 #include <stdbool.h>
 
 #if defined(__x86_64__)
@@ -14,12 +16,7 @@ bool words_are_wide;
 
 void words_choose(bool wide)
 {
-#if defined(__x86_64__)
-	__builtin_cpu_init();
-	words_are_wide = wide && __builtin_cpu_supports("avx2");
-#else
-	(void)wide;
-#endif
+	words_are_wide = wide && cpu_has_avx2();
 }
 
 #if defined(__x86_64__)

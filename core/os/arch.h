@@ -5,6 +5,7 @@
 
 #include "core/base/atomic.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #if defined(__x86_64__)
@@ -40,6 +41,23 @@ static inline uint64_t bytes_equal_mask(const uint8_t *bytes, uint8_t value)
 			<< i; // pairs with the sweep's release of FREE
 #endif
 	return mask;
+}
+
+/* The CPU has 256-bit integer instructions, and the kernel keeps their registers. */
+static inline bool cpu_has_avx2(void)
+{
+#if defined(__x86_64__)
+	const unsigned os_keeps_registers = 1u << 27, avx2 = 1u << 5, sse_and_avx = 6;
+	unsigned a, b, c, d;
+
+	if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & os_keeps_registers) == 0)
+		return false;
+	__asm__ volatile(".byte 0x0f, 0x01, 0xd0" : "=a"(a), "=d"(d) : "c"(0)); // xgetbv
+	return (a & sse_and_avx) == sse_and_avx && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 &&
+	       (b & avx2) != 0;
+#else
+	return false;
+#endif
 }
 
 /*
