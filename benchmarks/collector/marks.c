@@ -6,7 +6,8 @@
  * malloc	the nodes are malloced; gasket_collect() is called (run under libgasket.so)
  * bdwgc	they come from GC_MALLOC (bdwgc 8.2; left out where libgc-dev is not installed); GC_gcollect() is called
  *
- * Prints one line: the milliseconds of each of CYCLES collections, in their order. Those of gasket_collect() and GC_gcollect() are whole collections.
+ * Prints one line: the milliseconds of each of CYCLES collections, in their order. GC_gcollect() is a whole collection; gasket_collect() has two run, for one may be
+ * under way (gctrace=1 tells of each).
  */
 #include "preload/gasket.h"
 
