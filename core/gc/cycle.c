@@ -62,7 +62,8 @@ static struct {
 	uint64_t mark_ns_per_mb; // of the last complete mark, for the estimate of the next pause
 	uint64_t roots_ns;       // the same for the roots, which do not grow with the heap
 	uint64_t clone_ns_per_mb;
-	uint64_t live_bytes; // at the last verdict
+	uint64_t resident_mb; // when it was last estimated
+	uint64_t live_bytes;  // at the last verdict
 	uint32_t concurrent_rest, snapshot_rest;
 	bool requests_in_flight;
 } cycle WRITTEN_BY_FORK = {.lock = LOCK_INITIAL(CYCLE)};
@@ -117,16 +118,19 @@ static bool may_be_concurrent(void)
 	return cycle.concurrent_rest == 0 && concurrent_is_available();
 }
 
+/* The kernel copies the page tables of the whole process, not only the heap's. */
 static uint64_t clone_ns(void)
 {
-	return (heap_span_bytes() >> 20) *
-	       (cycle.clone_ns_per_mb ? cycle.clone_ns_per_mb : CLONE_NS_PER_MB);
+	uint64_t ns_per_mb = cycle.clone_ns_per_mb ? cycle.clone_ns_per_mb : CLONE_NS_PER_MB;
+
+	cycle.resident_mb = proc_resident_bytes() >> 20;
+	return cycle.resident_mb < UINT32_MAX ? cycle.resident_mb * ns_per_mb : UINT64_MAX;
 }
 
 static bool may_be_snapshot(void)
 {
-	return cycle.snapshot_rest == 0 && clone_ns() <= CLONE_MS_MAX * NS_PER_MS &&
-	       snapshot_is_available();
+	return cycle.snapshot_rest == 0 && snapshot_is_available() &&
+	       clone_ns() <= CLONE_MS_MAX * NS_PER_MS;
 }
 
 /* Each refusal lowers the estimates a little, so that one wrong measurement does not stand for ever: tried again after minutes. */
@@ -153,7 +157,7 @@ static enum stats_tier choose_tier(void)
 		return STATS_TIER_STW;
 	if (cycle.roots_ns <= limit && may_be_concurrent())
 		return STATS_TIER_CONCURRENT;
-	if (cycle.roots_ns + clone_ns() <= limit && may_be_snapshot())
+	if (may_be_snapshot() && cycle.roots_ns + clone_ns() <= limit)
 		return STATS_TIER_SNAPSHOT;
 	return refuse_pause();
 }
@@ -349,8 +353,7 @@ static bool take_snapshot(struct cycle_result *result)
 	if (!snapshot_take())
 		return no_verdict(result, STATS_NO_VERDICT_SNAPSHOT);
 	result->mark_ns = clock_now_ns() - start;
-	cycle.clone_ns_per_mb =
-		(clock_thread_cpu_ns() - cpu) / ((result->heap_bytes_before >> 20) + 1);
+	cycle.clone_ns_per_mb = (clock_thread_cpu_ns() - cpu) / (cycle.resident_mb + 1);
 	return true;
 }
 

@@ -5,6 +5,7 @@
 #include "core/os/proc.h"
 
 #include "core/base/format.h"
+#include "core/os/memory.h"
 #include "core/os/syscall.h"
 
 #include <fcntl.h>
@@ -95,6 +96,28 @@ int proc_task(void)
 int proc_descriptor(enum proc_file file)
 {
 	return files.descriptor[file] - 1;
+}
+
+/* The second number of statm, in pages. */
+uint64_t proc_resident_bytes(void)
+{
+	char text[128];
+	long file = SYSCALL(openat, AT_FDCWD, "/proc/thread-self/statm", O_RDONLY | O_CLOEXEC);
+	long bytes, at = 0;
+	uint64_t pages = 0;
+
+	if (syscall_failed(file))
+		return UINT64_MAX;
+	bytes = SYSCALL(read, file, text, sizeof(text) - 1);
+	SYSCALL(close, file);
+	if (bytes <= 0)
+		return UINT64_MAX;
+	text[bytes] = 0;
+	while (text[at] && text[at] != ' ')
+		at++;
+	for (at += text[at] == ' '; text[at] >= '0' && text[at] <= '9'; at++)
+		pages = pages * 10 + (uint64_t)(text[at] - '0');
+	return pages > 0 ? pages * OS_PAGE_BYTES : UINT64_MAX;
 }
 
 /* ---- tasks ---- */

@@ -48,6 +48,9 @@ enum proc_file {
 };
 int proc_descriptor(enum proc_file file);
 
+/* Bytes of the process in memory, of all kinds; UINT64_MAX: unreadable. */
+uint64_t proc_resident_bytes(void);
+
 /* ---- tasks ---- */
 
 enum {
