@@ -9,6 +9,8 @@
 #include "core/base/bits.h"
 #include "core/heap/thread_cache.h"
 
+enum { AHEAD = 4 }; // slots; core/README.md has the figures
+
 /* Constant after alloc_init(), but for free_policy (changed on a command; each call takes the old or the new value). */
 struct alloc_state {
 	size_t small_max;     // largest size served from size classes; 0 before alloc_init()
@@ -37,14 +39,15 @@ static ALWAYS_INLINE void *bin_take_lifo(struct cache_bin *bin)
 	return block;
 }
 
-/* The lowest free slot of the word, which is not empty. */
+/* The lowest free slot of the word, which is not empty. The first and the last line of one that is handed out soon are fetched. */
 static ALWAYS_INLINE void *bin_take_word(struct cache_bin *bin, uint8_t state)
 {
 	uint64_t word = bin->word;
 	unsigned index = lowest_bit(word);
 	char *block = bin->base + (size_t)index * bin->slot_bytes;
 
-	__builtin_prefetch(block + 8 * (size_t)bin->slot_bytes, 1);
+	__builtin_prefetch(block + AHEAD * (size_t)bin->slot_bytes, 1);
+	__builtin_prefetch(block + (AHEAD + 1) * (size_t)bin->slot_bytes - 1, 1);
 	bin->word = word & (word - 1);
 	__asm__ volatile("" : "+r"(block));
 	store_relaxed(&bin->states[index], state);
