@@ -48,6 +48,8 @@
 enum {
 	STOP_TIMEOUT_MS = 50,
 	ESTIMATE_DECAY = 64,
+	STW_SHORT_MS =
+		10, // a pause that is not noticed: about what a thread waits for the CPU behind three others
 	REST = 64,               // cycles in which a tier is not tried again after it failed
 	CLONE_NS_PER_MB = 50000, // the first guess; 17 to 121 ms per GiB were seen
 	CLONE_MS_MAX =
@@ -145,7 +147,7 @@ static enum stats_tier refuse_pause(void)
 /* STATS_TIER_NONE: no pause of any tier would be short enough. */
 static enum stats_tier choose_tier(void)
 {
-	uint64_t limit = options.pause_max_ms * NS_PER_MS;
+	uint64_t limit = options.pause_max_ms * NS_PER_MS, stw = stw_pause_ns();
 
 	cycle.concurrent_rest -= cycle.concurrent_rest > 0;
 	cycle.snapshot_rest -= cycle.snapshot_rest > 0;
@@ -153,12 +155,14 @@ static enum stats_tier choose_tier(void)
 		return STATS_TIER_CONCURRENT;
 	if (options.collector == COLLECTOR_SNAPSHOT && may_be_snapshot())
 		return STATS_TIER_SNAPSHOT;
-	if (options.collector != COLLECTOR_AUTO || stw_pause_ns() <= limit)
+	if (options.collector != COLLECTOR_AUTO || stw <= min_u64(limit, STW_SHORT_MS * NS_PER_MS))
 		return STATS_TIER_STW;
 	if (cycle.roots_ns <= limit && may_be_concurrent())
 		return STATS_TIER_CONCURRENT;
-	if (may_be_snapshot() && cycle.roots_ns + clone_ns() <= limit)
+	if (may_be_snapshot() && cycle.roots_ns + clone_ns() <= min_u64(limit, stw))
 		return STATS_TIER_SNAPSHOT;
+	if (stw <= limit)
+		return STATS_TIER_STW;
 	return refuse_pause();
 }
 

@@ -131,6 +131,21 @@ TEST(the_tier_is_used, .options = "gctrace=1", .contains = " " TIER " ")
 	collect();
 }
 
+#if TRACKS
+TEST(auto_marks_beside_the_program_what_would_take_long, .options = "collector=auto:gctrace=1",
+	.contains = " concurrent ")
+{
+	make_ballast();
+	collect();
+}
+
+TEST(auto_stops_the_world_where_that_is_short, .options = "collector=auto:gctrace=1",
+	.contains = " stw ")
+{
+	collect();
+}
+#endif
+
 /* ---- pointers that move ---- */
 
 typedef void (*store_pointer)(struct node **place, struct node *node);
