@@ -46,7 +46,7 @@ EXPORT void *malloc(size_t size)
 
 EXPORT void free(void *pointer)
 {
-	alloc_free(pointer);
+	alloc_free_fast(pointer);
 }
 
 EXPORT void *calloc(size_t count, size_t size)

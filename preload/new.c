@@ -4,6 +4,7 @@
  * catches. Sizes and alignments given to delete are hints and not checked: real programs get them wrong.
  */
 #include "core/alloc/alloc.h"
+#include "core/alloc/fast.h"
 #include "core/base/arith.h"
 #include "core/base/attr.h"
 #include "core/base/check.h"
@@ -135,7 +136,7 @@ NEW_ALIGNED_NOTHROW(_ZnamSt11align_val_tRKSt9nothrow_t)
 
 EXPORT void _ZdlPv(void *pointer)
 {
-	alloc_free(pointer);
+	alloc_free_fast(pointer);
 }
 
 EXPORT void _ZdlPvSt11align_val_t(void *pointer, size_t alignment)

@@ -399,7 +399,7 @@ void *alloc_aligned(size_t alignment, size_t size)
 
 /* ---- free ---- */
 
-static NOINLINE void note_hinted(struct thread_cache *cache)
+NOINLINE void alloc_note_hinted(struct thread_cache *cache)
 {
 	int64_t bytes = HINT_QUANTUM_BYTES - cache->hint_credit;
 
@@ -470,7 +470,7 @@ static COLD void free_misuse(uint64_t *counter)
 	add_relaxed(counter, 1);
 }
 
-static NOINLINE void free_slow(void *pointer)
+NOINLINE void alloc_free_slow(void *pointer)
 {
 	struct slot slot;
 	uint8_t state;
@@ -499,54 +499,7 @@ static NOINLINE void free_slow(void *pointer)
 
 void alloc_free(void *pointer)
 {
-	uintptr_t word = (uintptr_t)pointer;
-	struct thread_cache *cache;
-	struct cache_bin *bin;
-	struct lifo_entry *top;
-	unsigned class;
-	uint64_t entry, quotient;
-	uint8_t *state;
-
-	if (UNLIKELY(!heap_contains(word))) {
-		if (pointer)
-			free_slow(pointer);
-		return;
-	}
-	entry = heap_map_entry(word);
-	class = map_entry_class(entry);
-	quotient = span_quotient(word, entry, class);
-	// no class and large blocks have no magic number: never exact
-	if (UNLIKELY((uint32_t)quotient >= size_classes[class].magic || (word & 7) != 0)) {
-		free_slow(pointer);
-		return;
-	}
-	state = heap.states + map_entry_group(entry) * 64 + (quotient >> 32);
-	if (UNLIKELY(load_relaxed(state) != SLOT_ALLOCATED)) {
-		free_slow(pointer);
-		return;
-	}
-	cache = thread_cache_current;
-	bin = &cache->bins[class];
-	top = bin->lifo_top;
-	if (LIKELY(top < bin->lifo_end)) { // free=trust, or there were no room
-		*top = (struct lifo_entry){pointer, state};
-		__atomic_signal_fence(__ATOMIC_RELEASE); // a handler may jump out between the two
-		bin->lifo_top = top + 1;
-		store_release(state, SLOT_CACHED);
-		KEEP_ALIVE(pointer);
-		return;
-	}
-	if (LIKELY(load_relaxed(&alloc.free_policy) == FREE_HINT)) {
-		int64_t credit = load_relaxed(&cache->hint_credit) - size_classes[class].slot_bytes;
-
-		store_relaxed(&cache->hint_credit, credit);
-		store_release(state, SLOT_HINTED);
-		KEEP_ALIVE(pointer);
-		if (UNLIKELY(credit < 0))
-			note_hinted(cache);
-		return;
-	}
-	free_slow(pointer);
+	alloc_free_fast(pointer);
 }
 
 /* ---- realloc, usable size ---- */
