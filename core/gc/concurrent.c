@@ -9,6 +9,7 @@
 #include "core/gc/cycle.h"
 #include "core/gc/hot_ranges.h"
 #include "core/gc/mark.h"
+#include "core/gc/pacer.h"
 #include "core/gc/roots.h"
 #include "core/heap/page_heap.h"
 #include "core/os/clock.h"
@@ -17,12 +18,12 @@
 
 enum {
 	PATIENCE_MS = 50, // for threads that hold a span BUSY, or move pages
-	ROUNDS_MAX = 12,
-	VAIN_ROUNDS_MAX = 2,    // in which hardly less was written than in the one before
+	ROUNDS_MAX = 16,
+	VAIN_ROUNDS_MAX =
+		2, // in which hardly less was written than in the one before, though threads wait BRAKE_MAX_US for each span
+	BRAKE_MIN_US = 100, // for 64 KiB: 640 MB/s of a thread
+	BRAKE_MAX_US = 6400,
 	LITTLE_BYTES = 1 << 20, // written: left to the pause
-	MUCH_BYTES =
-		16
-		<< 20, // some 5 ms of a pause: another round, even if the one before has won little
 	PAUSES_MAX = 3, // the last one looks at the whole heap
 };
 
@@ -131,6 +132,13 @@ static bool catch_up(uint64_t *ret_bytes)
 	       mark_drain(&marker);
 }
 
+/* Held up more and more until a round finds less than half of what the one before has found. */
+static void press_brake(uint32_t *brake_us)
+{
+	*brake_us = *brake_us ? min_u64(2 * *brake_us, BRAKE_MAX_US) : BRAKE_MIN_US;
+	pacer_set_brake(*brake_us);
+}
+
 /*
  * Rounds, until little is written in the time of one, or the program writes as fast as we read. What was written in the time of the mark says little about what
  * will be in the time of a round: it is hot only if there are no further rounds.
@@ -138,6 +146,7 @@ static bool catch_up(uint64_t *ret_bytes)
 static bool catch_up_beside(void)
 {
 	uint64_t least = UINT64_MAX, bytes;
+	uint32_t brake_us = 0;
 	int vain = 0;
 
 	do {
@@ -145,7 +154,9 @@ static bool catch_up_beside(void)
 			hot_ranges_clear();
 		if (!catch_up(&bytes))
 			return false;
-		vain = bytes < least / 8 * 7 ? 0 : vain + 1;
+		if (bytes > LITTLE_BYTES && bytes > least / 2)
+			press_brake(&brake_us);
+		vain = bytes < least / 8 * 7 || brake_us < BRAKE_MAX_US ? 0 : vain + 1;
 		least = min_u64(least, bytes);
 	} while (bytes > LITTLE_BYTES && vain < VAIN_ROUNDS_MAX &&
 		 concurrent_stats.rounds < ROUNDS_MAX);
@@ -175,6 +186,7 @@ bool concurrent_catch_up(bool *ret_is_broken)
 	bool is_done;
 
 	*bytes = 0;
+	pacer_set_brake(0);
 	concurrent_stats.pauses++;
 	if (concurrent_stats.pauses == PAUSES_MAX)
 		hot_ranges_add_all();
@@ -233,6 +245,7 @@ bool concurrent_end(void)
 
 void concurrent_abort(void)
 {
+	pacer_set_brake(0);
 	mark_set_beside(&marker, 0);
 	page_heap_set_marking(false);
 	mark_drop_spans();
@@ -240,6 +253,7 @@ void concurrent_abort(void)
 
 void concurrent_fork_child(void)
 {
+	pacer_set_brake(0);
 	page_heap_set_marking(false);
 	page_heap_allow_moves();
 	page_heap_forget_moves();

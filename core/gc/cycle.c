@@ -450,6 +450,7 @@ static void publish(const struct cycle_result *result)
 	stats_set(tier, result->tier);
 	stats_add(concurrent_cycles, result->tier == STATS_TIER_CONCURRENT && result->has_verdict);
 	stats_add(snapshot_cycles, result->tier == STATS_TIER_SNAPSHOT && result->has_verdict);
+	stats_set(brakes, pacer_brake_count());
 	stats_set(heap_bytes, result->heap_bytes_after);
 	stats_set(reused_blocks, load_relaxed(&heap_stats.reused_hint_count));
 	stats_set(threads, threads_count());

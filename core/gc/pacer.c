@@ -10,8 +10,11 @@
 #include "core/base/atomic.h"
 #include "core/base/option.h"
 #include "core/gc/cycle.h"
+#include "core/gc/gate.h"
 #include "core/heap/heap_stats.h"
 #include "core/heap/page_heap.h"
+#include "core/os/clock.h"
+#include "core/os/futex.h"
 #include "core/os/log.h"
 #include "core/profile/stats_page.h"
 
@@ -28,6 +31,8 @@
 static struct {
 	uint64_t hinted_bytes;
 	uint64_t allowed_bytes; // the collector's; 0: not limited
+	uint32_t brake_us;      // written by the collector, a futex of those who wait
+	uint64_t brake_count;   // added to by any thread
 	struct pacer_goal goal;
 } pacer = {.goal = {UINT64_MAX, UINT64_MAX, UINT64_MAX}};
 
@@ -127,8 +132,34 @@ void pacer_note_free_pages(void)
 		cycle_request(CYCLE_FOR_PURGE);
 }
 
+void pacer_set_brake(uint32_t us)
+{
+	if (us == load_relaxed(&pacer.brake_us))
+		return;
+	store_relaxed(&pacer.brake_us, us);
+	futex_wake(&pacer.brake_us, INT32_MAX);
+}
+
+uint64_t pacer_brake_count(void)
+{
+	return load_relaxed(&pacer.brake_count);
+}
+
+/* The thread counts as stopped while it waits. */
+static COLD void brake(uint32_t us)
+{
+	struct gate_frame frame = {0};
+
+	add_relaxed(&pacer.brake_count, 1);
+	gate_publish(&frame);
+	gate_enter(&frame);
+	futex_wait(&pacer.brake_us, us, us * (NS_PER_MS / 1000));
+	gate_leave(&frame);
+}
+
 void pacer_note_growth(void)
 {
+	uint32_t brake_us = load_relaxed(&pacer.brake_us);
 	const struct page_heap_stats *stats_of_pages = page_heap_stats();
 	uint64_t heap_bytes = page_heap_used_bytes();
 
@@ -145,4 +176,6 @@ void pacer_note_growth(void)
 		cycle_request(CYCLE_FOR_COMMAND);
 	if (UNLIKELY(pacer_hinted_bytes() >= load_relaxed(&pacer.goal.hard_bytes)))
 		cycle_throttle();
+	else if (UNLIKELY(brake_us != 0))
+		brake(brake_us);
 }

@@ -41,6 +41,14 @@ void pacer_note_growth(void);
 /* free=trust: spans may have become free; their pages go back to the kernel after a while. Same conditions. */
 void pacer_note_free_pages(void);
 
+/*
+ * While `us` is not 0, a thread that takes a span waits so many microseconds first: the program writes faster than is read. Collector, and a child of fork.
+ */
+void pacer_set_brake(uint32_t us);
+
+/* How often a thread was held up so. */
+uint64_t pacer_brake_count(void);
+
 /* Hinted bytes, about. */
 uint64_t pacer_hinted_bytes(void);
 

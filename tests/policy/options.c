@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MIB = 1 << 20, CHOSEN_SIGNAL = 44, LONG_SECONDS = 20 };
+enum { MIB = 1 << 20, CHOSEN_SIGNAL = 44, LONG_SECONDS = 20, PILE = 3000000, TRIES = 20 };
 
 static void *volatile keep[1 << 16];
 
@@ -221,6 +221,26 @@ static void use_after_free(void)
 	CHECK_EQ(block[bytes / 2], 0);
 }
 
+/* Builds a list as fast as it can. */
+static void pile_up(void)
+{
+	struct pile {
+		struct pile *next;
+		uint64_t payload[7];
+	} *pile = NULL;
+	size_t count = 0;
+
+	for (size_t i = 0; i < PILE; i++) {
+		struct pile *above = malloc(sizeof(*above));
+
+		above->next = pile;
+		pile = above;
+	}
+	for (; pile; pile = pile->next)
+		count++;
+	CHECK_EQ(count, (size_t)PILE);
+}
+
 TEST(play_a_role, .limit_seconds = 120)
 {
 	const char *role = getenv("POLICY_ROLE");
@@ -235,6 +255,8 @@ TEST(play_a_role, .limit_seconds = 120)
 		free_after_long_cycle();
 	else if (strcmp(role, "use_after_free") == 0)
 		use_after_free();
+	else if (strcmp(role, "pile") == 0)
+		pile_up();
 	else
 		make_garbage();
 }
@@ -276,6 +298,22 @@ TEST(memory_limit_keeps_the_heap_below, .limit_seconds = 120)
 	CHECK_GT(free_running.peak_kib, 150 << 10);
 	CHECK_LT(limited.peak_kib, (64 + 16) << 10);
 	CHECK_GT(figure(&limited, "cycles"), 2 * figure(&free_running, "cycles") + 2);
+}
+
+/* Where the threads take turns on a busy CPU, the program may stand still while the heap is marked. */
+TEST(who_allocates_faster_than_is_marked_is_braked, .limit_seconds = 120)
+{
+	struct outcome outcome = play("pile", "collector=stw:interval_ms=1", 0);
+
+	CHECK_EQ(outcome.status, 0);
+	CHECK_EQ(figure(&outcome, "brakes"), 0u);
+	for (int i = 0; i < TRIES && figure(&outcome, "brakes") == 0; i++) {
+		outcome = play("pile", "collector=concurrent:interval_ms=1", 0);
+		CHECK_EQ(outcome.status, 0);
+		if (figure(&outcome, "concurrent_cycles") == 0)
+			test_skip("the kernel has no asynchronous write protection (Linux 6.7)");
+	}
+	CHECK_GT(figure(&outcome, "brakes"), 0u);
 }
 
 TEST(hint_drop_bytes_gives_pages_of_freed_blocks_back)
