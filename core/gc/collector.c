@@ -256,7 +256,7 @@ bool cycle_may_go_on(void)
 	       load_relaxed(&collector.thread_state) != ENDING;
 }
 
-bool collector_run_cycle(void)
+bool collector_run_cycle(bool may_be_quick)
 {
 	struct signal_guard guard;
 	bool verdict;
@@ -264,7 +264,7 @@ bool collector_run_cycle(void)
 	signals_block(&guard);
 	let_fork_go_first();
 	lock_acquire(cycle_lock());
-	verdict = !load_relaxed(&collector.shut_down) && cycle_run_locked();
+	verdict = !load_relaxed(&collector.shut_down) && cycle_run_locked(may_be_quick);
 	lock_release(cycle_lock());
 	signals_restore(&guard);
 	note_cycle_end(verdict);
@@ -290,7 +290,7 @@ static bool have_cycle(void)
 bool cycle_collect(void)
 {
 	if (!cycle_start_hook)
-		return collector_run_cycle();
+		return collector_run_cycle(false);
 	// the cycle under way may have stopped threads before this call: the one after it counts
 	return have_cycle() && have_cycle() && cycle_last.has_verdict;
 }
@@ -392,6 +392,14 @@ static bool cycle_is_due(uint32_t requests, uint64_t now)
 	return now >= next_timed_cycle_ns();
 }
 
+/* Nobody wants to know of leaks. */
+static bool may_be_quick(uint32_t requests, uint64_t now)
+{
+	if (options.quick_cycles == QUICK_CYCLES_ALWAYS)
+		return !(requests & 1u << CYCLE_FOR_CALLER);
+	return requests == 1u << CYCLE_FOR_HINTS && now < next_timed_cycle_ns();
+}
+
 /* Nanoseconds until something is to be done without being asked. */
 static uint64_t sleep_ns(uint32_t requests, uint64_t now)
 {
@@ -449,7 +457,7 @@ void cycle_thread_main(void)
 		if (cycle_is_due(requests, now)) {
 			exchange_seq(&collector.requests, 0u);
 			look_for_limits(now);
-			collector_run_cycle();
+			collector_run_cycle(may_be_quick(requests, now));
 			continue;
 		}
 		stats_wait(value, sleep_ns(requests, now));

@@ -5,8 +5,10 @@
 
 #include <stdbool.h>
 
-/* Runs one cycle from start to end. The lock CYCLE is held, signals are blocked. True: it gave a verdict. */
-bool cycle_run_locked(void);
+/*
+ * Runs one cycle from start to end. The lock CYCLE is held, signals are blocked. `may_be_quick`: nobody wants to know of leaks. True: it gave a verdict.
+ */
+bool cycle_run_locked(bool may_be_quick);
 
 /* Runs one cycle in the calling thread, which is the collector's (in a static test program, any), and wakes who waits for its end. True: it gave a verdict. */
-bool collector_run_cycle(void);
+bool collector_run_cycle(bool may_be_quick);

@@ -29,7 +29,7 @@ static enum stats_reply report_now(char *text, size_t capacity)
 	struct signal_guard guard;
 	bool has_path = strcmp(options.report, "off") != 0 && strcmp(options.report, "stderr") != 0,
 	     beside = false;
-	bool verdict = collector_run_cycle();
+	bool verdict = collector_run_cycle(false);
 	uint64_t leaks;
 	struct stat status;
 

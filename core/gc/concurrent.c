@@ -24,7 +24,7 @@ enum {
 	BRAKE_MIN_US = 100, // for 64 KiB: 640 MB/s of a thread
 	BRAKE_MAX_US = 6400,
 	LITTLE_BYTES = 1 << 20, // written: left to the pause
-	PAUSES_MAX = 3, // the last one looks at the whole heap
+	PAUSES_MAX = 3,         // the last one looks at the whole heap
 };
 
 struct concurrent_stats concurrent_stats;

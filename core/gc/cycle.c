@@ -50,6 +50,8 @@ enum {
 	ESTIMATE_DECAY = 64,
 	STW_SHORT_MS =
 		10, // a pause that is not noticed: about what a thread waits for the CPU behind three others
+	FULL_EVERY_MS = 1000,
+	FULL_COST_FACTOR = 10,   // a full cycle of t is followed by 10 t without one
 	REST = 64,               // cycles in which a tier is not tried again after it failed
 	CLONE_NS_PER_MB = 50000, // the first guess; 17 to 121 ms per GiB were seen
 	CLONE_MS_MAX =
@@ -61,8 +63,10 @@ struct cycle_result cycle_last;
 /* Guarded by `lock`. */
 static struct {
 	struct lock lock;
-	uint64_t mark_ns_per_mb; // of the last complete mark, for the estimate of the next pause
-	uint64_t roots_ns;       // the same for the roots, which do not grow with the heap
+	uint64_t mark_ns_per_mb
+		[2]; // of the last complete mark, and of the last quick one, for the estimate of the next pause
+	uint64_t next_full_ns; // until then nothing but freed memory needs to be looked for
+	uint64_t roots_ns;     // the same for the roots, which do not grow with the heap
 	uint64_t clone_ns_per_mb;
 	uint64_t resident_mb; // when it was last estimated
 	uint64_t live_bytes;  // at the last verdict
@@ -108,9 +112,10 @@ static enum stats_no_verdict reason_of_world(void)
  * The pause that marking this heap would take, from the CPU time of the last one (a busy machine must not lock us out); the first is guessed at 2 GB/s:
  * the smallest heap that starts a cycle by its growth must get one, or nothing would ever be measured.
  */
-static uint64_t stw_pause_ns(void)
+static uint64_t stw_pause_ns(bool is_quick)
 {
-	uint64_t ns_per_mb = cycle.mark_ns_per_mb ? cycle.mark_ns_per_mb : NS_PER_MS / 2;
+	uint64_t measured = cycle.mark_ns_per_mb[is_quick];
+	uint64_t ns_per_mb = measured ? measured : NS_PER_MS / 2;
 
 	return cycle.roots_ns + (heap_span_bytes() >> 20) * ns_per_mb;
 }
@@ -139,15 +144,16 @@ static bool may_be_snapshot(void)
 static enum stats_tier refuse_pause(void)
 {
 	cycle.roots_ns -= cycle.roots_ns / ESTIMATE_DECAY;
-	cycle.mark_ns_per_mb -= cycle.mark_ns_per_mb / ESTIMATE_DECAY;
+	for (int i = 0; i < 2; i++)
+		cycle.mark_ns_per_mb[i] -= cycle.mark_ns_per_mb[i] / ESTIMATE_DECAY;
 	cycle.clone_ns_per_mb -= cycle.clone_ns_per_mb / ESTIMATE_DECAY;
 	return STATS_TIER_NONE;
 }
 
 /* STATS_TIER_NONE: no pause of any tier would be short enough. */
-static enum stats_tier choose_tier(void)
+static enum stats_tier choose_tier(bool is_quick)
 {
-	uint64_t limit = options.pause_max_ms * NS_PER_MS, stw = stw_pause_ns();
+	uint64_t limit = options.pause_max_ms * NS_PER_MS, stw = stw_pause_ns(is_quick);
 
 	cycle.concurrent_rest -= cycle.concurrent_rest > 0;
 	cycle.snapshot_rest -= cycle.snapshot_rest > 0;
@@ -157,7 +163,8 @@ static enum stats_tier choose_tier(void)
 		return STATS_TIER_SNAPSHOT;
 	if (options.collector != COLLECTOR_AUTO || stw <= min_u64(limit, STW_SHORT_MS * NS_PER_MS))
 		return STATS_TIER_STW;
-	if (cycle.roots_ns <= limit && may_be_concurrent())
+	// each of its two pauses reads the roots: where they are most of the work, one pause is better
+	if (cycle.roots_ns <= min_u64(limit, stw / 2) && may_be_concurrent())
 		return STATS_TIER_CONCURRENT;
 	if (may_be_snapshot() && cycle.roots_ns + clone_ns() <= min_u64(limit, stw))
 		return STATS_TIER_SNAPSHOT;
@@ -170,12 +177,12 @@ static bool prepare(struct cycle_result *result)
 {
 	if (!proc_is_open() && !proc_open())
 		return no_verdict(result, STATS_NO_VERDICT_NO_PROC);
-	result->tier = choose_tier();
+	result->tier = choose_tier(result->is_quick);
 	if (result->tier == STATS_TIER_NONE)
 		return no_verdict(result, STATS_NO_VERDICT_PAUSE_TOO_LONG);
 	if (!world_prepare())
 		return no_verdict(result, reason_of_world());
-	if (!mark_prepare(&marker) || !roots_prepare())
+	if (!mark_prepare(&marker, result->is_quick) || !roots_prepare())
 		return no_verdict(result, STATS_NO_VERDICT_NO_MEMORY);
 	return true;
 }
@@ -206,7 +213,7 @@ static bool measure_mark(
 	if (!mark(result))
 		return false;
 	*ret_ns = clock_now_ns() - start;
-	cycle.mark_ns_per_mb =
+	cycle.mark_ns_per_mb[result->is_quick] =
 		(clock_thread_cpu_ns() - cpu) / ((result->heap_bytes_before >> 20) + 1);
 	return true;
 }
@@ -256,12 +263,18 @@ static bool mark_rest(struct cycle_result *result)
 static void judge(struct cycle_result *result)
 {
 	uint64_t start = clock_now_ns();
+	bool judges = options.leaks != LEAKS_OFF && !cycle.requests_in_flight && !result->is_quick;
 
-	result->leaks_judged = options.leaks != LEAKS_OFF && !cycle.requests_in_flight;
-	if (result->leaks_judged)
+	if (judges)
 		probation_begin(result->number);
-	verdict_judge(result, result->leaks_judged);
+	verdict_judge(result, judges);
 	result->verdict_ns = clock_now_ns() - start;
+	result->leaks_judged = judges;
+	if (result->is_quick) {
+		result->leaks_judged = cycle_last.leaks_judged;
+		result->leaked_blocks = cycle_last.leaked_blocks;
+		result->leaked_bytes = cycle_last.leaked_bytes;
+	}
 }
 
 static bool pause(struct cycle_result *result, bool (*mark)(struct cycle_result *result))
@@ -437,7 +450,7 @@ static void apply_verdict(struct cycle_result *result)
 	start = clock_now_ns();
 	result->reused_bytes = verdict_sweep();
 	result->sweep_ns = clock_now_ns() - start;
-	if (result->leaks_judged)
+	if (result->leaks_judged && !result->is_quick)
 		probation_finish();
 	// what was hinted at the pause and is still reached stays hinted; what was hinted since stays too
 	if (hinted_before > result->dangling_bytes)
@@ -450,6 +463,7 @@ static void publish(const struct cycle_result *result)
 	stats_set(tier, result->tier);
 	stats_add(concurrent_cycles, result->tier == STATS_TIER_CONCURRENT && result->has_verdict);
 	stats_add(snapshot_cycles, result->tier == STATS_TIER_SNAPSHOT && result->has_verdict);
+	stats_add(quick_cycles, result->is_quick && result->has_verdict);
 	stats_set(brakes, pacer_brake_count());
 	stats_set(heap_bytes, result->heap_bytes_after);
 	stats_set(reused_blocks, load_relaxed(&heap_stats.reused_hint_count));
@@ -475,15 +489,35 @@ static void publish(const struct cycle_result *result)
 		stats_set(max_pause_ns, result->pause_ns);
 }
 
-static bool run_locked(void)
+/* Once in a while leaks are looked for as well; when what has leaked is wanted back, probation wants cycles of its own. */
+static bool is_quick(bool may_be_quick)
+{
+	uint64_t now = clock_now_ns();
+
+	if (cycle.next_full_ns == 0)
+		cycle.next_full_ns = now + FULL_EVERY_MS * NS_PER_MS;
+	if (options.free != FREE_HINT || options.quick_cycles == QUICK_CYCLES_OFF)
+		return false;
+	return may_be_quick && (now < cycle.next_full_ns || options.leaks == LEAKS_OFF ||
+				       options.quick_cycles == QUICK_CYCLES_ALWAYS);
+}
+
+static void plan_next_full(uint64_t cpu_ns)
+{
+	cycle.next_full_ns =
+		clock_now_ns() + max_u64(FULL_EVERY_MS * NS_PER_MS, FULL_COST_FACTOR * cpu_ns);
+}
+
+static bool run_locked(bool may_be_quick)
 {
 	static struct cycle_result result; // the holder of the lock
 	uint64_t cpu = clock_thread_cpu_ns();
 	struct probation_totals totals;
 
 	lock_assert_held(&cycle.lock);
-	result = (struct cycle_result){
-		.number = cycle_last.number + 1, .heap_bytes_before = heap_span_bytes()};
+	result = (struct cycle_result){.number = cycle_last.number + 1,
+		.is_quick = is_quick(may_be_quick),
+		.heap_bytes_before = heap_span_bytes()};
 	result.has_verdict = prepare(&result) && mark(&result);
 	if (result.has_verdict) {
 		apply_verdict(&result);
@@ -494,6 +528,8 @@ static bool run_locked(void)
 	result.heap_bytes_after = heap_span_bytes();
 	result.threads = threads_count();
 	result.cpu_ns += clock_thread_cpu_ns() - cpu;
+	if (!result.is_quick)
+		plan_next_full(result.cpu_ns);
 	cycle.live_bytes = result.has_verdict ? result.live_bytes : cycle.live_bytes;
 	pacer_set(result.heap_bytes_after, result.has_verdict ? result.dangling_bytes : 0,
 		cycle.live_bytes);
@@ -512,10 +548,10 @@ static bool run_locked(void)
 }
 
 /* Blocks are read by plain loads, whatever key the program has laid on their pages. */
-bool cycle_run_locked(void)
+bool cycle_run_locked(bool may_be_quick)
 {
 	uint64_t keys = protection_keys_open();
-	bool has_verdict = run_locked();
+	bool has_verdict = run_locked(may_be_quick);
 
 	protection_keys_restore(keys);
 	return has_verdict;

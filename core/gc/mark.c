@@ -12,6 +12,7 @@
 #include "core/gc/mark.h"
 
 #include "core/base/bits.h"
+#include "core/gc/roots.h"
 #include "core/gc/words.h"
 #include "core/gc/world.h"
 #include "core/heap/page_heap.h"
@@ -48,6 +49,9 @@ struct marker {
 	size_t capacity;
 	size_t count;
 	bool overflowed;
+	bool is_quick;
+	bool has_read_all;    // quick: what was marked from the start
+	bool is_preset_still; // in the pause that the mark ends in: no block has been hinted since
 	bool failed;
 	bool has_met_odd;    // while a large block was read directly
 	struct span **spans; // those this cycle judges
@@ -92,7 +96,7 @@ void mark_finish(struct marker *marking)
 	marking->span_count = 0;
 }
 
-bool mark_prepare(struct marker *marking)
+bool mark_prepare(struct marker *marking, bool is_quick)
 {
 	size_t units = heap_used_units();
 
@@ -101,6 +105,8 @@ bool mark_prepare(struct marker *marking)
 	mark_stats = (struct mark_stats){0};
 	marking->count = 0;
 	marking->overflowed = false;
+	marking->is_quick = is_quick;
+	marking->has_read_all = !is_quick;
 	marking->failed = false;
 	marking->may_go_on = 0;
 	marking->candidates_in = marking->candidates_out = 0;
@@ -132,14 +138,19 @@ static void nap(void)
 	futex_wait(&nobody, 0, NAP_NS);
 }
 
+static uint64_t unused_mask(const uint8_t *states)
+{
+	return bytes_equal_mask(states, SLOT_FREE) | bytes_equal_mask(states, SLOT_CACHED);
+}
+
 static void preset_span(struct span *span)
 {
 	const uint8_t *states = span_states(span);
 	uint64_t *marks = span_marks(span);
 
 	for (uint32_t group = 0; group < span_group_count(span); group++)
-		marks[group] = bytes_equal_mask(states + group * 64, SLOT_FREE) |
-			       bytes_equal_mask(states + group * 64, SLOT_CACHED);
+		marks[group] = marker.is_quick ? ~bytes_equal_mask(states + group * 64, SLOT_HINTED)
+					       : unused_mask(states + group * 64);
 }
 
 static bool list_span(struct span *span)
@@ -177,6 +188,7 @@ bool mark_preset(void)
 {
 	bool complete;
 
+	marker.is_preset_still = true;
 	lock_acquire(page_heap_lock());
 	complete = preset_all();
 	lock_release(page_heap_lock());
@@ -218,6 +230,7 @@ bool mark_preset_beside(uint64_t patience_ns)
 	uint64_t deadline = clock_now_ns() + patience_ns;
 	uint32_t unit = 0;
 
+	marker.is_preset_still = false;
 	while (unit < heap_used_units()) {
 		bool is_busy;
 
@@ -499,37 +512,65 @@ static void drain_queue(struct marker *marking)
 	}
 }
 
-/* The queue was full: every marked block is read again. Repeats until nothing is lost. */
-static void repair_overflow(struct marker *marking)
+/* `count` slots side by side. */
+static void read_slots(struct marker *marking, struct slot first, unsigned count)
 {
-	while (marking->overflowed && !marking->failed) {
-		marking->overflowed = false;
-		mark_stats.overflow_count++;
-		for (size_t i = 0; i < marking->span_count; i++) {
-			struct span *span = marking->spans[i];
+	size_t bytes = slot_bytes(first);
 
-			for (uint32_t group = 0; group < span_group_count(span); group++) {
-				const uint8_t *states = span_states(span) + group * 64;
-				uint64_t unused = bytes_equal_mask(states, SLOT_FREE) |
-						  bytes_equal_mask(states, SLOT_CACHED);
-				uint64_t marked = span_marks(span)[group] & ~unused &
-						  span_group_mask(span, group);
+	if (LIKELY(first.span->kind != SPAN_LARGE && !load_relaxed(&heap.has_odd))) {
+		mark_words(marking, (const uintptr_t *)slot_address(first),
+			count * bytes / sizeof(uintptr_t));
+		return;
+	}
+	for (unsigned i = 0; i < count; i++)
+		read_block(marking, slot_address(first) + i * bytes);
+}
 
-				for (; marked; marked &= marked - 1) {
-					struct slot slot = {span, group * 64 + lowest_bit(marked)};
+static void read_marked_group(
+	struct marker *marking, struct span *span, uint32_t group, bool with_hinted)
+{
+	const uint8_t *states = span_states(span) + group * 64;
+	uint64_t marked =
+		span_marks(span)[group] & ~unused_mask(states) & span_group_mask(span, group);
 
-					read_block(marking, slot_address(slot));
-					drain_queue(marking);
-				}
-			}
-		}
+	if (!with_hinted)
+		marked &= ~bytes_equal_mask(states, SLOT_HINTED);
+
+	while (marked != 0 && !marking->failed) {
+		unsigned first = lowest_bit(marked);
+		uint64_t gap = ~(marked >> first);
+		unsigned count = gap ? lowest_bit(gap) : 64;
+
+		begin_batch(marking);
+		read_slots(marking, (struct slot){span, group * 64 + first}, count);
+		drain_queue(marking);
+		marked = first + count < 64 ? marked >> (first + count) << (first + count) : 0;
 	}
 }
 
+/* Every marked block, in the order of addresses, and what it reaches. */
+static void read_all_marked(struct marker *marking, bool with_hinted)
+{
+	for (size_t i = 0; i < marking->span_count; i++) {
+		struct span *span = marking->spans[i];
+
+		for (uint32_t group = 0; group < span_group_count(span); group++)
+			read_marked_group(marking, span, group, with_hinted);
+	}
+}
+
+/* A queue that was full has lost blocks that are marked: all are read again. Repeats until nothing is lost. */
 bool mark_drain(struct marker *marking)
 {
 	drain_queue(marking);
-	repair_overflow(marking);
+	if (!marking->has_read_all && !(CHECKS && roots_are_off("marked")))
+		read_all_marked(marking, !marking->is_preset_still);
+	marking->has_read_all = true;
+	while (marking->overflowed && !marking->failed) {
+		marking->overflowed = false;
+		mark_stats.overflow_count++;
+		read_all_marked(marking, true);
+	}
 	return !marking->failed;
 }
 

@@ -17,10 +17,13 @@ extern struct marker marker;
  */
 void mark_words(struct marker *marker, const uintptr_t *words, size_t count);
 
-/* Memory for the queue, mapped before the pause. False: no memory, no cycle. */
-bool mark_prepare(struct marker *marker);
+/*
+ * Memory for the queue, mapped before the pause. False: no memory, no cycle. `is_quick`: the mark answers for hinted blocks only. All others are marked from the
+ * start, and read in the order of their addresses instead of as they are found: what a hinted block is reached from is that, or another hinted one.
+ */
+bool mark_prepare(struct marker *marker, bool is_quick);
 
-/* Sets the mark of every slot that is free, clears all others; spans become MARKING and are listed. In the pause (stop-the-world tier).
+/* Sets the mark of every slot that is free (quick: not hinted), clears all others; spans become MARKING and are listed. In the pause (stop-the-world tier).
  * False: more spans than there was room for. */
 bool mark_preset(void);
 

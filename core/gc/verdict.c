@@ -44,7 +44,8 @@ static void judge_group(struct span *span, uint32_t group, const struct judgemen
 	result->leaked_blocks += count_bits(leaked);
 	result->leaked_bytes += count_bits(leaked) * bytes;
 	// reached is reached, also where unreached proves nothing: probation is for what is unreached in every cycle
-	for_each_slot(span, group, probation & marks, probation_revive);
+	if (!result->is_quick)
+		for_each_slot(span, group, probation & marks, probation_revive);
 	if (judgement->judge_leaks)
 		for_each_slot(span, group, leaked, probation_block);
 }

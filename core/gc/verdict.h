@@ -6,8 +6,8 @@
 #include "core/gc/cycle.h"
 
 /*
- * Counts live, dangling and leaked blocks into *result and takes reached blocks off probation; with `judge_leaks`, hands unreached blocks that were
- * never freed to probation (core/gc/probation.h). Spans are still MARKING, so no slot of theirs becomes FREE meanwhile.
+ * Counts live, dangling and leaked blocks into *result and takes reached blocks off probation (not after a quick mark); with `judge_leaks`, hands unreached blocks
+ * that were never freed to probation (core/gc/probation.h). Spans are still MARKING, so no slot of theirs becomes FREE meanwhile.
  */
 void verdict_judge(struct cycle_result *result, bool judge_leaks);
 
