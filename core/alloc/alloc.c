@@ -72,7 +72,7 @@ bool alloc_init(void)
 		return false;
 	}
 	alloc_apply_options();
-	pacer_set(0, 0, 0);
+	pacer_set(0, 0, 0, 0);
 	alloc.bias = heap.pad + GRANULE_BYTES - 1;
 	store_release(&alloc.small_max, SMALL_BYTES_MAX - heap.pad);
 	store_release(&alloc.phase, INIT_DONE);
@@ -91,7 +91,7 @@ static enum stats_reply alloc_obey(enum stats_request request)
 	}
 	alloc_apply_options();
 	cycle_trust_all();
-	pacer_set(0, 0, 0);
+	pacer_set(0, 0, 0, 0);
 	return STATS_REPLY_DONE;
 }
 

@@ -70,6 +70,7 @@ static struct {
 	uint64_t clone_ns_per_mb;
 	uint64_t resident_mb; // when it was last estimated
 	uint64_t live_bytes;  // at the last verdict
+	uint64_t root_bytes;  // read by the last scan
 	uint32_t concurrent_rest, snapshot_rest;
 	bool requests_in_flight;
 } cycle WRITTEN_BY_FORK = {.lock = LOCK_INITIAL(CYCLE)};
@@ -200,6 +201,7 @@ static bool scan_roots(struct cycle_result *result)
 	}
 	result->roots_ns = clock_now_ns() - start;
 	cycle.roots_ns = clock_thread_cpu_ns() - cpu;
+	cycle.root_bytes = scan.bytes_read;
 	cycle.requests_in_flight = scan.requests_in_flight;
 	return true;
 }
@@ -532,7 +534,7 @@ static bool run_locked(bool may_be_quick)
 		plan_next_full(result.cpu_ns);
 	cycle.live_bytes = result.has_verdict ? result.live_bytes : cycle.live_bytes;
 	pacer_set(result.heap_bytes_after, result.has_verdict ? result.dangling_bytes : 0,
-		cycle.live_bytes);
+		cycle.live_bytes, cycle.root_bytes);
 	cycle_last = result;
 	publish(&result);
 	probation_read_totals(&totals);

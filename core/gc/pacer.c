@@ -24,6 +24,7 @@
 /* By default: a cycle takes the time of what is live, so that much should be freed until the next; core/README.md has the figures. */
 #define QUARANTINE_LEAST (12ull << 20)
 #define QUARANTINE_MOST (32ull << 20)
+#define QUARANTINE_FOR_ROOTS (64ull << 20)
 #define DIRTY_BYTES_MIN (4ull << 20) /* free pages that are worth a thread to give them back */
 
 /* `hinted_bytes` is added to by any thread (relaxed); the goal is written by the collector and read by anybody, torn reads are harmless: each
@@ -41,7 +42,8 @@ struct pacer_goal pacer_compute(const struct pacer_input *input)
 	uint64_t least =
 		input->quarantine_bytes != OPTION_AUTO
 			? input->quarantine_bytes
-			: max_u64(QUARANTINE_LEAST, min_u64(input->live_bytes, QUARANTINE_MOST));
+			: max_u64(QUARANTINE_LEAST, min_u64(input->live_bytes, QUARANTINE_MOST)) +
+				  min_u64(input->root_bytes / 4, QUARANTINE_FOR_ROOTS);
 	uint64_t quarantine = max_u64(least, input->heap_bytes / 100 * input->quarantine_percent);
 	uint64_t heap_goal = max_u64(HEAP_BYTES_MIN,
 		input->heap_bytes + input->heap_bytes / 100 * input->growth_percent);
@@ -70,7 +72,7 @@ static uint64_t memory_limit(void)
 	return options.memory_limit ? options.memory_limit : pacer.allowed_bytes / 10 * 9;
 }
 
-void pacer_set(uint64_t heap_bytes, uint64_t hinted_bytes, uint64_t live_bytes)
+void pacer_set(uint64_t heap_bytes, uint64_t hinted_bytes, uint64_t live_bytes, uint64_t root_bytes)
 {
 	struct pacer_input input = {
 		.heap_bytes = heap_bytes,
@@ -78,6 +80,7 @@ void pacer_set(uint64_t heap_bytes, uint64_t hinted_bytes, uint64_t live_bytes)
 		.quarantine_percent = options.quarantine_percent,
 		.quarantine_bytes = options.quarantine_bytes,
 		.live_bytes = live_bytes,
+		.root_bytes = root_bytes,
 		.memory_limit = memory_limit(),
 	};
 	struct pacer_goal goal = pacer_compute(&input);

@@ -14,6 +14,7 @@ struct pacer_input {
 	uint64_t quarantine_percent;
 	uint64_t quarantine_bytes; // OPTION_AUTO: by what is live
 	uint64_t live_bytes;
+	uint64_t root_bytes;   // read by the last cycle
 	uint64_t memory_limit; // 0: none
 };
 
@@ -26,8 +27,10 @@ struct pacer_goal {
 /* Pure: the goals after a cycle. */
 struct pacer_goal pacer_compute(const struct pacer_input *input);
 
-/* At start and after each cycle, verdict or not: `hinted_bytes` are still hinted, `live_bytes` were reached by the last verdict. Collector (or start). */
-void pacer_set(uint64_t heap_bytes, uint64_t hinted_bytes, uint64_t live_bytes);
+/* At start and after each cycle, verdict or not: `hinted_bytes` are still hinted, `live_bytes` were reached by the last verdict, which read
+ * `root_bytes` of roots. Collector (or start). */
+void pacer_set(
+	uint64_t heap_bytes, uint64_t hinted_bytes, uint64_t live_bytes, uint64_t root_bytes);
 
 /* Bytes the control groups allow the process, 0: no limit. For the next pacer_set(). Collector. */
 void pacer_set_allowed_bytes(uint64_t bytes);

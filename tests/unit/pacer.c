@@ -39,6 +39,10 @@ TEST(the_quarantine_is_as_large_as_what_is_live_within_bounds)
 	CHECK_EQ(pacer_compute(&by_default).hinted_bytes, 20 * MIB);
 	by_default.live_bytes = 100 * MIB;
 	CHECK_EQ(pacer_compute(&by_default).hinted_bytes, 32 * MIB);
+	by_default.root_bytes = 100 * MIB;
+	CHECK_EQ(pacer_compute(&by_default).hinted_bytes, 57 * MIB);
+	by_default.root_bytes = 10000 * MIB;
+	CHECK_EQ(pacer_compute(&by_default).hinted_bytes, 96 * MIB);
 }
 
 TEST(a_large_heap_has_a_share_of_itself)
@@ -84,13 +88,13 @@ TEST(what_the_process_may_use_is_a_limit)
 {
 	options_reset();
 	pacer_set_allowed_bytes(1000 * MIB);
-	pacer_set(850 * MIB, 0, 850 * MIB);
+	pacer_set(850 * MIB, 0, 850 * MIB, 0);
 	CHECK_EQ(pacer_goal()->heap_bytes, 900 * MIB);
 	options.memory_limit = 2000 * MIB;
-	pacer_set(850 * MIB, 0, 850 * MIB);
+	pacer_set(850 * MIB, 0, 850 * MIB, 0);
 	CHECK_GT(pacer_goal()->heap_bytes, 1600 * MIB);
 	options.memory_limit = 0;
 	pacer_set_allowed_bytes(0);
-	pacer_set(850 * MIB, 0, 850 * MIB);
+	pacer_set(850 * MIB, 0, 850 * MIB, 0);
 	CHECK_GT(pacer_goal()->heap_bytes, 1600 * MIB);
 }
