@@ -14,6 +14,7 @@
 #include "core/heap/sweep.h"
 #include "core/os/arch.h"
 #include "core/os/lock.h"
+#include "core/os/memory.h"
 #include "core/os/process.h"
 
 enum {
@@ -22,6 +23,8 @@ enum {
 	LIFO_BYTES = 64 * 1024,
 	FEW_CACHES =
 		16, // where there are no more, each takes spans of its own from the first slot on
+	POPULATE_FROM_BYTES = 16 << 20, // of the heap
+	POPULATE_BYTES_MAX = 128 * 1024,
 };
 
 struct thread_cache thread_cache_none;
@@ -186,6 +189,16 @@ static bool next_group(struct cache_bin *bin)
 	return false;
 }
 
+/* A program whose heap has grown this far will use most of what it takes. (With free=trust the slots just freed come first, and it wins nothing.) */
+static void populate(struct span *span)
+{
+	if (!span || !span->fresh || options.free == FREE_TRUST ||
+		load_relaxed(&heap.used) < POPULATE_FROM_BYTES)
+		return;
+	span->fresh = false;
+	os_populate((void *)span_address(span), min_u64(span_bytes(span), POPULATE_BYTES_MAX));
+}
+
 static bool next_span(struct cache_bin *bin, unsigned class)
 {
 	struct signal_guard guard;
@@ -194,6 +207,7 @@ static bool next_span(struct cache_bin *bin, unsigned class)
 	return_span(bin);
 	bin->span = central_take_span(class);
 	bin->next_group = 0;
+	populate(bin->span);
 	signals_restore(&guard);
 	return bin->span != 0;
 }

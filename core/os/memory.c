@@ -17,6 +17,9 @@
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
@@ -340,6 +343,11 @@ bool os_would_commit(size_t bytes)
 		return false;
 	SYSCALL(munmap, result, bytes);
 	return true;
+}
+
+void os_populate(void *address, size_t bytes)
+{
+	SYSCALL(madvise, address, bytes, MADV_POPULATE_WRITE);
 }
 
 bool os_discard(void *address, size_t bytes)

@@ -62,6 +62,9 @@ void os_unmap(void *address, size_t bytes);
  */
 bool os_would_commit(size_t bytes);
 
+/* Has the kernel put pages there by one call (Linux 5.14), which is cheaper than a fault for each. Where it cannot they come when they are touched. */
+void os_populate(void *address, size_t bytes);
+
 /* Gives the pages back and keeps the addresses; they read as zero afterwards. False if the kernel refused (locked memory): contents are kept. */
 bool os_discard(void *address, size_t bytes);
 
