@@ -582,6 +582,7 @@ void mark_flush(struct marker *marking)
 bool mark_all_again(struct marker *marking)
 {
 	marking->may_go_on = 0;
+	marking->has_read_all = true;
 	marking->overflowed = true;
 	return mark_list_spans() && mark_drain(marking);
 }
