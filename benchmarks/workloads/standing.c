@@ -9,6 +9,8 @@
 enum {
 	CACHE_VALUES = 100000, // shared by the threads in equal parts, as the next
 	WRITES_NODES = 2000000,
+	LINKS = 5,
+	ITEM_ONE_IN = 8, // nodes that have an item
 	REPLACE_ONE_IN = 64,
 };
 
@@ -124,12 +126,19 @@ void cache_run(struct run *run)
 	workers_run(run, cache_worker, NULL);
 }
 
-/* Writes. A link may be to a node that was freed since: it is never followed. */
+/* Writes. What a link refers to stays; an item is its node's alone, and is replaced. */
 struct node {
 	uint64_t head; // as block_create() wrote it
-	struct node *links[6];
+	struct node *links[LINKS];
+	void *item;
 	char end[8]; // the last byte is block_create()'s
 };
+
+static void item_replace(struct worker *worker, struct node *node)
+{
+	block_free(worker, node->item);
+	node->item = block_create(worker, sizeof(*node));
+}
 
 static void writes_worker(struct worker *worker)
 {
@@ -138,20 +147,24 @@ static void writes_worker(struct worker *worker)
 
 	if (!nodes)
 		broken("no memory");
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
 		nodes[i] = block_create(worker, sizeof(*nodes[i]));
-	for (uint64_t step = 0; worker_goes_on(worker); step++) {
-		struct node **place = &nodes[random_next(worker) % count];
-
-		if (step % REPLACE_ONE_IN == 0) {
-			block_free(worker, *place);
-			*place = block_create(worker, sizeof(**place));
-		} else {
-			(*place)->links[step % 6] = nodes[random_next(worker) % count];
-		}
+		if (i % ITEM_ONE_IN == 0)
+			nodes[i]->item = block_create(worker, sizeof(*nodes[i]));
 	}
-	for (size_t i = 0; i < count; i++)
+	for (uint64_t step = 0; worker_goes_on(worker); step++) {
+		size_t at = random_next(worker) % count;
+
+		if (step % REPLACE_ONE_IN == 0)
+			item_replace(worker, nodes[at - at % ITEM_ONE_IN]);
+		else
+			nodes[at]->links[step % LINKS] = nodes[random_next(worker) % count];
+	}
+	for (size_t i = 0; i < count; i++) {
+		if (i % ITEM_ONE_IN == 0)
+			block_free(worker, nodes[i]->item);
 		block_free(worker, nodes[i]);
+	}
 	free(nodes);
 }
 
