@@ -10,6 +10,7 @@ import os
 import random
 import re
 import resource
+import signal
 import socket
 import statistics
 import subprocess
@@ -37,16 +38,17 @@ ALLOCATORS = {'glibc': None, 'gasket-fast': 'mode=fast', 'gasket': ''}  # GASKET
 COLOURS = {'glibc': '#7f7f7f', 'gasket-fast': '#d62728', 'gasket': '#ff7f0e'}
 COLUMNS = ['round', 'row', 'allocator', 'outcome', 'wall', 'cpu', 'no_verdict', 'pauses_ms', 'beside_ms', 'per_second', 'rss_mib']
 SAMPLE_SECONDS = 0.25
+RESIDENT_MIB_MOST = 8192
 FILL = ['-t', 'mset', '-n', '50000']  # of ten keys each: all of the keys
 LOAD = ['-t', 'set,get,incr,lpush,lpop,sadd,spop,zadd,zpopmin,mset', '-n', '5000', '-l']
 
 
 class Resident(threading.Thread):
-	"""Samples what is resident of a process, in MiB."""
+	"""Samples what is resident of a process, in MiB. One that grows too large for the machine is ended."""
 
 	def __init__(self, pid):
 		super().__init__(daemon=True)
-		self.path, self.values, self.over = f'/proc/{pid}/statm', [], threading.Event()
+		self.pid, self.path, self.values, self.over = pid, f'/proc/{pid}/statm', [], threading.Event()
 		self.start()
 
 	def run(self):
@@ -54,10 +56,16 @@ class Resident(threading.Thread):
 			fields = bench.read(self.path).split()
 			if len(fields) > 1 and fields[1] != '0':
 				self.values.append(int(fields[1]) * resource.getpagesize() / (1 << 20))
+				if self.values[-1] > RESIDENT_MIB_MOST:
+					os.kill(self.pid, signal.SIGKILL)  # nobody has waited for it yet: the number is still its own
+					return
 
 	def end(self):
 		self.over.set()
 		self.join()
+
+	def complaint(self):
+		return f', more than {RESIDENT_MIB_MOST} MiB were resident' if max(self.values, default=0) > RESIDENT_MIB_MOST else ''
 
 
 def words_of_redis(port):
@@ -116,13 +124,15 @@ def run(build, name, options, seconds):
 			per_second = list((int(line) for line in process.stdout) if ROWS[name] else serve(process, port, seconds, resident))
 			outcome = 'ok' if len(per_second) == seconds else f'{len(per_second)} of {seconds} seconds'
 		except (RuntimeError, OSError, ValueError, AttributeError, subprocess.SubprocessError) as error:
-			per_second, outcome = [], bench.describe_error(error)
 			process.kill()
+			process.wait()
+			resident.end()
+			return {'outcome': bench.describe_error(error) + resident.complaint()}
 		resident.end()
 		_, status, usage = os.wait4(process.pid, 0)
 		process.returncode = os.waitstatus_to_exitcode(status)
-		if process.returncode and outcome == 'ok':
-			outcome = f'status {process.returncode}'
+		if process.returncode:
+			outcome = f'status {process.returncode} after {len(per_second)} s' + resident.complaint()
 		return {'outcome': outcome, 'wall': f'{time.monotonic() - start:.2f}', 'cpu': f'{usage.ru_utime + usage.ru_stime:.2f}', 'per_second': ' '.join(map(str, per_second)),
 			'rss_mib': ' '.join(f'{value:.1f}' for value in resident.values), **read_trace(trace)}
 
