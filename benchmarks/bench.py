@@ -11,6 +11,7 @@ import csv
 import datetime
 import glob
 import hashlib
+import importlib
 import json
 import os
 import platform
@@ -37,6 +38,7 @@ PEERS = [('glibc', None), ('jemalloc', 'libjemalloc.so.2'), ('mimalloc', 'libmim
 PACKAGES = ['libc6', 'libjemalloc2', 'libmimalloc2.0', 'libtcmalloc-minimal4', 'redis-server', 'python3.11', 'sqlite3', 'g++', 'lua5.4', 'perl', 'ruby',
 	'jq', 'git', 'gcc']
 FOLDERS = ['/usr/lib/*-linux-gnu', '/usr/lib64', '/usr/lib', '/usr/local/lib']
+APART = ['collector', 'steady']  # suites with programs of their own, which run only if they are named
 QUICK_ROUNDS, ROUNDS = 3, 7
 TIMEOUT = 300
 
@@ -283,16 +285,15 @@ def main():
 	inputs = os.path.join(build, 'benchmarks', 'inputs-quick' if options.quick else 'inputs')
 	suites = matrix.suites(options.quick, inputs, options.factor)
 	names = [suite.name for suite in suites]
-	if options.suite and 'collector' in options.suite:
-		import collector.collector
+	for name in [name for name in APART if name in (options.suite or [])]:
 		words = ['--build', build] + ['--quick'] * options.quick + (['--rounds', str(options.rounds)] if options.rounds else [])
-		status = collector.collector.main(words + (['--results', options.results] if options.results else []))
-		options.suite.remove('collector')
-		if status or not options.suite:
-			return status
+		importlib.import_module(f'{name}.{name}').main(words + (['--results', options.results] if options.results else []))
+		options.suite = [other for other in options.suite if other != name]
+		if not options.suite:
+			return 0
 	for name in options.suite or []:
 		if name not in names:
-			parser.error(f'no suite {name}; there are {", ".join(names)}, collector')
+			parser.error(f'no suite {name}; there are {", ".join(names + APART)}')
 	rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
 	os.makedirs(results, exist_ok=True)
 	chosen = [suite for suite in suites if not options.suite or suite.name in options.suite]

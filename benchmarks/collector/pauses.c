@@ -1,7 +1,7 @@
 /*
- * pauses MIB SECONDS [WRITERS [BLOCKED]]: what a collection costs the program, as the program sees it.
+ * pauses MIB SECONDS [WRITERS [BLOCKED [BYTES]]]: what a collection costs the program, as the program sees it.
  *
- * MIB mebibytes of live 64-byte blocks in a list of random order; one thread that only looks at the clock; WRITERS threads (0) that store random pointers into
+ * MIB mebibytes of live blocks of BYTES (64) in a list of random order; one thread that only looks at the clock; WRITERS threads (0) that store random pointers into
  * the blocks and free and allocate one in 64 of them; BLOCKED threads (64) that wait for ever. The longest times between two looks at the clock are the pauses;
  * run without the collector they are the machine's own.
  *
@@ -52,17 +52,17 @@ static int goes_on(void)
 	return !__atomic_load_n(&is_over, __ATOMIC_RELAXED);
 }
 
-static void make_nodes(size_t mib)
+static void make_nodes(size_t mib, size_t bytes)
 {
 	uint64_t seed = 1;
 
-	node_count = (mib << 20) / sizeof(struct node);
+	node_count = (mib << 20) / bytes;
 	nodes = malloc(node_count * sizeof(*nodes));
 	for (size_t i = 0; i < node_count; i++) {
 		size_t other = random_step(&seed) % (i + 1);
 
 		nodes[i] = nodes[other];
-		nodes[other] = malloc(sizeof(struct node));
+		nodes[other] = malloc(bytes);
 		nodes[other]->other = NULL;
 	}
 	for (size_t i = 0; i < node_count; i++) {
@@ -134,12 +134,13 @@ int main(int count, char **arguments)
 	unsigned seconds = count > 2 ? (unsigned)strtoul(arguments[2], NULL, 10) : 10;
 	size_t writers = count > 3 ? strtoul(arguments[3], NULL, 10) : 0;
 	size_t blocked = count > 4 ? strtoul(arguments[4], NULL, 10) : 64;
+	size_t bytes = count > 5 ? strtoul(arguments[5], NULL, 10) : sizeof(struct node);
 	pthread_t clock, *threads = malloc((writers + blocked + 1) * sizeof(*threads));
 	int ends[2];
 
-	if (!threads || pipe(ends) != 0)
+	if (!threads || bytes < sizeof(struct node) || pipe(ends) != 0)
 		return 1;
-	make_nodes(mib);
+	make_nodes(mib, bytes);
 	for (size_t i = 0; i < writers + blocked; i++) {
 		if (pthread_create(&threads[i], NULL, i < writers ? write_at_random : wait_for_ever,
 			    i < writers ? (void *)(i + 1) : ends) != 0)

@@ -93,9 +93,9 @@ static void random_replacement(struct worker *worker)
 	if (count > worker->operations)
 		count = worker->operations;
 	blocks = table_map(count * sizeof(*blocks));
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count && worker_goes_on(worker); i++)
 		blocks[i] = block_create(worker, mix_draw(set->mix, worker));
-	for (uint64_t i = count; i < worker->operations; i++) {
+	while (worker_goes_on(worker)) {
 		void **place = &blocks[random_next(worker) % count];
 
 		block_free(worker, *place);

@@ -1,10 +1,12 @@
 /*
- * workload NAME [--threads N] [--scale X] [--wait SECONDS], or workload --list: runs one of the
- * workloads of workload.def and prints one line of key=value words. Status 1: a block was damaged
- * or there was no memory; 2: asked wrongly.
+ * workload NAME [--threads N] [--scale X] [--wait SECONDS] [--seconds N], or workload --list: runs
+ * one of the workloads of workload.def and prints one line of key=value words. Status 1: a block was
+ * damaged or there was no memory; 2: asked wrongly.
  *
  * ns_per_op is the elapsed time divided by all operations of all threads.
- * peak_kib is the kernel's high-water mark of this process since exec.
+ * peak_kib is the kernel's high-water mark of this process since exec. With --seconds it runs for so
+ * long and prints the operations of each second instead (0 for workloads that do not count them:
+ * those that do are random-*, larson, server, cache and writes).
  */
 #include "benchmarks/workloads/workload.h"
 
@@ -31,7 +33,7 @@ static void usage(void) __attribute__((noreturn));
 
 static void usage(void)
 {
-	fputs("usage: workload NAME [--threads N] [--scale X] [--wait SECONDS] | workload --list\n",
+	fputs("usage: workload NAME [--threads N] [--scale X] [--wait SECONDS] [--seconds N] | workload --list\n",
 		stderr);
 	exit(2);
 }
@@ -73,6 +75,8 @@ static void parse(int argc, char **argv, struct run *run)
 			run->scale = number(argv[i + 1], 1e-6, 1e3);
 		else if (!strcmp(argv[i], "--wait"))
 			run->wait_seconds = number(argv[i + 1], 0, 3600);
+		else if (!strcmp(argv[i], "--seconds"))
+			run->for_seconds = number(argv[i + 1], 1, 1e6);
 		else
 			usage();
 	}
@@ -97,6 +101,10 @@ int main(int argc, char **argv)
 	run.operations = (uint64_t)(workload->operations * run.scale);
 	if (run.operations < run.threads)
 		run.operations = run.threads;
+	if (run.for_seconds > 0) {
+		run.operations = UINT64_MAX / 2;
+		ticks_start((unsigned)run.for_seconds);
+	}
 	mixes_make();
 	workload->run(&run);
 	if (run.seconds <= 0)

@@ -10,6 +10,7 @@
 
 enum {
 	LARSON_BLOCKS = 5000,      // per thread
+	SERVER_BLOCKS = 75000,     // per thread
 	LARSON_GENERATION = 50000, // operations of a thread before it hands over
 	RING_BLOCKS = 1024,
 	BATCH_BLOCKS = 64,
@@ -28,6 +29,8 @@ struct chain {
 };
 
 struct larson {
+	size_t blocks; // per chain
+	const struct mix *mix;
 	_Atomic(void **) desk; // where a chain leaves its blocks and finds another's; NULL: nothing
 	pthread_mutex_t lock;  // guards the rest
 	pthread_cond_t changed;
@@ -50,23 +53,23 @@ static void *chain_thread(void *argument)
 {
 	struct chain *chain = argument;
 	struct worker *worker = &chain->worker;
+	struct larson *larson = chain->larson;
 	void **other;
 
-	for (unsigned i = 0; i < LARSON_GENERATION && worker->operations; i++) {
-		void **place = &chain->blocks[random_next(worker) % LARSON_BLOCKS];
+	for (unsigned i = 0; i < LARSON_GENERATION && worker_goes_on(worker); i++) {
+		void **place = &chain->blocks[random_next(worker) % larson->blocks];
 
 		if (*place)
 			block_free(worker, *place);
-		*place = block_create(worker, mix_draw(&mix_objects, worker));
-		worker->operations--;
+		*place = block_create(worker, mix_draw(larson->mix, worker));
 	}
-	if (!worker->operations) {
+	if (worker->done == worker->operations) {
 		chain_end(chain);
 		return NULL;
 	}
-	other = atomic_exchange(&chain->larson->desk, chain->blocks);
+	other = atomic_exchange(&larson->desk, chain->blocks);
 	if (!other) // the first to come
-		other = table_map(LARSON_BLOCKS * sizeof(*other));
+		other = table_map(larson->blocks * sizeof(*other));
 	chain->blocks = other;
 	chain_start_thread(chain);
 	return NULL;
@@ -84,18 +87,20 @@ static void chain_start_thread(struct chain *chain)
 	pthread_attr_destroy(&attributes);
 }
 
-static void blocks_free_all(struct worker *worker, void **blocks)
+static void blocks_free_all(struct worker *worker, void **blocks, size_t count)
 {
-	for (unsigned i = 0; blocks && i < LARSON_BLOCKS; i++) {
+	for (size_t i = 0; blocks && i < count; i++) {
 		if (blocks[i])
 			block_free(worker, blocks[i]);
 	}
 }
 
-void larson_run(struct run *run)
+static void chains_run(struct run *run, size_t blocks, const struct mix *mix)
 {
 	static struct chain chains[THREADS_MAX];
 	struct larson larson = {
+		.blocks = blocks,
+		.mix = mix,
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 		.changed = PTHREAD_COND_INITIALIZER,
 		.running = run->threads,
@@ -104,7 +109,7 @@ void larson_run(struct run *run)
 	for (unsigned i = 0; i < run->threads; i++) {
 		worker_start(&chains[i].worker, i, run, NULL);
 		chains[i].larson = &larson;
-		chains[i].blocks = table_map(LARSON_BLOCKS * sizeof(void *));
+		chains[i].blocks = table_map(blocks * sizeof(void *));
 	}
 	for (unsigned i = 0; i < run->threads; i++)
 		chain_start_thread(&chains[i]);
@@ -112,11 +117,21 @@ void larson_run(struct run *run)
 	while (larson.running)
 		pthread_cond_wait(&larson.changed, &larson.lock);
 	pthread_mutex_unlock(&larson.lock);
-	blocks_free_all(&chains[0].worker, larson.desk);
+	blocks_free_all(&chains[0].worker, larson.desk, blocks);
 	for (unsigned i = 0; i < run->threads; i++) {
-		blocks_free_all(&chains[i].worker, chains[i].blocks);
+		blocks_free_all(&chains[i].worker, chains[i].blocks, blocks);
 		run->checksum += chains[i].worker.checksum;
 	}
+}
+
+void larson_run(struct run *run)
+{
+	chains_run(run, LARSON_BLOCKS, &mix_objects);
+}
+
+void server_run(struct run *run)
+{
+	chains_run(run, SERVER_BLOCKS, &mix_server);
 }
 
 /* Producer and consumer: a ring between each two threads. */

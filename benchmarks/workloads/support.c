@@ -16,6 +16,8 @@
 struct mix mix_objects;
 struct mix mix_server;
 
+static struct worker *workers[THREADS_MAX]; // by index; stored and loaded atomically
+
 /* One band of sizes: from the end of the band before it up to `most` bytes. */
 struct band {
 	unsigned most;
@@ -76,6 +78,46 @@ void table_unmap(void *table, size_t bytes)
 	munmap(table, bytes);
 }
 
+static uint64_t workers_done(void)
+{
+	uint64_t done = 0;
+
+	for (unsigned i = 0; i < THREADS_MAX; i++) {
+		struct worker *worker = __atomic_load_n(&workers[i], __ATOMIC_ACQUIRE);
+
+		if (worker)
+			done += __atomic_load_n(&worker->done, __ATOMIC_RELAXED);
+	}
+	return done;
+}
+
+static void *ticks_main(void *argument)
+{
+	struct timespec time;
+	uint64_t before = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	for (uintptr_t left = (uintptr_t)argument; left > 0; left--) {
+		uint64_t done;
+
+		time.tv_sec++;
+		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, NULL);
+		done = workers_done();
+		printf("%lu\n", (unsigned long)(done - before));
+		fflush(stdout);
+		before = done;
+	}
+	exit(0);
+}
+
+void ticks_start(unsigned seconds)
+{
+	pthread_t id;
+
+	if (pthread_create(&id, NULL, ticks_main, (void *)(uintptr_t)seconds))
+		broken("no thread");
+}
+
 void worker_start(struct worker *worker, unsigned index, const struct run *run, void *shared)
 {
 	uint64_t share = run->operations / run->threads;
@@ -87,6 +129,7 @@ void worker_start(struct worker *worker, unsigned index, const struct run *run, 
 		.random = 0x853c49e6748fea9bull * (index + 1),
 		.shared = shared,
 	};
+	__atomic_store_n(&workers[index], worker, __ATOMIC_RELEASE);
 }
 
 /* A thread of workers_run: all wait for each other before they begin. */

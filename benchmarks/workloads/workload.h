@@ -21,6 +21,7 @@ struct worker {
 	unsigned index;
 	unsigned threads;    // in all
 	uint64_t operations; // its share
+	uint64_t done;       // of them, as worker_goes_on() counts; others may look
 	uint64_t random;     // state of its random numbers
 	uint64_t stamp;      // of the block it made last
 	uint64_t checksum;   // of the blocks it checked
@@ -33,6 +34,7 @@ struct run {
 	uint64_t operations;
 	double scale;
 	double wait_seconds; // fragmentation
+	double for_seconds;  // 0: as many operations as were asked for; else for so long
 	uint64_t checksum;
 	double seconds;   // from the first thread's start to the last one's end; 0: the whole run
 	char notes[1500]; // further key=value words, with a space in front of each
@@ -62,6 +64,9 @@ double clock_seconds(void);
 void *table_map(size_t bytes);
 void table_unmap(void *table, size_t bytes);
 
+/* From now on a line each second: the operations of all workers in it. Ends the process after `seconds` lines. */
+void ticks_start(unsigned seconds);
+
 void worker_start(struct worker *worker, unsigned index, const struct run *run, void *shared);
 
 /* Runs `body` on run->threads threads that start together, each with its share of the operations.
@@ -72,6 +77,15 @@ void workers_run(struct run *run, void (*body)(struct worker *worker), void *sha
 uint64_t proc_kib(const char *file, const char *name);
 
 void note(struct run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Counts one operation; false: there are no more. */
+static inline bool worker_goes_on(struct worker *worker)
+{
+	if (worker->done == worker->operations)
+		return false;
+	__atomic_store_n(&worker->done, worker->done + 1, __ATOMIC_RELAXED);
+	return true;
+}
 
 static inline uint64_t random_next(struct worker *worker)
 {
