@@ -26,7 +26,9 @@
 #include "core/os/peek.h"
 
 enum {
-	RING = 16, // power of two
+	RING = 32,           // power of two
+	CANDIDATE_RING = 16, // power of two
+	PREFETCH_BLOCKS = 8, // at once
 	QUEUE_MIN = 1 << 12,
 	QUEUE_MAX = 1 << 27,
 	BEAT_BLOCKS = 1 << 12, // blocks between two signs of life
@@ -58,7 +60,7 @@ struct marker {
 	size_t span_capacity;
 	size_t span_count;
 	bool (*may_go_on)(void); // beside the program; NULL: in a pause
-	struct candidate candidates[RING];
+	struct candidate candidates[CANDIDATE_RING];
 	uint64_t candidates_in, candidates_out; // of the ring, so far
 	uintptr_t ring[RING];
 	uintptr_t copy[WORDS_BLOCK]; // of memory that may not be read directly
@@ -295,7 +297,8 @@ void mark_set_spans(enum sweep_state state)
 
 static inline void mark_oldest_candidate(struct marker *marking)
 {
-	const struct candidate *candidate = &marking->candidates[marking->candidates_out++ % RING];
+	const struct candidate *candidate =
+		&marking->candidates[marking->candidates_out++ % CANDIDATE_RING];
 	uint64_t marks = load_relaxed(candidate->marks);
 
 	if (marks & candidate->bit)
@@ -332,10 +335,10 @@ static inline void add_candidate(struct marker *marking, uintptr_t word)
 		address = heap.base + (unit << UNIT_SHIFT) + index * size_classes[class].slot_bytes;
 		group = map_entry_group(entry) + index / 64;
 	}
-	if (marking->candidates_in - marking->candidates_out == RING)
+	if (marking->candidates_in - marking->candidates_out == CANDIDATE_RING)
 		mark_oldest_candidate(marking);
 	__builtin_prefetch(&heap.marks[group]);
-	marking->candidates[marking->candidates_in++ % RING] =
+	marking->candidates[marking->candidates_in++ % CANDIDATE_RING] =
 		(struct candidate){address, &heap.marks[group], 1ull << (index % 64)};
 }
 
@@ -488,18 +491,29 @@ bool mark_reread(struct marker *marking, uintptr_t start, uintptr_t end)
 	return may_go_on(marking);
 }
 
+/*
+ * From the queue to the ring, several at once: a prefetch does not retire before its page is found, and the CPU looks ahead only so far, so walks through the
+ * page tables overlap when nothing stands between them. Not too many: prefetches for which no line buffer is free are lost.
+ */
+static uint64_t prefetch_blocks(struct marker *marking, uint64_t entered, uint64_t left)
+{
+	while (marking->count > 0 && entered - left < RING) {
+		uintptr_t address = marking->queue[--marking->count];
+
+		__builtin_prefetch((const void *)address);
+		__builtin_prefetch((const void *)(address + 64));
+		marking->ring[entered++ % RING] = address;
+	}
+	return entered;
+}
+
 static void drain_queue(struct marker *marking)
 {
 	uint64_t entered = 0, left = 0;
 
 	while (!marking->failed && (left % BEAT_BLOCKS != 0 || may_go_on(marking))) {
-		while (marking->count > 0 && entered - left < RING) {
-			uintptr_t address = marking->queue[--marking->count];
-
-			__builtin_prefetch((const void *)address);
-			__builtin_prefetch((const void *)(address + 64));
-			marking->ring[entered++ % RING] = address;
-		}
+		if (entered - left <= RING - PREFETCH_BLOCKS)
+			entered = prefetch_blocks(marking, entered, left);
 		if (entered == left && marking->candidates_out == marking->candidates_in)
 			return;
 		if (entered == left) {
