@@ -25,9 +25,9 @@ static COLD void *out_of_memory(void)
 	return 0;
 }
 
-static NOINLINE void *small_slow(unsigned class)
+static NOINLINE void *small_slow(unsigned class, size_t granules)
 {
-	void *block = alloc_small_slow(class);
+	void *block = alloc_small_slow(class, granules);
 
 	return LIKELY(block != 0) ? block : out_of_memory();
 }

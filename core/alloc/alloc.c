@@ -41,8 +41,9 @@
 enum {
 	PAD_BYTES =
 		8, // with a collector: one past the end of a block is still inside its slot, sizes as glibc's
-	MOVE_BYTES_MIN = 1 << 20,      // realloc moves pages instead of copying from here on
-	DROPPED_PART = 64,             // of a block whose pages were given back counts as hinted
+	MOVE_BYTES_MIN = 1 << 20, // realloc moves pages instead of copying from here on
+	DROPPED_PART = 64,        // of a block whose pages were given back counts as hinted
+	END_MARGIN = 2,           // granules at the end of what was asked for that may be the pad
 	SAMPLE_CREDIT_MAX = INT32_MAX, // so that credits never overflow
 };
 
@@ -167,8 +168,8 @@ static bool trim_to_credit(struct thread_cache *cache, struct cache_bin *bin)
 		kept |= bin->word & -bin->word;
 		bin->word &= bin->word - 1;
 	}
+	thread_cache_look_again(bin);
 	bin->word = kept;
-	bin->next_group--;
 	if (fitting > 0)
 		cache->sample_credit -= fitting * (int64_t)bin->slot_bytes;
 	return fitting <= 0;
@@ -217,7 +218,19 @@ static COLD bool make_room(size_t bytes)
 	return true;
 }
 
-NOINLINE void *alloc_small_slow(unsigned class)
+/*
+ * Of a large slot the end, which the program will not write: what stands there from an earlier owner would be read for as long as the slot is in use. (Small
+ * slots have a word or two of it; see thread_cache_start_clearing.)
+ */
+static void clear_end(const struct cache_bin *bin, size_t granules)
+{
+	size_t from = granules > END_MARGIN ? (granules - END_MARGIN) << GRANULE_SHIFT : 0;
+	char *block = bin->base + (size_t)lowest_bit(bin->word) * bin->slot_bytes;
+
+	memset(block + from, 0, bin->slot_bytes - from);
+}
+
+NOINLINE void *alloc_small_slow(unsigned class, size_t granules)
 {
 	struct thread_cache *cache;
 	struct cache_bin *bin;
@@ -244,7 +257,9 @@ NOINLINE void *alloc_small_slow(unsigned class)
 			return bin_take_lifo(bin);
 		// the pacer may have waited for a cycle with signals open, and a handler may have used the bin's word up
 		if (bin->word == 0)
-			return alloc_small_slow(class);
+			return alloc_small_slow(class, granules);
+		if (thread_cache_takes_one(bin))
+			clear_end(bin, granules);
 		if (UNLIKELY(alloc.keeps_stacks))
 			return take_sampled(cache, bin);
 	}
@@ -352,7 +367,7 @@ static ALWAYS_INLINE void *malloc_class(unsigned class)
 		return bin_take_lifo(bin);
 	if (LIKELY(bin->word != 0))
 		return bin_take_word(bin, SLOT_ALLOCATED);
-	return alloc_small_slow(class);
+	return alloc_small_slow(class, 0);
 }
 
 void *alloc_malloc(size_t size)
@@ -521,7 +536,11 @@ size_t alloc_usable_size(const void *pointer)
 {
 	struct slot slot;
 
-	return find_block(pointer, &slot) ? slot_bytes(slot) - heap.pad : 0;
+	if (!find_block(pointer, &slot))
+		return 0;
+	if (slot.span->kind == SPAN_LARGE)
+		large_tell_all(slot.span);
+	return slot_bytes(slot) - heap.pad;
 }
 
 /* A pointer that is not ours (the loader's early allocator, another libc): its length is unknown, so what can be read is copied. */

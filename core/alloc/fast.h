@@ -23,8 +23,8 @@ struct alloc_state {
 };
 extern struct alloc_state alloc HIDDEN;
 
-/* The slow halves: the bin of `class` is empty; a size above the classes, or any size before alloc_init(). NULL: no memory. */
-void *alloc_small_slow(unsigned class);
+/* The slow halves: the bin of `class` is empty (`granules`: size and pad); a size above the classes, or any size before alloc_init(). NULL: no memory. */
+void *alloc_small_slow(unsigned class, size_t granules);
 void *alloc_slow(size_t size);
 
 /* What is not a block in state ALLOCATED, or has neither room nor a policy above; the cache's credit is used up. */
@@ -62,21 +62,23 @@ static ALWAYS_INLINE void *bin_take_word(struct cache_bin *bin, uint8_t state)
 }
 
 /* malloc with these slow halves. */
-static ALWAYS_INLINE void *alloc_malloc_fast(
-	size_t size, void *(*small_slow)(unsigned class), void *(*slow)(size_t size))
+static ALWAYS_INLINE void *alloc_malloc_fast(size_t size,
+	void *(*small_slow)(unsigned class, size_t granules), void *(*slow)(size_t size))
 {
 	struct cache_bin *bin;
+	size_t granules;
 	unsigned class;
 
 	if (UNLIKELY(size > load_relaxed(&alloc.small_max)))
 		return slow(size);
-	class = size_class_of_granules[(size + alloc.bias) >> GRANULE_SHIFT];
+	granules = (size + alloc.bias) >> GRANULE_SHIFT;
+	class = size_class_of_granules[granules];
 	bin = &thread_cache_current->bins[class];
 	if (bin->lifo_top != bin->lifo)
 		return bin_take_lifo(bin);
 	if (LIKELY(bin->word != 0))
 		return bin_take_word(bin, SLOT_ALLOCATED);
-	return small_slow(class);
+	return small_slow(class, granules);
 }
 
 /* free. The state store is the last thing it does to the span. */

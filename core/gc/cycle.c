@@ -39,6 +39,7 @@
 #include "core/heap/central.h"
 #include "core/heap/heap_stats.h"
 #include "core/heap/page_heap.h"
+#include "core/heap/thread_cache.h"
 #include "core/os/arch.h"
 #include "core/os/clock.h"
 #include "core/os/log.h"
@@ -50,6 +51,7 @@ enum {
 	ESTIMATE_DECAY = 64,
 	STW_SHORT_MS =
 		10, // a pause that is not noticed: about what a thread waits for the CPU behind three others
+	CLEARING_FROM = 64 << 20, // dangling bytes
 	FULL_EVERY_MS = 1000,
 	FULL_COST_FACTOR = 10,   // a full cycle of t is followed by 10 t without one
 	REST = 64,               // cycles in which a tier is not tried again after it failed
@@ -533,6 +535,9 @@ static bool run_locked(bool may_be_quick)
 	if (!result.is_quick)
 		plan_next_full(result.cpu_ns);
 	cycle.live_bytes = result.has_verdict ? result.live_bytes : cycle.live_bytes;
+	if (result.has_verdict &&
+		result.dangling_bytes > max_u64(CLEARING_FROM, result.live_bytes / 2))
+		thread_cache_start_clearing();
 	pacer_set(result.heap_bytes_after, result.has_verdict ? result.dangling_bytes : 0,
 		cycle.live_bytes, cycle.root_bytes);
 	cycle_last = result;

@@ -461,7 +461,7 @@ static void read_block(struct marker *marking, uintptr_t address)
 		mark_words(marking, (const uintptr_t *)address,
 			size_classes[class].slot_bytes / sizeof(uintptr_t));
 	else if (heap_find_slot(address, &slot))
-		read_piece(marking, slot.span, address, address + slot_bytes(slot));
+		read_piece(marking, slot.span, address, address + slot_written_bytes(slot));
 }
 
 static bool is_in_use(struct slot slot)
@@ -476,7 +476,7 @@ bool mark_reread(struct marker *marking, uintptr_t start, uintptr_t end)
 	begin_batch(marking);
 	while (start < end && !marking->failed) {
 		struct slot slot;
-		uintptr_t stop;
+		uintptr_t stop, written;
 
 		if (!heap_find_slot(start, &slot)) {
 			start = align_down(start, UNIT_BYTES) +
@@ -484,8 +484,9 @@ bool mark_reread(struct marker *marking, uintptr_t start, uintptr_t end)
 			continue;
 		}
 		stop = min_u64(slot_address(slot) + slot_bytes(slot), end);
-		if (slot_is_marked(slot) && is_in_use(slot))
-			read_piece(marking, slot.span, start, stop);
+		written = min_u64(slot_address(slot) + slot_written_bytes(slot), stop);
+		if (start < written && slot_is_marked(slot) && is_in_use(slot))
+			read_piece(marking, slot.span, start, written);
 		start = stop;
 	}
 	return may_go_on(marking);
@@ -676,7 +677,7 @@ void mark_check_closed(void)
 
 			if (!slot_is_marked(slot) || !is_in_use(slot))
 				continue;
-			for (size_t at = 0; at < slot_bytes(slot) / sizeof(*words); at++)
+			for (size_t at = 0; at < slot_written_bytes(slot) / sizeof(*words); at++)
 				check_word(words[at]);
 			world_beat();
 		}

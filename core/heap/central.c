@@ -281,6 +281,7 @@ static void return_span_locked(struct central *central, struct span *span)
 {
 	check(span->place == SPAN_CURRENT);
 	span->place = SPAN_LOOSE;
+	span->fresh = false;
 	settle(central, span, false);
 }
 

@@ -71,6 +71,8 @@ struct span {
 		unit_count; // constant while in use; of the whole run, also kept at a free run's last unit
 	int32_t group; // index of the first state group, negative
 	uint16_t slot_count;
+	uint16_t
+		tail_words; // large: at its end, which the program has not asked for and not been told of; relaxed, its owner
 	uint8_t class; // SIZE_CLASS_LARGE for a large block
 	uint8_t kind;  // enum span_kind
 	uint8_t place; // enum span_place
@@ -197,6 +199,15 @@ static inline uint64_t span_quotient(uintptr_t word, uint64_t entry, unsigned cl
 			  (uint32_t)(word & (UNIT_BYTES - 1)); // the base is a multiple of a unit
 
 	return (uint64_t)(offset >> DIVISION_SHIFT) * size_classes[class].magic;
+}
+
+/* Of a slot, what the program may have written to: of the tail of a large block nobody knows but us. */
+static inline size_t slot_written_bytes(struct slot slot)
+{
+	return slot.span->kind == SPAN_LARGE
+		       ? span_bytes(slot.span) -
+				 (size_t)load_relaxed(&slot.span->tail_words) * sizeof(uintptr_t)
+		       : size_classes[slot.span->class].slot_bytes;
 }
 
 static inline uintptr_t slot_address(struct slot slot)

@@ -55,6 +55,13 @@ static void discard_tail(const struct span *span, size_t bytes)
 		os_discard((void *)tail, end - tail);
 }
 
+static void set_tail(struct span *span, size_t bytes)
+{
+	size_t words = (span_bytes(span) - bytes) / sizeof(uintptr_t);
+
+	store_relaxed(&span->tail_words, (uint16_t)min_u64(words, UINT16_MAX));
+}
+
 void *large_alloc(size_t bytes, size_t alignment, bool *ret_zero)
 {
 	struct signal_guard guard;
@@ -68,6 +75,7 @@ void *large_alloc(size_t bytes, size_t alignment, bool *ret_zero)
 		address = (void *)span_address(span);
 		*ret_zero = span->fresh;
 		discard_tail(span, bytes);
+		set_tail(span, bytes - heap.pad);
 		store_relaxed(span_states(span), SLOT_ALLOCATED);
 		page_heap_end_birth(span);
 	}
@@ -138,6 +146,11 @@ static bool shrink(struct span *span, size_t units, bool trust)
 	return tail != 0;
 }
 
+void large_tell_all(struct span *span)
+{
+	store_relaxed(&span->tail_words, (uint16_t)0);
+}
+
 bool large_resize(struct span *span, size_t bytes, bool trust)
 {
 	size_t units = units_of(bytes), old_units = span->unit_count;
@@ -145,6 +158,7 @@ bool large_resize(struct span *span, size_t bytes, bool trust)
 	bool done = true;
 
 	process_check();
+	large_tell_all(span);
 	signals_block(&guard);
 	if (units < old_units) {
 		done = shrink(span, units, trust);

@@ -17,6 +17,9 @@ void large_free_hinted(struct span *span);
  */
 bool large_drop(struct span *span);
 
+/* From now on the program may use the block to its end: it has asked for its size. Any thread that owns it. */
+void large_tell_all(struct span *span);
+
 /*
  * Changes the size without moving. Growing takes the free units behind the block; a tail cut off becomes a hinted block of its own
  * (free=trust: free at once). False: unchanged.

@@ -351,6 +351,7 @@ static void span_init(struct span *span, unsigned class, uint32_t units, int32_t
 	span->fresh = fresh;
 	span->dropped = 0;
 	span->free_hint = 0;
+	store_relaxed(&span->tail_words, (uint16_t)0);
 	span->first_hint_cycle = 0;
 	span->birth_cycle = 0;
 	span->stack_ids = 0;

@@ -6,6 +6,7 @@
  */
 #include "core/heap/thread_cache.h"
 
+#include "core/base/bits.h"
 #include "core/base/option.h"
 #include "core/heap/central.h"
 #include "core/heap/heap_stats.h"
@@ -25,11 +26,20 @@ enum {
 		16, // where there are no more, each takes spans of its own from the first slot on
 	POPULATE_FROM_BYTES = 16 << 20, // of the heap
 	POPULATE_BYTES_MAX = 128 * 1024,
+	CLEAR_BYTES_MAX = 16 * 1024, // at once: a third of the nearest cache
+	END_BYTES_MIN = 1024,
 };
 
 struct thread_cache thread_cache_none;
 __thread struct thread_cache *thread_cache_current __attribute__((tls_model("initial-exec"))) =
 	THREAD_CACHE_NONE;
+
+static uint32_t clearing; // written by the collector, relaxed
+
+void thread_cache_start_clearing(void)
+{
+	store_relaxed(&clearing, 1u);
+}
 
 static struct {
 	struct lock lock;               // guards the list
@@ -166,20 +176,58 @@ void thread_cache_inherit(struct thread_cache *cache)
 	thread_cache_destroy(cache);
 }
 
-/* The next group of the current span with free slots goes into the word. */
+/* Slots that one refill clears: the lowest. */
+static uint64_t part_of(uint64_t mask, uint32_t slot_bytes)
+{
+	uint64_t part = 0;
+
+	for (size_t bytes = 0; mask != 0 && bytes < CLEAR_BYTES_MAX; mask &= mask - 1) {
+		part |= mask & -mask;
+		bytes += slot_bytes;
+	}
+	return part;
+}
+
+static void clear_slots(char *base, uint64_t mask, size_t slot_bytes)
+{
+	while (mask != 0) {
+		unsigned first = lowest_bit(mask);
+		uint64_t gap = ~(mask >> first);
+		unsigned count = gap ? lowest_bit(gap) : 64;
+
+		__builtin_memset(base + first * slot_bytes, 0, count * slot_bytes);
+		mask = first + count < 64 ? mask >> (first + count) << (first + count) : 0;
+	}
+}
+
+bool thread_cache_takes_one(const struct cache_bin *bin)
+{
+	return bin->slot_bytes >= END_BYTES_MIN && !bin->span->fresh && options.free != FREE_TRUST;
+}
+
+/* The next group of the current span with free slots, or some of them, goes into the word. */
 static bool next_group(struct cache_bin *bin)
 {
 	struct span *span = bin->span;
 	uint8_t *states = span_states(span);
+	bool clears = load_relaxed(&clearing) && !span->fresh && options.free != FREE_TRUST;
 
 	while (bin->next_group < span_group_count(span)) {
-		uint32_t group = bin->next_group++;
+		uint32_t group = bin->next_group;
 		uint64_t mask = bytes_equal_mask(states + group * 64, SLOT_FREE) &
 				span_group_mask(span, group);
+		uint64_t part = thread_cache_takes_one(bin) ? mask & -mask
+				: clears                    ? part_of(mask, bin->slot_bytes)
+							    : mask;
 
+		if (part == mask)
+			bin->next_group++;
 		if (mask == 0)
 			continue;
+		mask = part;
 		bin->base = (char *)span_address(span) + (size_t)group * 64 * bin->slot_bytes;
+		if (clears)
+			clear_slots(bin->base, mask, bin->slot_bytes);
 		bin->states = states + group * 64;
 		__atomic_signal_fence(
 			__ATOMIC_RELEASE); // a handler that jumps out here must not leave the word with another group's base
@@ -189,13 +237,20 @@ static bool next_group(struct cache_bin *bin)
 	return false;
 }
 
+void thread_cache_look_again(struct cache_bin *bin)
+{
+	size_t offset = (size_t)(bin->base - (char *)span_address(bin->span));
+
+	bin->next_group = (uint16_t)(offset / (64 * (size_t)bin->slot_bytes));
+	bin->span->fresh = false; // of what comes again some may have been in use
+}
+
 /* A program whose heap has grown this far will use most of what it takes. (With free=trust the slots just freed come first, and it wins nothing.) */
 static void populate(struct span *span)
 {
 	if (!span || !span->fresh || options.free == FREE_TRUST ||
 		load_relaxed(&heap.used) < POPULATE_FROM_BYTES)
 		return;
-	span->fresh = false;
 	os_populate((void *)span_address(span), min_u64(span_bytes(span), POPULATE_BYTES_MAX));
 }
 

@@ -88,6 +88,18 @@ void thread_cache_inherit(struct thread_cache *cache);
  */
 bool thread_cache_refill(struct thread_cache *cache, unsigned class);
 
+/* The bin's slots come one by one, and whoever takes one clears its end: large ones that were in use before. Its span is set. */
+bool thread_cache_takes_one(const struct cache_bin *bin);
+
+/* The group that the word was filled from comes next again. */
+void thread_cache_look_again(struct cache_bin *bin);
+
+/*
+ * From now on slots that were in use before are cleared before they are handed out. In what a program does not write of its blocks there stays what their former
+ * owners wrote; a pointer to an element of a list that goes on keeps all that came after it. Any thread.
+ */
+void thread_cache_start_clearing(void);
+
 /* free=trust, LIFO full (or not yet in use): makes room in it. The first LIFO becomes one of full size, one of full size gives its older half back. */
 void thread_cache_spill(struct thread_cache *cache, unsigned class);
 

@@ -4,7 +4,9 @@
 #include "tests/gc/hidden.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <sys/mman.h>
 
 enum { PAGE = 4096 };
@@ -221,4 +223,109 @@ TEST(block_reached_by_an_unreached_large_block_only)
 	collect();
 	CHECK(!is_kept(hidden));
 	CHECK(!is_kept(holder));
+}
+
+/* ---- what earlier owners left at the end of a slot, which its owner did not ask for ---- */
+
+/* Makes blocks of `size` in slots that other blocks, of `other` bytes, had before them: in each word of those stood the address of a hidden one. */
+static NOINLINE void make_slots_of_others(
+	const uintptr_t *hidden, char **blocks, int count, size_t other, size_t size)
+{
+	for (int i = 0; i < count; i++) {
+		blocks[i] = malloc(other);
+		for (size_t at = 0; at + sizeof(uintptr_t) <= other; at += sizeof(uintptr_t))
+			put(hidden[i], blocks[i] + at);
+	}
+	for (int i = 0; i < count; i++)
+		free(blocks[i]);
+	memset(blocks, 0, (size_t)count * sizeof(*blocks));
+	collect();
+	for (int i = 0; i < count; i++) {
+		blocks[i] = malloc(size);
+		memset(blocks[i], 0x55, size);
+	}
+}
+
+static NOINLINE void check_ends(size_t other, size_t size)
+{
+	enum { COUNT = 40 };
+	static uintptr_t hidden[COUNT];
+	static uintptr_t *held[COUNT];
+	static char *blocks[COUNT];
+
+	for (int i = 0; i < COUNT; i++) {
+		hidden[i] = hide_block(64);
+		put(hidden[i], &held[i]);
+	}
+	make_slots_of_others(hidden, blocks, COUNT, other, size);
+	memset(held, 0, sizeof(held));
+	collect();
+	CHECK_LE(count_kept(hidden, COUNT), 2);
+}
+
+TEST(block_known_to_the_end_of_a_slot, .options = "scribble=0")
+{
+	check_ends(10232, 9300);
+}
+
+TEST(block_known_to_the_end_of_a_large_block, .options = "scribble=0")
+{
+	check_ends(127 << 10, 110 << 10);
+}
+
+/* ... unless that is the program's: it has asked how much it may use. */
+TEST(block_in_the_usable_end_of_a_large_block_lives)
+{
+	uintptr_t hidden = hide_block(64);
+	static char *large;
+
+	large = malloc(110 << 10);
+	put(hidden, large + (malloc_usable_size(large) & ~(size_t)7) - 8);
+	collect();
+	CHECK(is_kept(hidden));
+}
+
+static long resident_kib(void)
+{
+	FILE *file = fopen("/proc/self/statm", "r");
+	long pages = 0;
+
+	CHECK_EQ(fscanf(file, "%*d %ld", &pages), 1);
+	fclose(file);
+	return pages * (PAGE >> 10);
+}
+
+/* A queue whose elements still name the next one when they are freed, and blocks of which only the front is written: no heap without end. */
+TEST(queue_that_goes_on, .options = "probation=on:quarantine_bytes=4m:scribble=0",
+	.limit_seconds = 120)
+{
+	enum { LENGTH = 20000, STEPS = 9000000, ROOM = 40 };
+	struct element {
+		struct element *next;
+		uintptr_t *room;
+	} *first = NULL, *last = NULL;
+	uint64_t seed = 1;
+	long peak_kib = 0;
+
+	for (int i = 0; i < STEPS; i++) {
+		struct element *element = malloc(sizeof(*element));
+
+		seed = seed * 6364136223846793005u + 1442695040888963407u;
+		element->next = NULL;
+		element->room = malloc(16 + (seed >> 33) % ROOM * 16);
+		element->room[0] = seed;
+		if (last)
+			last->next = element;
+		last = element;
+		first = first ? first : element;
+		if (i < LENGTH)
+			continue;
+		element = first;
+		first = element->next;
+		free(element->room);
+		free(element);
+		if (i % 100000 == 0)
+			peak_kib = resident_kib() > peak_kib ? resident_kib() : peak_kib;
+	}
+	CHECK_LT(peak_kib, 400 << 10);
 }
