@@ -25,6 +25,8 @@
 #include "core/os/pages.h"
 #include "core/os/peek.h"
 
+#include <string.h>
+
 enum {
 	RING = 32,           // power of two
 	CANDIDATE_RING = 16, // power of two
@@ -96,6 +98,9 @@ void mark_finish(struct marker *marking)
 	marking->queue = 0;
 	marking->spans = 0;
 	marking->span_count = 0;
+	// no roots where the core is part of the program
+	memset(marking->ring, 0, sizeof(marking->ring));
+	memset(marking->candidates, 0, sizeof(marking->candidates));
 }
 
 bool mark_prepare(struct marker *marking, bool is_quick)
