@@ -6,10 +6,9 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <sys/mman.h>
 
-enum { PAGE = 4096 };
+enum { PAGE = 4096, DIRT_BYTES = 512, DIRT_BLOCKS = 200000, FEW_DIRT_BLOCKS = 1000 };
 
 static uintptr_t words[64];
 
@@ -285,47 +284,39 @@ TEST(block_in_the_usable_end_of_a_large_block_lives)
 	CHECK(is_kept(hidden));
 }
 
-static long resident_kib(void)
+/* Makes blocks full of dirt, frees them while `kept` may still name them, and has a cycle run. */
+static NOINLINE void free_dirt(char **kept, int count)
 {
-	FILE *file = fopen("/proc/self/statm", "r");
-	long pages = 0;
-
-	CHECK_EQ(fscanf(file, "%*d %ld", &pages), 1);
-	fclose(file);
-	return pages * (PAGE >> 10);
+	for (int i = 0; i < count; i++) {
+		kept[i] = malloc(DIRT_BYTES);
+		memset(kept[i], 0x55, DIRT_BYTES);
+	}
+	for (int i = 0; i < count; i++)
+		free(kept[i]);
+	collect();
 }
 
-/* A queue whose elements still name the next one when they are freed, and blocks of which only the front is written: no heap without end. */
-TEST(queue_that_goes_on, .options = "probation=on:quarantine_bytes=4m:scribble=0",
-	.limit_seconds = 120)
+/* Of new blocks, those in which there is something. */
+static NOINLINE int count_dirty(int count)
 {
-	enum { LENGTH = 20000, STEPS = 9000000, ROOM = 40 };
-	struct element {
-		struct element *next;
-		uintptr_t *room;
-	} *first = NULL, *last = NULL;
-	uint64_t seed = 1;
-	long peak_kib = 0;
+	int dirty = 0;
 
-	for (int i = 0; i < STEPS; i++) {
-		struct element *element = malloc(sizeof(*element));
+	for (int i = 0; i < count; i++)
+		dirty += *(volatile char *)malloc(DIRT_BYTES) != 0;
+	return dirty;
+}
 
-		seed = seed * 6364136223846793005u + 1442695040888963407u;
-		element->next = NULL;
-		element->room = malloc(16 + (seed >> 33) % ROOM * 16);
-		element->room[0] = seed;
-		if (last)
-			last->next = element;
-		last = element;
-		first = first ? first : element;
-		if (i < LENGTH)
-			continue;
-		element = first;
-		first = element->next;
-		free(element->room);
-		free(element);
-		if (i % 100000 == 0)
-			peak_kib = resident_kib() > peak_kib ? resident_kib() : peak_kib;
-	}
-	CHECK_LT(peak_kib, 400 << 10);
+/* Once much of what was freed is still named, the reason may be what earlier owners left in blocks: slots are cleared from then on. */
+TEST(slots_are_cleared_when_much_that_was_freed_is_kept, .options = "scribble=0")
+{
+	static char *kept[DIRT_BLOCKS];
+
+	free_dirt(kept, FEW_DIRT_BLOCKS);
+	memset(kept, 0, sizeof(kept));
+	collect();
+	CHECK_GT(count_dirty(FEW_DIRT_BLOCKS / 2), 0);
+	free_dirt(kept, DIRT_BLOCKS);
+	memset(kept, 0, sizeof(kept));
+	collect();
+	CHECK_EQ(count_dirty(FEW_DIRT_BLOCKS), 0);
 }
