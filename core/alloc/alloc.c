@@ -41,9 +41,8 @@
 enum {
 	PAD_BYTES =
 		8, // with a collector: one past the end of a block is still inside its slot, sizes as glibc's
-	MOVE_BYTES_MIN = 1 << 20, // realloc moves pages instead of copying from here on
-	DROPPED_PART = 64,        // of a block whose pages were given back counts as hinted
-	END_MARGIN = 2,           // granules at the end of what was asked for that may be the pad
+	MOVE_BYTES_MIN = 1 << 20,      // realloc moves pages instead of copying from here on
+	DROPPED_PART = 64,             // of a block whose pages were given back counts as hinted
 	SAMPLE_CREDIT_MAX = INT32_MAX, // so that credits never overflow
 };
 
@@ -218,18 +217,6 @@ static COLD bool make_room(size_t bytes)
 	return true;
 }
 
-/*
- * Of a large slot the end, which the program will not write: what stands there from an earlier owner would be read for as long as the slot is in use. (Small
- * slots have a word or two of it; see thread_cache_start_clearing.)
- */
-static void clear_end(const struct cache_bin *bin, size_t granules)
-{
-	size_t from = granules > END_MARGIN ? (granules - END_MARGIN) << GRANULE_SHIFT : 0;
-	char *block = bin->base + (size_t)lowest_bit(bin->word) * bin->slot_bytes;
-
-	memset(block + from, 0, bin->slot_bytes - from);
-}
-
 NOINLINE void *alloc_small_slow(unsigned class, size_t granules)
 {
 	struct thread_cache *cache;
@@ -258,8 +245,7 @@ NOINLINE void *alloc_small_slow(unsigned class, size_t granules)
 		// the pacer may have waited for a cycle with signals open, and a handler may have used the bin's word up
 		if (bin->word == 0)
 			return alloc_small_slow(class, granules);
-		if (thread_cache_takes_one(bin))
-			clear_end(bin, granules);
+		thread_cache_clear_end(bin, granules);
 		if (UNLIKELY(alloc.keeps_stacks))
 			return take_sampled(cache, bin);
 	}

@@ -28,6 +28,7 @@ enum {
 	POPULATE_BYTES_MAX = 128 * 1024,
 	CLEAR_BYTES_MAX = 16 * 1024, // at once: a third of the nearest cache
 	END_BYTES_MIN = 1024,
+	END_MARGIN = 2, // granules at the end of what was asked for that may be the pad
 };
 
 struct thread_cache thread_cache_none;
@@ -188,6 +189,18 @@ static uint64_t part_of(uint64_t mask, uint32_t slot_bytes)
 	return part;
 }
 
+/*
+ * Not memset: a handler that finds libc's code interrupted takes slots from this cache, one that finds ours does not (core/gc/cache_loan.h). So the slots that are
+ * being cleared stay ours.
+ */
+static void clear(char *from, size_t bytes)
+{
+	for (uintptr_t *at = (uintptr_t *)from, *end = at + bytes / sizeof(*at); at < end; at++) {
+		*at = 0;
+		__asm__ volatile("" ::: "memory"); // or the compiler makes a call of it again
+	}
+}
+
 static void clear_slots(char *base, uint64_t mask, size_t slot_bytes)
 {
 	while (mask != 0) {
@@ -195,14 +208,23 @@ static void clear_slots(char *base, uint64_t mask, size_t slot_bytes)
 		uint64_t gap = ~(mask >> first);
 		unsigned count = gap ? lowest_bit(gap) : 64;
 
-		__builtin_memset(base + first * slot_bytes, 0, count * slot_bytes);
+		clear(base + first * slot_bytes, count * slot_bytes);
 		mask = first + count < 64 ? mask >> (first + count) << (first + count) : 0;
 	}
 }
 
-bool thread_cache_takes_one(const struct cache_bin *bin)
+static bool takes_one(const struct cache_bin *bin)
 {
 	return bin->slot_bytes >= END_BYTES_MIN && !bin->span->fresh && options.free != FREE_TRUST;
+}
+
+void thread_cache_clear_end(const struct cache_bin *bin, size_t granules)
+{
+	size_t from = granules > END_MARGIN ? (granules - END_MARGIN) << GRANULE_SHIFT : 0;
+
+	if (takes_one(bin))
+		clear(bin->base + (size_t)lowest_bit(bin->word) * bin->slot_bytes + from,
+			bin->slot_bytes - from);
 }
 
 /* The next group of the current span with free slots, or some of them, goes into the word. */
@@ -216,9 +238,9 @@ static bool next_group(struct cache_bin *bin)
 		uint32_t group = bin->next_group;
 		uint64_t mask = bytes_equal_mask(states + group * 64, SLOT_FREE) &
 				span_group_mask(span, group);
-		uint64_t part = thread_cache_takes_one(bin) ? mask & -mask
-				: clears                    ? part_of(mask, bin->slot_bytes)
-							    : mask;
+		uint64_t part = takes_one(bin) ? mask & -mask
+				: clears       ? part_of(mask, bin->slot_bytes)
+					       : mask;
 
 		if (part == mask)
 			bin->next_group++;

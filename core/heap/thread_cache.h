@@ -88,8 +88,11 @@ void thread_cache_inherit(struct thread_cache *cache);
  */
 bool thread_cache_refill(struct thread_cache *cache, unsigned class);
 
-/* The bin's slots come one by one, and whoever takes one clears its end: large ones that were in use before. Its span is set. */
-bool thread_cache_takes_one(const struct cache_bin *bin);
+/*
+ * The word was just refilled for a block of so many granules, pad included. A large slot that was in use before came alone: of this the end is cleared, which the
+ * program will not write. What stands there would be read for as long as the slot is in use. (Small slots have a word or two of it.)
+ */
+void thread_cache_clear_end(const struct cache_bin *bin, size_t granules);
 
 /* The group that the word was filled from comes next again. */
 void thread_cache_look_again(struct cache_bin *bin);

@@ -6,6 +6,7 @@
 #include "preload/gasket.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -559,6 +560,72 @@ TEST(handlers_may_allocate_at_any_instruction, .limit_seconds = 30)
 {
 	may_jump = -1;
 	storm();
+}
+
+/* Much that is freed and still named: all slots are cleared before they are used again, from then on. */
+TEST(handlers_may_allocate_while_all_slots_are_cleared, .limit_seconds = 60)
+{
+	enum { NAMED = 140000, NAMED_BYTES = 512 };
+	static void *named[NAMED];
+
+	may_jump = -1;
+	for (int i = 0; i < NAMED; i++)
+		named[i] = malloc(NAMED_BYTES);
+	for (int i = 0; i < NAMED; i++)
+		free(named[i]);
+	gasket_collect();
+	memset(named, 0, sizeof(named));
+	storm();
+}
+
+/*
+ * Slots of 1 KiB and more whose end is cleared when they are handed out: one that a handler has taken meanwhile is its own. The handler's blocks are the longer ones of
+ * the same class.
+ */
+enum { LONG_BLOCKS = 512, LONG_BYTES = 1040, LONG_BYTES_OF_HANDLER = 1100 };
+
+static void replace_long(unsigned char **at, size_t size, int owner)
+{
+	unsigned char *old = *at;
+
+	for (size_t i = 0; old && i < size; i++)
+		CHECK_EQ(old[i], (unsigned char)owner);
+	*at = NULL;
+	free(old);
+	old = malloc(size);
+	memset(old, owner, size);
+	*at = old;
+}
+
+static void allocate_long_in_handler(int number)
+{
+	static unsigned char *blocks[64];
+
+	(void)number;
+	for (unsigned i = 0; i < 4; i++)
+		replace_long(&blocks[(handled * 4 + i) % 64], LONG_BYTES_OF_HANDLER, 0xee);
+	handled++;
+}
+
+TEST(handlers_may_allocate_over_slots_that_are_cleared, .limit_seconds = 60)
+{
+	static unsigned char *blocks[LONG_BLOCKS];
+	unsigned random = 1;
+	time_t end = time(NULL) + STORM_SECONDS;
+
+	may_jump = -1;
+	CHECK_EQ(malloc_usable_size(malloc(LONG_BYTES)),
+		malloc_usable_size(malloc(LONG_BYTES_OF_HANDLER)));
+	start_collecting();
+	start_storm(allocate_long_in_handler, SA_RESTART);
+	while (is_time_for_more(end, handled)) {
+		for (int i = 0; i < 1000; i++) {
+			random = random * 1103515245 + 12345;
+			replace_long(&blocks[(random >> 8) % LONG_BLOCKS], LONG_BYTES, 0x11);
+		}
+	}
+	stop_collecting(20);
+	CHECK_GT(handled, 1000ul);
 }
 
 /* Blocks of few sizes, so that a handler takes the slot that the code below it was about to take; each byte tells whose the block is. */
