@@ -265,6 +265,7 @@ static void *take_cached_large(size_t size, size_t alignment)
 	if (bin->count == 0 || alignment > UNIT_BYTES)
 		return 0;
 	span = bin->spans[--bin->count];
+	large_tell_all(span); // the block before may have been shorter
 	block = (void *)span_address(span);
 	__asm__ volatile("" : "+r"(block));
 	store_relaxed(span_states(span), SLOT_ALLOCATED);

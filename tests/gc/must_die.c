@@ -284,6 +284,22 @@ TEST(block_in_the_usable_end_of_a_large_block_lives)
 	CHECK(is_kept(hidden));
 }
 
+/* ... or belongs to the next block, of the same span but longer. */
+TEST(block_in_the_end_of_a_large_block_after_a_shorter_one_lives,
+	.options = "free=trust:stacks=off:collector=stw")
+{
+	uintptr_t hidden = hide_block(64);
+	static char *large;
+	char *volatile shorter = malloc(110 << 10);
+
+	free(shorter);
+	large = malloc(127 << 10);
+	CHECK_EQ((void *)large, (void *)shorter);
+	put(hidden, large + (127 << 10) - 8);
+	collect();
+	CHECK(is_kept(hidden));
+}
+
 /* Makes blocks full of dirt, frees them while `kept` may still name them, and has a cycle run. */
 static NOINLINE void free_dirt(char **kept, int count)
 {
