@@ -459,6 +459,11 @@ const struct module *module_find_in_epoch(uintptr_t address, uint32_t epoch)
 	return 0;
 }
 
+const struct module *module_get(uint32_t index)
+{
+	return index < load_acquire(&modules.count) ? &modules.list[index] : 0;
+}
+
 uintptr_t modules_main_stack_end(uintptr_t address)
 {
 	uintptr_t low = load_acquire(&modules.stack_low), high = load_relaxed(&modules.stack_high);

@@ -43,6 +43,9 @@ const struct module *module_find_known(uintptr_t address);
 /* The module that was mapped at `address` in `epoch`, or NULL. */
 const struct module *module_find_in_epoch(uintptr_t address, uint32_t epoch);
 
+/* Module number `index`, or NULL behind the last. */
+const struct module *module_get(uint32_t index);
+
 /* The present epoch; 0 before the first scan. */
 uint32_t module_epoch(void);
 

@@ -9,14 +9,14 @@
 #include "core/os/log.h"
 #include "core/os/memory.h"
 #include "core/os/syscall.h"
+#include "core/os/whole_file.h"
 #include "core/profile/stack_table.h"
 #include "core/profile/symbol.h"
 #include "core/profile/module.h"
 
-#include <fcntl.h>
 #include <stdarg.h>
 
-enum { PATH_BYTES = 512, LINE_BYTES = 1024, TEXT_BYTES_FIRST = 65536 };
+enum { LINE_BYTES = 1024, TEXT_BYTES_FIRST = 65536 };
 
 static const char rule_line[] =
 	"=================================================================\n";
@@ -208,57 +208,14 @@ static bool text_equals(const char *a, const char *b)
 	return *a == *b;
 }
 
-/* %p becomes the process id, %% a percent sign. */
-static void expand_path(const char *pattern, char *path)
-{
-	size_t length = 0;
-
-	for (; *pattern && length + 24 < PATH_BYTES; pattern++) {
-		if (pattern[0] == '%' && pattern[1] == 'p') {
-			length += format_text(path + length, PATH_BYTES - length, "%lu",
-				(uint64_t)SYSCALL(getpid));
-			pattern++;
-		} else {
-			path[length++] = *pattern;
-			if (pattern[0] == '%' && pattern[1] == '%')
-				pattern++;
-		}
-	}
-	path[length] = 0;
-}
-
-static bool write_whole(const char *path, const char *bytes, size_t count)
-{
-	long fd = SYSCALL(
-		openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	bool done = !syscall_failed(fd);
-
-	while (done && count > 0) {
-		long written = SYSCALL(write, fd, bytes, count);
-
-		done = written > 0;
-		if (done) {
-			bytes += written;
-			count -= (size_t)written;
-		}
-	}
-	if (!syscall_failed(fd) && syscall_failed(SYSCALL(close, fd)))
-		done = false;
-	return done;
-}
-
 static bool write_file(const char *pattern, const char *bytes, size_t count)
 {
-	char path[PATH_BYTES], beside[PATH_BYTES + 32];
+	struct whole_file file;
 
-	expand_path(pattern, path);
-	format_text(beside, sizeof(beside), "%s.%lu.tmp", path, (uint64_t)SYSCALL(getpid));
-	SYSCALL(unlinkat, AT_FDCWD, beside, 0);
-	if (write_whole(beside, bytes, count) &&
-		!syscall_failed(SYSCALL(renameat2, AT_FDCWD, beside, AT_FDCWD, path, 0)))
+	if (whole_file_open(&file, pattern) &&
+		whole_file_close(&file, whole_file_write(&file, bytes, count)))
 		return true;
-	SYSCALL(unlinkat, AT_FDCWD, beside, 0);
-	log_line("the report could not be written to %s", path);
+	log_line("the report could not be written to %s", file.path);
 	return false;
 }
 

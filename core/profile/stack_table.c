@@ -101,7 +101,7 @@ static uint32_t insert_locked(
 	stack->depth = depth;
 	for (unsigned i = 0; i < depth; i++)
 		stack->frames[i] = frames[i];
-	store_relaxed(&table.used_bytes, table.used_bytes + bytes);
+	store_release(&table.used_bytes, table.used_bytes + bytes); // pairs with stack_table_next()
 	store_relaxed(&table.count, table.count + 1);
 	store_release(&buckets[hash % BUCKET_COUNT], id);
 	return id;
@@ -130,6 +130,16 @@ const struct stack *stack_table_get(uint32_t id)
 	return id == 0 || (size_t)id * ID_UNIT_BYTES >= load_relaxed(&table.used_bytes)
 		       ? 0
 		       : stack_of(id);
+}
+
+uint32_t stack_table_next(uint32_t id)
+{
+	size_t next = 1;
+
+	if (id != 0)
+		next = id + (sizeof(struct stack) + stack_of(id)->depth * sizeof(uintptr_t)) /
+				    ID_UNIT_BYTES;
+	return next * ID_UNIT_BYTES < load_acquire(&table.used_bytes) ? (uint32_t)next : 0;
 }
 
 uint32_t stack_table_count(void)

@@ -35,6 +35,9 @@ uint32_t stack_table_add(const uintptr_t *frames, unsigned depth, uint32_t epoch
 /* The stack of an id, or NULL for 0 and for what was never an id. */
 const struct stack *stack_table_get(uint32_t id);
 
+/* The id of the stack added after that of `id` (0: of the first); 0 when there is none. */
+uint32_t stack_table_next(uint32_t id);
+
 /* Number of stacks. */
 uint32_t stack_table_count(void);
 
