@@ -13,7 +13,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SECTIONS_MAX = 1024, RECORD_BYTES_MIN = 4, PIECE_BYTES = 1 << 18 };
+enum {
+	SECTIONS_MAX = 1024,
+	RECORD_BYTES_MIN = 4,
+	PIECE_BYTES = 1 << 18,
+	DEPTH_MAX =
+		256, // several times what is ever recorded: stacks of a made-up file may share their frames
+};
 
 /* How the sections are known: where their records go, and how large ours are. */
 struct section_rule {
@@ -272,7 +278,8 @@ const struct findings_stack *findings_find_stack(const struct findings *findings
 
 const uint64_t *findings_frames(const struct findings *findings, const struct findings_stack *stack)
 {
-	if (stack->depth == 0 || stack->first_frame > findings->frame_count ||
+	if (stack->depth == 0 || stack->depth > DEPTH_MAX ||
+		stack->first_frame > findings->frame_count ||
 		stack->depth > findings->frame_count - stack->first_frame)
 		return NULL;
 	return findings->frames + stack->first_frame;
