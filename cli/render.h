@@ -8,8 +8,6 @@
 #include <json-c/json.h>
 #include <stdio.h>
 
-struct suppressions;
-
 /* What of a report is wanted. */
 struct report_view {
 	uint32_t kinds;   // bit 1 << enum finding_kind
@@ -17,7 +15,6 @@ struct report_view {
 	bool live;        // the live heap, too (collapsed)
 	size_t top;       // of each kind; 0: all
 	bool quiet_notes; // no notes but those on how far the answer can be believed
-	const struct suppressions *suppressions; // or NULL
 };
 
 /* All kinds, folded, no limit. */
@@ -28,6 +25,10 @@ bool report_view_has(const struct report_view *view, const struct report_finding
 
 /* LeakSanitizer's wording, with what it does not know put between. */
 void render_text(FILE *out, const struct report *report, const struct report_view *view);
+
+/* One finding of it, and the note on its verdict if that is not full. */
+void render_finding(FILE *out, const struct report *report, const struct report_finding *finding);
+void render_verdict(FILE *out, const struct report *report);
 
 /* Only the notes: why the answer may be wrong or not whole. Each line begins with "NOTE: ". */
 void render_notes(FILE *out, const struct report *report, const struct report_view *view);

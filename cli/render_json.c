@@ -1,7 +1,7 @@
 /*
  * Reports as JSON. Fields are only ever added; sizes are bytes, addresses hexadecimal text (they need more than the 53 bits that readers keep).
  *
- *	{"format": "gasket-report", "version": 1, "reports": [REPORT...]}
+ *	{"format": "gasket-report", "version": 1, "reports": [REPORT...], "suppressions": [file line text blocks bytes used]}
  *	REPORT   executable processes[] verdict no_verdict reason age_ns cycles sample_bytes dropped_stacks dropped_findings
  *	         live_bytes live_blocks leaked_bytes leaked_blocks (of findings not suppressed) findings[] sites[] modules[]
  *	FINDING  id kind detail bytes blocks indirect_bytes indirect_blocks reclaimed_bytes reclaimed_blocks slot_bytes cycles first_seen_ms

@@ -190,8 +190,7 @@ static void print_tail(FILE *out, const struct report *report, const struct repo
 	fputs("\n\n", out);
 }
 
-static void print_finding(
-	FILE *out, const struct report *report, const struct report_finding *finding)
+void render_finding(FILE *out, const struct report *report, const struct report_finding *finding)
 {
 	print_head(out, finding);
 	if (finding->sum.kind == FINDING_MISUSE) {
@@ -216,7 +215,7 @@ static void print_findings(FILE *out, const struct report *report, const struct 
 		if (!report_view_has(view, finding))
 			continue;
 		if (view->top == 0 || counts[finding->sum.kind]++ < view->top)
-			print_finding(out, report, finding);
+			render_finding(out, report, finding);
 	}
 	for (uint32_t kind = 0; kind < FINDING_KIND_COUNT && view->top; kind++) {
 		if (counts[kind] > view->top)
@@ -227,7 +226,7 @@ static void print_findings(FILE *out, const struct report *report, const struct 
 
 /* ---- notes ---- */
 
-static void print_verdict(FILE *out, const struct report *report)
+void render_verdict(FILE *out, const struct report *report)
 {
 	if (report->meta.verdict == FINDINGS_VERDICT_PARTIAL)
 		fputs("NOTE: checked only in part: more may have leaked.\n", out);
@@ -258,7 +257,7 @@ void render_notes(FILE *out, const struct report *report, const struct report_vi
 {
 	const struct findings_meta *meta = &report->meta;
 
-	print_verdict(out, report);
+	render_verdict(out, report);
 	if (meta->sample_bytes)
 		fprintf(out,
 			"NOTE: stacks were sampled: one for about every %" PRIu64

@@ -3,6 +3,7 @@
  */
 #include "cli/memory.h"
 #include "cli/render.h"
+#include "cli/suppressions.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@ struct request {
 	enum report_form form;
 	struct report_view view;
 	const char *root;
+	struct suppressions *suppressions;
 	const char *output; // NULL: standard output
 };
 
@@ -76,7 +78,8 @@ static int parse(int argc, char **argv, struct request *ret_request)
 	int letter, first = 1;
 	bool has_kinds = false;
 
-	*ret_request = (struct request){.view = report_view_default()};
+	*ret_request = (struct request){
+		.view = report_view_default(), .suppressions = suppressions_create()};
 	while ((letter = command_next_switch(argc, argv, &argument, &first))) {
 		switch (letter) {
 		case 't':
@@ -94,6 +97,10 @@ static int parse(int argc, char **argv, struct request *ret_request)
 			break;
 		case 'n':
 			ret_request->view.top = parse_top(argument);
+			break;
+		case 's':
+			if (!suppressions_load(ret_request->suppressions, argument))
+				exit(EXIT_FAILED);
 			break;
 		case 'o':
 			ret_request->output = argument;
@@ -129,9 +136,14 @@ static const struct report *demand_one(const struct report_set *set)
 
 static void write_set(FILE *out, const struct report_set *set, const struct request *request)
 {
+	json_object *object;
+
 	switch (request->form) {
 	case FORM_JSON:
-		print_json(out, render_json(set, &request->view));
+		object = render_json(set, &request->view);
+		json_object_object_add(
+			object, "suppressions", suppressions_json(request->suppressions));
+		print_json(out, object);
 		return;
 	case FORM_PPROF:
 		if (!render_pprof(out, demand_one(set), &request->view))
@@ -146,6 +158,8 @@ static void write_set(FILE *out, const struct report_set *set, const struct requ
 		else
 			render_collapsed(out, &set->reports[i], &request->view);
 	}
+	if (request->form == FORM_TEXT)
+		suppressions_print(out, request->suppressions);
 }
 
 static void write_output(const struct report_set *set, const struct request *request)
@@ -190,9 +204,11 @@ int report_command(int argc, char **argv)
 		if (!report_set_add_path(&set, argv[i]))
 			exit(EXIT_FAILED);
 	}
+	suppressions_apply(request.suppressions, &set);
 	report_set_sort(&set);
 	write_output(&set, &request);
 	status = status_of(&set, &request);
 	report_set_finish(&set);
+	suppressions_destroy(request.suppressions);
 	return status;
 }

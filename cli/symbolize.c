@@ -88,6 +88,7 @@ static void free_symbol(void *element)
 
 	for (size_t i = 0; i < symbol->count; i++) {
 		free((char *)symbol->frames[i].function);
+		free((char *)symbol->frames[i].linkage);
 		free((char *)symbol->frames[i].file);
 	}
 	free(symbol->frames);
@@ -262,7 +263,13 @@ static const char *text_attribute(Dwarf_Die *die, unsigned name)
 	return dwarf_formstring(dwarf_attr_integrate(die, name, &attribute));
 }
 
-static char *name_of(Dwarf_Die *die)
+static void set_name(struct symbol_frame *frame, const char *linkage)
+{
+	frame->linkage = memory_copy_text(linkage);
+	frame->function = symbol_demangle(linkage);
+}
+
+static void find_name(Dwarf_Die *die, struct symbol_frame *frame)
 {
 	const char *name = text_attribute(die, DW_AT_linkage_name);
 
@@ -270,7 +277,8 @@ static char *name_of(Dwarf_Die *die)
 		name = text_attribute(die, DW_AT_MIPS_linkage_name);
 	if (!name)
 		name = text_attribute(die, DW_AT_name);
-	return name ? symbol_demangle(name) : NULL;
+	if (name)
+		set_name(frame, name);
 }
 
 /* Where the function was inlined: the line of the caller, which is the next frame. */
@@ -347,7 +355,7 @@ static void find_in_debug_data(struct symbol *symbol, Dwfl_Module *module, Dwarf
 
 		if (tag != DW_TAG_inlined_subroutine && tag != DW_TAG_subprogram)
 			continue;
-		frames[known].function = name_of(&scopes[i]);
+		find_name(&scopes[i], &frames[known]);
 		if (tag == DW_TAG_inlined_subroutine)
 			find_call(&scopes[i], &frames[known + 1]);
 		known++;
@@ -378,7 +386,7 @@ static void find_in_symbol_table(struct symbol *symbol, Dwfl_Module *module, Dwa
 		find_line(module, address, &symbol->frames[0]);
 	}
 	if (!symbol->frames[symbol->count - 1].function)
-		symbol->frames[symbol->count - 1].function = symbol_demangle(name);
+		set_name(&symbol->frames[symbol->count - 1], name);
 }
 
 const struct symbol *symbolizer_find(

@@ -25,7 +25,8 @@ struct symbol_module {
 
 /* One function at an address. */
 struct symbol_frame {
-	const char *function; // demangled
+	const char *function; // demangled, or NULL
+	const char *linkage;  // the same as the linker knows it
 	const char *file;     // source, or NULL
 	unsigned line;        // 0: unknown
 };
