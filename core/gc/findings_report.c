@@ -20,6 +20,7 @@
 #include "core/os/memory.h"
 #include "core/profile/findings_meta.h"
 #include "core/profile/findings_writer.h"
+#include "core/profile/misuse.h"
 #include "core/profile/module.h"
 #include "core/profile/stack_table.h"
 #include "core/profile/stats_page.h"
@@ -283,6 +284,29 @@ static void put_entry(struct findings_writer *writer, const struct listing *list
 	findings_put(writer, &finding, 1);
 }
 
+static void put_misuses(struct findings_writer *writer)
+{
+	struct misuse misuse;
+
+	for (uint32_t i = 0; misuse_get(i, &misuse); i++) {
+		if (misuse.count == 0)
+			continue;
+		findings_put(writer,
+			&(struct finding){
+				.kind = FINDING_MISUSE,
+				.detail = (uint32_t)misuse.kind,
+				.stack = misuse.allocation,
+				.other_stack = misuse.call,
+				.parent = FINDINGS_NONE,
+				.blocks = misuse.count,
+				.first_seen_ms = misuse.first_ms,
+				.last_seen_ms = misuse.last_ms,
+				.address = misuse.address,
+			},
+			1);
+	}
+}
+
 static void put_list(struct findings_writer *writer, const struct listing *listing)
 {
 	findings_begin(writer, FINDINGS_LIST, sizeof(struct finding));
@@ -290,6 +314,7 @@ static void put_list(struct findings_writer *writer, const struct listing *listi
 		put_entry(writer, listing, &listing->direct.list[i]);
 	for (size_t i = 0; i < listing->indirect.count; i++)
 		put_entry(writer, listing, &listing->indirect.list[i]);
+	put_misuses(writer);
 }
 
 static enum findings_verdict verdict_of(bool is_complete, bool is_whole)
@@ -341,7 +366,7 @@ bool findings_report_write(const char *where, const struct leak_sums *reclaimed,
 	if (is_open) {
 		put_list(&writer, &listing);
 		meta.verdict = verdict_of(is_complete, is_whole);
-		meta.dropped_findings = listing.dropped;
+		meta.dropped_findings = listing.dropped + misuse_dropped();
 		put_meta(&writer, &meta);
 		findings_put_stacks(&writer);
 		done = findings_close(&writer);

@@ -14,6 +14,7 @@
 #include "core/os/clock.h"
 #include "core/os/futex.h"
 #include "core/os/lock.h"
+#include "core/profile/misuse.h"
 #include "core/profile/report.h"
 
 #include <string.h>
@@ -40,6 +41,7 @@ void leak_check_after_fork(void)
 	for (size_t i = 0; i < reclaimed.capacity; i++)
 		reclaimed.list[i] = (struct leak_entry){0};
 	reclaimed.count = 0;
+	misuse_after_fork();
 }
 
 /* ---- the report ---- */
