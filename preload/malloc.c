@@ -8,6 +8,7 @@
 
 #include "core/alloc/alloc.h"
 #include "core/alloc/fast.h"
+#include "core/alloc/sized_free.h"
 #include "core/base/arith.h"
 #include "core/base/attr.h"
 #include "core/base/bits.h"
@@ -137,17 +138,18 @@ EXPORT size_t malloc_usable_size(void *pointer)
 	return pointer ? alloc_usable_size(pointer) : 0;
 }
 
-/* C23: the size is a hint and never checked, for real programs get it wrong. */
+/* C23: sizes and alignments are hints, for real programs get them wrong. */
 EXPORT void free_sized(void *pointer, size_t size)
 {
-	(void)size;
+	if (alloc_checks_freed())
+		alloc_check_freed(pointer, size, 0, false);
 	alloc_free(pointer);
 }
 
 EXPORT void free_aligned_sized(void *pointer, size_t alignment, size_t size)
 {
-	(void)alignment;
-	(void)size;
+	if (alloc_checks_freed())
+		alloc_check_freed(pointer, size, alignment, false);
 	alloc_free(pointer);
 }
 

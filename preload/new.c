@@ -1,10 +1,12 @@
 /*
  * C++ operators new and delete. A C library can neither throw nor catch, so whoever runs out of memory is handed to libstdc++: its functions for the new
  * handler and for throwing bad_alloc are looked up when needed, and a failing nothrow form is left to libstdc++'s own, which calls the throwing form here and
- * catches. Sizes and alignments given to delete are hints and not checked: real programs get them wrong.
+ * catches. Sizes and alignments given to delete are hints, for real programs get them wrong; sized_free.h
+ * says when they are looked at.
  */
 #include "core/alloc/alloc.h"
 #include "core/alloc/fast.h"
+#include "core/alloc/sized_free.h"
 #include "core/base/arith.h"
 #include "core/base/attr.h"
 #include "core/base/check.h"
@@ -155,7 +157,27 @@ EXPORT void _ZdaPvSt11align_val_t(void *pointer, size_t alignment)
 	_ZdlPvSt11align_val_t(pointer, alignment);
 }
 
-/* Further arguments (size, nothrow tag) are in registers nobody reads. */
+/* Of blocks that our own operator new made. */
+static COLD NOINLINE void check_deleted_slow(const void *pointer, size_t size, size_t alignment)
+{
+	if (_Znwm == own_new && _ZnwmSt11align_val_t == own_new_aligned)
+		alloc_check_freed(pointer, size, alignment, true);
+}
+
+static ALWAYS_INLINE void check_deleted(const void *pointer, size_t size, size_t alignment)
+{
+	if (alloc_checks_freed())
+		check_deleted_slow(pointer, size, alignment);
+}
+
+#define DELETE_SIZED(name, simpler) \
+	void name(void *pointer, size_t size); \
+	EXPORT void name(void *pointer, size_t size) \
+	{ \
+		check_deleted(pointer, size, 0); \
+		simpler(pointer); \
+	}
+/* The nothrow tag is in a register nobody reads. */
 #define DELETE(name, simpler) \
 	void name(void *pointer); \
 	EXPORT void name(void *pointer) \
@@ -166,7 +188,7 @@ EXPORT void _ZdaPvSt11align_val_t(void *pointer, size_t alignment)
 	void name(void *pointer, size_t size, size_t alignment); \
 	EXPORT void name(void *pointer, size_t size, size_t alignment) \
 	{ \
-		(void)size; \
+		check_deleted(pointer, size, alignment); \
 		simpler(pointer, alignment); \
 	}
 #define DELETE_ALIGNED(name, simpler) \
@@ -176,8 +198,8 @@ EXPORT void _ZdaPvSt11align_val_t(void *pointer, size_t alignment)
 		simpler(pointer, alignment); \
 	}
 
-DELETE(_ZdlPvm, _ZdlPv)
-DELETE(_ZdaPvm, _ZdaPv)
+DELETE_SIZED(_ZdlPvm, _ZdlPv)
+DELETE_SIZED(_ZdaPvm, _ZdaPv)
 DELETE(_ZdlPvRKSt9nothrow_t, _ZdlPv)
 DELETE(_ZdaPvRKSt9nothrow_t, _ZdaPv)
 DELETE_SIZED_ALIGNED(_ZdlPvmSt11align_val_t, _ZdlPvSt11align_val_t)

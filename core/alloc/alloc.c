@@ -32,6 +32,7 @@
 #include "core/os/memory.h"
 #include "core/os/syscall.h"
 #include "core/profile/module.h"
+#include "core/profile/misuse.h"
 #include "core/profile/sampler.h"
 #include "core/profile/stack_table.h"
 
@@ -435,6 +436,13 @@ static void trust_small_slow(struct slot slot, uint8_t *state)
 	bin->lifo_top++;
 }
 
+static COLD void free_misuse(
+	uint64_t *counter, enum finding_misuse kind, const void *pointer, uint32_t allocation)
+{
+	add_relaxed(counter, 1);
+	misuse_note(kind, pointer, allocation);
+}
+
 /* The program gives up a block in a live state `from`. */
 static void hint_slow(struct slot slot, uint8_t from)
 {
@@ -450,7 +458,8 @@ static void hint_slow(struct slot slot, uint8_t from)
 		return;
 	// small and trusted: never HINTED, not even for a moment, for the sweep might find it so and make it FREE a second time
 	if (!cas_seq(state, from, (uint8_t)(trust && !is_large ? SLOT_CACHED : SLOT_HINTED))) {
-		add_relaxed(&heap_stats.double_free_count, 1);
+		free_misuse(&heap_stats.double_free_count, FINDING_MISUSE_DOUBLE_FREE,
+			(const void *)slot_address(slot), 0);
 		return;
 	}
 	if (!trust) {
@@ -467,9 +476,12 @@ static void hint_slow(struct slot slot, uint8_t from)
 	pacer_note_free_pages();
 }
 
-static COLD void free_misuse(uint64_t *counter)
+/* Whose the block was is told by its slot until the sweep. */
+static uint32_t misused_stack(struct slot slot)
 {
-	add_relaxed(counter, 1);
+	uint8_t state = load_relaxed(slot_state(slot));
+
+	return state == SLOT_SAMPLED || state == SLOT_HINTED ? slot_stack_id(slot) : 0;
 }
 
 NOINLINE void alloc_free_slow(void *pointer)
@@ -478,15 +490,16 @@ NOINLINE void alloc_free_slow(void *pointer)
 	uint8_t state;
 
 	if (!heap_contains((uintptr_t)pointer)) {
-		free_misuse(&heap_stats.foreign_free_count);
+		free_misuse(&heap_stats.foreign_free_count, FINDING_MISUSE_FOREIGN, pointer, 0);
 		return;
 	}
 	if (!heap_find_slot((uintptr_t)pointer, &slot)) {
-		free_misuse(&heap_stats.unused_free_count);
+		free_misuse(&heap_stats.unused_free_count, FINDING_MISUSE_UNUSED, pointer, 0);
 		return;
 	}
 	if (slot_address(slot) != (uintptr_t)pointer) {
-		free_misuse(&heap_stats.interior_free_count);
+		free_misuse(&heap_stats.interior_free_count, FINDING_MISUSE_INTERIOR, pointer,
+			misused_stack(slot));
 		return;
 	}
 	state = load_relaxed(slot_state(slot));
@@ -495,7 +508,8 @@ NOINLINE void alloc_free_slow(void *pointer)
 	if (state_is_live(state) || state == SLOT_PROBATION)
 		hint_slow(slot, state);
 	else
-		free_misuse(&heap_stats.double_free_count);
+		free_misuse(&heap_stats.double_free_count, FINDING_MISUSE_DOUBLE_FREE, pointer,
+			misused_stack(slot));
 	KEEP_ALIVE(pointer);
 }
 
@@ -615,12 +629,13 @@ void *alloc_realloc(void *pointer, size_t size)
 	if (!heap_contains((uintptr_t)pointer))
 		return alloc_init() ? realloc_foreign(pointer, size) : 0;
 	if (!find_block(pointer, &slot)) {
-		add_relaxed(&heap_stats.interior_free_count, 1);
+		free_misuse(&heap_stats.interior_free_count, FINDING_MISUSE_INTERIOR, pointer, 0);
 		return alloc_malloc(size);
 	}
 	if (!state_is_live(load_relaxed(slot_state(slot)))) {
 		// the program reallocates what it has freed: what it would read is copied, the old block stays as it is
-		add_relaxed(&heap_stats.double_free_count, 1);
+		free_misuse(&heap_stats.double_free_count, FINDING_MISUSE_DOUBLE_FREE, pointer,
+			misused_stack(slot));
 		return move_block(pointer, slot, size);
 	}
 	if (resize_in_place(slot, size)) {

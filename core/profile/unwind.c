@@ -64,6 +64,16 @@ void unwind_set_stack(uintptr_t low, uintptr_t high)
 	self.stack_high = high;
 }
 
+bool unwind_is_on_stack(uintptr_t address)
+{
+	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+	uintptr_t end = self.stack_low <= here && here < self.stack_high
+				? self.stack_high
+				: modules_main_stack_end(here);
+
+	return here <= address && address < end;
+}
+
 void unwind_forget(void)
 {
 	add_relaxed(&unwinder.generation, 1);

@@ -22,5 +22,8 @@ unsigned unwind_capture(uintptr_t *frames, unsigned capacity, const void *skip_b
 /* Bounds of the calling thread's stack, for faster reading; (0, 0) means not known. Called when a thread is attached. */
 void unwind_set_stack(uintptr_t low, uintptr_t high);
 
+/* True: the address lies on the calling thread's stack, as far as its bounds are known. */
+bool unwind_is_on_stack(uintptr_t address);
+
 /* Code was unloaded: forget what was remembered of its addresses. */
 void unwind_forget(void);
