@@ -1,6 +1,8 @@
 /*
  * Reads files of suppressions. A file with a fault is refused whole: half of its rules would hide other findings than its author meant.
  */
+#include "cli/suppressions.h"
+
 #include "cli/suppression_rules.h"
 
 #include "cli/memory.h"

@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { INLINED_MAX = 64 };
+enum { INLINED_MAX = 64, DECLARATIONS_MAX = 4 };
 
 struct symbol_file {
 	Dwfl *dwfl; // NULL: no file with the build-id
@@ -269,16 +269,73 @@ static void set_name(struct symbol_frame *frame, const char *linkage)
 	frame->function = symbol_demangle(linkage);
 }
 
+/* What the function is declared as: an instance leads there by way of what it was made from. */
+static Dwarf_Die declaration_of(Dwarf_Die *die)
+{
+	Dwarf_Die at = *die, next;
+	Dwarf_Attribute attribute;
+
+	for (int i = 0; i < DECLARATIONS_MAX; i++) {
+		if (!dwarf_formref_die(dwarf_attr(&at, DW_AT_abstract_origin, &attribute), &next) &&
+			!dwarf_formref_die(dwarf_attr(&at, DW_AT_specification, &attribute), &next))
+			break;
+		at = next;
+	}
+	return at;
+}
+
+/* `name` behind the namespaces and classes it is declared in. The caller frees it. */
+static char *qualify(Dwarf_Die *die, const char *name)
+{
+	Dwarf_Die declaration = declaration_of(die), *scopes;
+	int count = dwarf_getscopes_die(&declaration, &scopes);
+	char *whole = memory_copy_text(name), *longer;
+
+	for (int i = 1; i < count; i++) {
+		int tag = dwarf_tag(&scopes[i]);
+		const char *outer = dwarf_diename(&scopes[i]);
+
+		if (tag != DW_TAG_namespace && tag != DW_TAG_class_type &&
+			tag != DW_TAG_structure_type && tag != DW_TAG_union_type)
+			continue;
+		if (asprintf(&longer, "%s::%s", outer ? outer : "(anonymous)", whole) < 0)
+			fail(EXIT_FAILED, "no memory");
+		free(whole);
+		whole = longer;
+	}
+	if (count > 0)
+		free(scopes);
+	return whole;
+}
+
+/* Functions that are only ever inlined have no name for the linker. */
 static void find_name(Dwarf_Die *die, struct symbol_frame *frame)
 {
 	const char *name = text_attribute(die, DW_AT_linkage_name);
 
 	if (!name)
 		name = text_attribute(die, DW_AT_MIPS_linkage_name);
-	if (!name)
-		name = text_attribute(die, DW_AT_name);
-	if (name)
+	if (name) {
 		set_name(frame, name);
+		return;
+	}
+	name = text_attribute(die, DW_AT_name);
+	if (name) {
+		frame->function = qualify(die, name);
+		frame->linkage = memory_copy_text(name);
+	}
+}
+
+/* Compilers are told of sources by paths from the directory they run in. The caller frees it. */
+static char *whole_path(const char *name, const char *directory)
+{
+	char *path;
+
+	if (name[0] == '/' || !directory)
+		return memory_copy_text(name);
+	if (asprintf(&path, "%s/%s", directory, name) < 0)
+		fail(EXIT_FAILED, "no memory");
+	return path;
 }
 
 /* Where the function was inlined: the line of the caller, which is the next frame. */
@@ -298,7 +355,8 @@ static void find_call(Dwarf_Die *die, struct symbol_frame *caller)
 	name = file < count ? dwarf_filesrc(files, file, NULL, NULL) : NULL;
 	if (!name)
 		return;
-	caller->file = memory_copy_text(name);
+	caller->file =
+		whole_path(name, dwarf_formstring(dwarf_attr(&unit, DW_AT_comp_dir, &attribute)));
 	caller->line = (unsigned)line;
 }
 
@@ -306,19 +364,13 @@ static void find_call(Dwarf_Die *die, struct symbol_frame *caller)
 static void find_line(Dwfl_Module *module, Dwarf_Addr address, struct symbol_frame *frame)
 {
 	Dwfl_Line *line = dwfl_module_getsrc(module, address);
-	const char *name, *directory;
+	const char *name;
 	int number;
-	char *path;
 
 	name = line ? dwfl_lineinfo(line, NULL, &number, NULL, NULL, NULL) : NULL;
 	if (!name)
 		return;
-	directory = dwfl_line_comp_dir(line);
-	if (name[0] == '/' || !directory)
-		path = memory_copy_text(name);
-	else if (asprintf(&path, "%s/%s", directory, name) < 0)
-		fail(EXIT_FAILED, "no memory");
-	frame->file = path;
+	frame->file = whole_path(name, dwfl_line_comp_dir(line));
 	frame->line = number > 0 ? (unsigned)number : 0;
 }
 
