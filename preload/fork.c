@@ -94,6 +94,7 @@ static bool wait_for_cycle(void)
 	bool is_taken;
 
 	add_seq(&cycle_forks_waiting, 1);
+	stats_wake(); // it may rest
 	gate_publish(&frame);
 	gate_enter(&frame);
 	is_taken = lock_acquire_timeout(cycle_lock(), CYCLE_WAIT_NS);

@@ -240,7 +240,7 @@ NOINLINE void *alloc_small_slow(unsigned class, size_t granules)
 				thread_cache_refill(cache, class)))
 			return 0;
 		if (bin->span != before || bin->shared_count != shared)
-			pacer_note_growth();
+			pacer_note_growth(UNIT_BYTES);
 		if (bin->lifo_top != bin->lifo)
 			return bin_take_lifo(bin);
 		// the pacer may have waited for a cycle with signals open, and a handler may have used the bin's word up
@@ -327,7 +327,7 @@ static NOINLINE void *malloc_large(size_t size, size_t alignment, bool *ret_zero
 		*ret_zero = false;
 		return block;
 	}
-	pacer_note_growth();
+	pacer_note_growth(size);
 	block = large_alloc(size + heap.pad, alignment, ret_zero);
 	if (UNLIKELY(!block) && (thread_cache_drop_large(thread_cache_current) || make_room(size)))
 		block = large_alloc(size + heap.pad, alignment, ret_zero);
@@ -589,7 +589,7 @@ static void *grow_large(struct span *span, size_t size, bool *ret_moved)
 
 	if (block)
 		return block;
-	pacer_note_growth();
+	pacer_note_growth(size);
 	block = large_move(span, size + heap.pad, trust, ret_moved);
 	if (!block)
 		return 0;

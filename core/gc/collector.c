@@ -10,11 +10,13 @@
 #include "core/gc/collector.h"
 
 #include "core/base/attr.h"
+#include "core/base/bits.h"
 #include "core/base/option.h"
 #include "core/gc/command.h"
 #include "core/gc/concurrent.h"
 #include "core/gc/cycle.h"
 #include "core/gc/gate.h"
+#include "core/gc/leisure.h"
 #include "core/gc/pacer.h"
 #include "core/gc/probation.h"
 #include "core/gc/thread.h"
@@ -256,6 +258,41 @@ bool cycle_may_go_on(void)
 	       load_relaxed(&collector.thread_state) != ENDING;
 }
 
+/* Somebody does want the cycle under way. */
+static bool is_wanted(void)
+{
+	const uint32_t patient = 1u << CYCLE_FOR_TIME | 1u << CYCLE_FOR_PURGE;
+
+	return (load_relaxed(&collector.requests) & ~patient) != 0 ||
+	       load_relaxed(&cycle_forks_waiting) != 0 || load_relaxed(&collector.shut_down) ||
+	       load_acquire(&collector.thread_state) != RUNS || stats_command_is_pending();
+}
+
+bool cycle_is_at_leisure(void)
+{
+	if (is_at_leisure() && is_wanted())
+		leisure_end();
+	return is_at_leisure();
+}
+
+void cycle_rest(void)
+{
+	uint64_t rest = cycle_is_at_leisure() ? leisure_due_ns() : 0, end;
+
+	if (rest == 0)
+		return;
+	end = clock_now_ns() + rest;
+	for (;;) {
+		// first: who wants the cycle changes this after what is looked at below
+		uint32_t value = stats_wake_value();
+		uint64_t now = clock_now_ns();
+
+		if (now >= end || !cycle_is_at_leisure())
+			return;
+		stats_wait(value, end - now);
+	}
+}
+
 bool collector_run_cycle(bool may_be_quick)
 {
 	struct signal_guard guard;
@@ -368,6 +405,17 @@ static bool become_guest(void)
 	return true;
 }
 
+static unsigned allowed_cpus(void)
+{
+	uint64_t mask[16] = {0}; // of 1024; where there are more, the kernel refuses, and it is one
+	long bytes = SYSCALL(sched_getaffinity, 0, sizeof(mask), mask);
+	unsigned count = 0;
+
+	for (long i = 0; i < bytes / (long)sizeof(mask[0]); i++)
+		count += count_bits(mask[i]);
+	return count > 0 ? count : 1;
+}
+
 static uint64_t next_timed_cycle_ns(void)
 {
 	uint64_t due = options.leaks == LEAKS_RECLAIM ? probation_wants_cycle_ns() : UINT64_MAX;
@@ -441,6 +489,7 @@ void cycle_thread_main(void)
 	}
 	cas_seq(&collector.thread_state, (uint32_t)STARTING, (uint32_t)RUNS);
 	collector.last_cycle_ns = clock_now_ns();
+	leisure_set_cpus(allowed_cpus());
 	for (;;) {
 		// first: whoever changes a word that is looked at below changes this one after it
 		uint32_t value = stats_wake_value();
@@ -457,7 +506,9 @@ void cycle_thread_main(void)
 		if (cycle_is_due(requests, now)) {
 			exchange_seq(&collector.requests, 0u);
 			look_for_limits(now);
+			leisure_begin(!(requests & (PACED_REQUESTS | 1u << CYCLE_FOR_CALLER)));
 			collector_run_cycle(may_be_quick(requests, now));
+			leisure_end();
 			continue;
 		}
 		stats_wait(value, sleep_ns(requests, now));
@@ -493,6 +544,7 @@ void cycle_shut_down(void)
 	struct signal_guard guard;
 
 	store_seq(&collector.shut_down, 1);
+	stats_wake();
 	signals_block(&guard);
 	if (lock_acquire_timeout(cycle_lock(), NS_PER_S))
 		lock_release(cycle_lock());

@@ -132,7 +132,7 @@ static bool catch_up(uint64_t *ret_bytes)
 	       mark_drain(&marker);
 }
 
-/* Held up more and more until a round finds less than half of what the one before has found. */
+/* Threads that allocate are held up more and more until a round finds less than half of what the one before has found. */
 static void press_brake(uint32_t *brake_us)
 {
 	*brake_us = *brake_us ? min_u64(2 * *brake_us, BRAKE_MAX_US) : BRAKE_MIN_US;
@@ -140,25 +140,30 @@ static void press_brake(uint32_t *brake_us)
 }
 
 /*
- * Rounds, until little is written in the time of one, or the program writes as fast as we read. What was written in the time of the mark says little about what
+ * Rounds, until little is written in the time of one, or the program writes as fast as we read. Who writes what is old is not held up, and further rounds would only cost
+ * it faults. What was written in the time of the mark says little about what
  * will be in the time of a round: it is hot only if there are no further rounds.
  */
 static bool catch_up_beside(void)
 {
-	uint64_t least = UINT64_MAX, bytes;
+	uint64_t least = UINT64_MAX, bytes, grown;
 	uint32_t brake_us = 0;
+	bool is_fresh;
 	int vain = 0;
 
 	do {
 		if (concurrent_stats.rounds == 1)
 			hot_ranges_clear();
+		grown = pacer_grown_bytes();
 		if (!catch_up(&bytes))
 			return false;
-		if (bytes > LITTLE_BYTES && bytes > least / 2)
+		is_fresh = pacer_grown_bytes() - grown > bytes / 2;
+		if (bytes > LITTLE_BYTES && bytes > least / 2 && is_fresh)
 			press_brake(&brake_us);
-		vain = bytes < least / 8 * 7 || brake_us < BRAKE_MAX_US ? 0 : vain + 1;
+		vain = bytes < least / 8 * 7 || (is_fresh && brake_us < BRAKE_MAX_US) ? 0
+										      : vain + 1;
 		least = min_u64(least, bytes);
-	} while (bytes > LITTLE_BYTES && vain < VAIN_ROUNDS_MAX &&
+	} while (bytes > LITTLE_BYTES && vain < (is_fresh ? VAIN_ROUNDS_MAX : 1) &&
 		 concurrent_stats.rounds < ROUNDS_MAX);
 	return true;
 }
@@ -168,7 +173,10 @@ bool concurrent_mark(bool *ret_is_broken)
 	bool is_done;
 
 	mark_set_beside(&marker, cycle_may_go_on);
-	is_done = mark_drain(&marker) && catch_up_beside();
+	mark_set_pace(&marker, cycle_rest);
+	is_done = mark_drain(&marker);
+	mark_set_pace(&marker, 0);
+	is_done = is_done && catch_up_beside();
 	mark_set_beside(&marker, 0);
 	*ret_is_broken = !is_done && !mark_has_failed(&marker);
 	return is_done;

@@ -100,6 +100,12 @@ void cycle_shut_down(void);
  */
 bool cycle_may_go_on(void);
 
+/* The cycle under way is one that nobody waits for (leisure.h). The holder of the lock CYCLE asks. */
+bool cycle_is_at_leisure(void);
+
+/* Rests as long as a cycle at leisure has to after what it worked, or until somebody wants it. The collector's thread, while it marks beside the program. */
+void cycle_rest(void);
+
 /* In a fork child: there is no collector, and no cycle was under way. */
 void cycle_fork_child(void);
 

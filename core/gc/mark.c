@@ -62,6 +62,7 @@ struct marker {
 	size_t span_capacity;
 	size_t span_count;
 	bool (*may_go_on)(void); // beside the program; NULL: in a pause
+	void (*pace)(void);      // or NULL
 	struct candidate candidates[CANDIDATE_RING];
 	uint64_t candidates_in, candidates_out; // of the ring, so far
 	uintptr_t ring[RING];
@@ -116,6 +117,7 @@ bool mark_prepare(struct marker *marking, bool is_quick)
 	marking->has_read_all = !is_quick;
 	marking->failed = false;
 	marking->may_go_on = 0;
+	marking->pace = 0;
 	marking->candidates_in = marking->candidates_out = 0;
 	marking->capacity = min_u64(max_u64(units * (UNIT_BYTES / 128), QUEUE_MIN), QUEUE_MAX);
 	marking->queue = map_at_most(&marking->capacity, QUEUE_MIN, sizeof(*marking->queue));
@@ -132,6 +134,8 @@ bool mark_prepare(struct marker *marking, bool is_quick)
 static bool may_go_on(struct marker *marking)
 {
 	world_beat();
+	if (marking->pace)
+		marking->pace();
 	if (world_is_abandoned() || (marking->may_go_on && !marking->may_go_on()))
 		marking->failed = true;
 	return !marking->failed;
@@ -618,6 +622,11 @@ static void add_to_span(struct span *span, void *argument)
 void mark_add(const uint64_t *marks)
 {
 	mark_for_each_span(add_to_span, (void *)(uintptr_t)marks);
+}
+
+void mark_set_pace(struct marker *marking, void (*pace)(void))
+{
+	marking->pace = pace;
 }
 
 bool mark_has_failed(const struct marker *marking)

@@ -44,6 +44,9 @@ void mark_drop_spans(void);
  */
 void mark_set_beside(struct marker *marker, bool (*may_go_on)(void));
 
+/* While `pace` is set it is called some thousand times a second of marking, and may sleep. NULL: no longer. Not in a pause. */
+void mark_set_pace(struct marker *marker, void (*pace)(void));
+
 /* Reads again what of [start, end), part of the heap window, lies in slots that are marked and in use. False: a piece could not be read, or the mark may not go
  * on. */
 bool mark_reread(struct marker *marker, uintptr_t start, uintptr_t end);

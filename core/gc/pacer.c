@@ -34,6 +34,7 @@ static struct {
 	uint64_t allowed_bytes; // the collector's; 0: not limited
 	uint32_t brake_us;      // written by the collector, a futex of those who wait
 	uint64_t brake_count;   // added to by any thread
+	uint64_t grown_bytes;   // the same
 	struct pacer_goal goal;
 } pacer = {.goal = {UINT64_MAX, UINT64_MAX, UINT64_MAX}};
 
@@ -148,6 +149,11 @@ uint64_t pacer_brake_count(void)
 	return load_relaxed(&pacer.brake_count);
 }
 
+uint64_t pacer_grown_bytes(void)
+{
+	return load_relaxed(&pacer.grown_bytes);
+}
+
 /* The thread counts as stopped while it waits. */
 static COLD void brake(uint32_t us)
 {
@@ -160,12 +166,13 @@ static COLD void brake(uint32_t us)
 	gate_leave(&frame);
 }
 
-void pacer_note_growth(void)
+void pacer_note_growth(uint64_t bytes)
 {
 	uint32_t brake_us = load_relaxed(&pacer.brake_us);
 	const struct page_heap_stats *stats_of_pages = page_heap_stats();
 	uint64_t heap_bytes = page_heap_used_bytes();
 
+	add_relaxed(&pacer.grown_bytes, bytes);
 	stats_set(heap_bytes, heap_bytes);
 	if (heap_bytes >= load_relaxed(&pacer.goal.heap_bytes))
 		cycle_request(CYCLE_FOR_GROWTH);

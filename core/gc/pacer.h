@@ -39,7 +39,7 @@ void pacer_set_allowed_bytes(uint64_t bytes);
 void pacer_note_hinted(uint64_t bytes);
 
 /* The heap may have grown (a span was taken). Cheap when nothing is due. Same conditions. */
-void pacer_note_growth(void);
+void pacer_note_growth(uint64_t bytes);
 
 /* free=trust: spans may have become free; their pages go back to the kernel after a while. Same conditions. */
 void pacer_note_free_pages(void);
@@ -51,6 +51,9 @@ void pacer_set_brake(uint32_t us);
 
 /* How often a thread was held up so. */
 uint64_t pacer_brake_count(void);
+
+/* Bytes of spans that threads have got so far, new ones and such as have free slots. */
+uint64_t pacer_grown_bytes(void);
 
 /* Hinted bytes, about. */
 uint64_t pacer_hinted_bytes(void);

@@ -9,6 +9,7 @@
 #include "core/base/option.h"
 #include "core/gc/concurrent.h"
 #include "core/gc/cycle.h"
+#include "core/gc/leisure.h"
 #include "core/gc/mark.h"
 #include "core/gc/roots.h"
 #include "core/heap/groups.h"
@@ -41,8 +42,9 @@ enum {
 
 /* What parent and child share. */
 struct image {
-	uint32_t is_done; // by the child, when all marks stand
-	uint64_t marks[]; // of the groups from -count up, as the child left them
+	uint32_t is_done;    // by the child, when all marks stand
+	uint32_t is_hurried; // by the parent: somebody waits for them
+	uint64_t marks[];    // of the groups from -count up, as the child left them
 };
 
 /* The collector thread's. */
@@ -82,12 +84,22 @@ static void volunteer_for_oom(void)
 	SYSCALL(close, file);
 }
 
+static void rest_unless_hurried(void)
+{
+	uint64_t rest = load_acquire(&snapshot.image->is_hurried) ? 0 : leisure_due_ns();
+
+	if (rest > 0)
+		futex_wait_shared(&snapshot.image->is_hurried, 0, rest);
+}
+
 static void mark_into_image(void)
 {
 	struct image *image = snapshot.image;
 
 	memcpy(image->marks, heap.marks - snapshot.count, snapshot.count * sizeof(*image->marks));
 	heap.marks = image->marks + snapshot.count;
+	leisure_begin(is_at_leisure()); // with the CPU time of the child
+	mark_set_pace(&marker, rest_unless_hurried);
 	if (!mark_all_again(&marker))
 		return;
 	if (CHECKS && options.scribble)
@@ -192,6 +204,14 @@ static void end_child(void)
 		;
 }
 
+static void hurry_child(void)
+{
+	if (cycle_is_at_leisure() || load_relaxed(&snapshot.image->is_hurried))
+		return;
+	store_release(&snapshot.image->is_hurried, 1u);
+	futex_wake_shared(&snapshot.image->is_hurried, INT32_MAX);
+}
+
 bool snapshot_wait(uint64_t *ret_cpu_ns)
 {
 	uint32_t nobody = 0;
@@ -200,6 +220,7 @@ bool snapshot_wait(uint64_t *ret_cpu_ns)
 	while (!child_has_ended(WNOHANG, ret_cpu_ns)) {
 		if (!cycle_may_go_on())
 			return false;
+		hurry_child();
 		futex_wait(&nobody, 0, NAP_NS);
 	}
 	if (!load_acquire(&snapshot.image->is_done))

@@ -31,3 +31,8 @@ void futex_wake(const uint32_t *word, int count)
 {
 	SYSCALL(futex, word, FUTEX_WAKE_PRIVATE, count);
 }
+
+void futex_wake_shared(const uint32_t *word, int count)
+{
+	SYSCALL(futex, word, FUTEX_WAKE, count);
+}

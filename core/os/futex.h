@@ -15,3 +15,4 @@ void futex_wake(const uint32_t *word, int count);
 
 /* The same on a word in memory shared with other processes. */
 void futex_wait_shared(const uint32_t *word, uint32_t value, uint64_t timeout_ns);
+void futex_wake_shared(const uint32_t *word, int count);

@@ -28,7 +28,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/futex.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -279,7 +278,7 @@ static void move_to(struct stats_page *page)
 		add_relaxed(&to[i], load_relaxed(&from[i]) - copied[i]);
 	// the collector may sleep on the old page's word
 	add_seq(&old->command.wake, 1);
-	SYSCALL(futex, &old->command.wake, FUTEX_WAKE, INT32_MAX);
+	futex_wake_shared(&old->command.wake, INT32_MAX);
 }
 
 /* Tries one place; true when the file is there and in use. */
@@ -516,7 +515,7 @@ void stats_command_done(
 	copy_text(area->text, sizeof(area->text), text);
 	store_relaxed(&area->reply, (uint32_t)reply);
 	store_release(&area->done, command->sequence); // pairs with the load of `gasket set`
-	SYSCALL(futex, &area->done, FUTEX_WAKE, INT32_MAX);
+	futex_wake_shared(&area->done, INT32_MAX);
 }
 
 uint32_t stats_wake_value(void)
@@ -534,5 +533,5 @@ void stats_wake(void)
 	uint32_t *word = &load_acquire(&stats)->command.wake;
 
 	add_seq(word, 1);
-	SYSCALL(futex, word, FUTEX_WAKE, INT32_MAX);
+	futex_wake_shared(word, INT32_MAX);
 }
