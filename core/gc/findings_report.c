@@ -318,28 +318,31 @@ static uint64_t list_dangling(struct listing *listing)
 	uint64_t dropped = 0;
 
 	for (size_t i = 0; i < set->count; i++) {
-		struct leak_entry entry = leak_entry_of(&set->list[i]), *sum;
+		struct leak_entry entry = leak_entry_of(&set->list[i]), *sum, *origin;
 
 		entry.is_indirect = 0;
 		sum = sums->count < DANGLING_GROUPS_MAX || leak_sums_find(sums, &entry)
 			      ? leak_sums_add(sums, &entry)
 			      : 0;
-		if (sum && sum->order == 0)
-			sum->order = order_of(sum) | 1;
+		if (sum && sum->order == 0 && (origin = add_origin(listing, &entry)))
+			sum->order = origin->order;
 		dropped += !sum;
 	}
 	return dropped;
 }
 
 /* Blocks learn the place of their group in the list: groups are found by binary search of (order, slot size, stack). */
-static void name_groups(const struct leak_sums *sums, struct leak_set *set)
+static void name_groups(const struct listing *listing, struct leak_set *set)
 {
+	const struct leak_sums *sums = &listing->dangling;
+
 	for (size_t i = 0; i < set->count; i++) {
-		struct leak_entry entry = leak_entry_of(&set->list[i]);
+		struct leak_entry entry = leak_entry_of(&set->list[i]), *origin;
 		size_t low = 0, high = sums->count;
 
 		entry.is_indirect = 0;
-		entry.order = order_of(&entry) | 1;
+		origin = leak_sums_find(&listing->origins, &entry);
+		entry.order = origin ? origin->order : 0;
 		while (low < high) {
 			size_t middle = (low + high) / 2;
 
@@ -379,7 +382,7 @@ static void put_dangling(struct findings_writer *writer, struct listing *listing
 	findings_begin(writer, FINDINGS_HOLDERS, sizeof(struct findings_holder));
 	if (!groups)
 		return;
-	name_groups(sums, dangling_blocks());
+	name_groups(listing, dangling_blocks());
 	if (sums->count > 0)
 		dangling_find_holders(groups, sums->count);
 	for (uint32_t i = 0; i < sums->count; i++) {
