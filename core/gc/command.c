@@ -9,6 +9,7 @@
 #include "core/base/option.h"
 #include "core/gc/collector.h"
 #include "core/gc/cycle.h"
+#include "core/gc/dangling.h"
 #include "core/gc/leak_check.h"
 #include "core/os/clock.h"
 #include "core/os/futex.h"
@@ -80,6 +81,7 @@ static enum stats_reply findings_now(char *text, size_t capacity)
 		format_text(text, capacity, "there is no public page beside which to write it");
 		return STATS_REPLY_FAILED;
 	}
+	dangling_demand();
 	verdict = judge_leaks();
 	signals_block(&guard);
 	lock_acquire(cycle_lock());

@@ -10,6 +10,7 @@
 #include "core/base/arith.h"
 #include "core/base/sort.h"
 #include "core/gc/cycle.h"
+#include "core/gc/dangling.h"
 #include "core/gc/leak_owners.h"
 #include "core/gc/leak_set.h"
 #include "core/gc/probation.h"
@@ -34,7 +35,7 @@ struct listing {
 	const struct leak_sums *reclaimed;
 	uint64_t *order; // of each block's origin
 	uint32_t *owner; // of each block, an index in the set
-	struct leak_sums origins, direct, indirect;
+	struct leak_sums origins, direct, indirect, dangling;
 	uint64_t *held_blocks, *held_bytes; // by direct leak
 	uint64_t dropped;                   // blocks that are in no sum
 	bool is_folded;                     // owners are known
@@ -246,6 +247,7 @@ static void release(struct listing *listing)
 	leak_sums_release(&listing->origins);
 	leak_sums_release(&listing->direct);
 	leak_sums_release(&listing->indirect);
+	leak_sums_release(&listing->dangling);
 }
 
 /* ---- records ---- */
@@ -307,7 +309,91 @@ static void put_misuses(struct findings_writer *writer)
 	}
 }
 
-static void put_list(struct findings_writer *writer, const struct listing *listing)
+/* ---- freed blocks that are referred to ---- */
+
+static uint64_t list_dangling(struct listing *listing)
+{
+	struct leak_set *set = dangling_blocks();
+	struct leak_sums *sums = &listing->dangling;
+	uint64_t dropped = 0;
+
+	for (size_t i = 0; i < set->count; i++) {
+		struct leak_entry entry = leak_entry_of(&set->list[i]), *sum, *origin;
+
+		entry.is_indirect = 0;
+		sum = sums->count < DANGLING_GROUPS_MAX || leak_sums_find(sums, &entry)
+			      ? leak_sums_add(sums, &entry)
+			      : 0;
+		if (sum && sum->order == 0 && (origin = add_origin(listing, &entry)))
+			sum->order = origin->order;
+		dropped += !sum;
+	}
+	return dropped;
+}
+
+/* Blocks learn the place of their group in the list: groups are found by binary search of (order, slot size, stack). */
+static void name_groups(const struct listing *listing, struct leak_set *set)
+{
+	const struct leak_sums *sums = &listing->dangling;
+
+	for (size_t i = 0; i < set->count; i++) {
+		struct leak_entry entry = leak_entry_of(&set->list[i]), *origin;
+		size_t low = 0, high = sums->count;
+
+		entry.is_indirect = 0;
+		origin = leak_sums_find(&listing->origins, &entry);
+		entry.order = origin ? origin->order : 0;
+		while (low < high) {
+			size_t middle = (low + high) / 2;
+
+			if (is_before(&sums->list[middle], &entry))
+				low = middle + 1;
+			else
+				high = middle;
+		}
+		set->list[i].group = low < sums->count && !is_before(&entry, &sums->list[low])
+					     ? (uint32_t)low
+					     : UINT32_MAX;
+	}
+}
+
+/* The findings, which are the last of the list, then their holders. `first`: index of the first. */
+static void put_dangling(struct findings_writer *writer, struct listing *listing, uint32_t first)
+{
+	struct leak_sums *sums = &listing->dangling;
+	size_t bytes = max_u64(sums->count, 1) * sizeof(struct dangling_group);
+	struct dangling_group *groups = os_map(bytes);
+
+	sort_sums(sums);
+	for (size_t i = 0; i < sums->count; i++)
+		findings_put(writer,
+			&(struct finding){
+				.kind = FINDING_DANGLING,
+				.stack = sums->list[i].stack,
+				.parent = FINDINGS_NONE,
+				.blocks = sums->list[i].blocks,
+				.bytes = sums->list[i].bytes,
+				.slot_bytes = sums->list[i].slot_bytes,
+				.first_seen_ms = listing->age_ms,
+				.last_seen_ms = listing->age_ms,
+				.address = sums->list[i].address,
+			},
+			1);
+	findings_begin(writer, FINDINGS_HOLDERS, sizeof(struct findings_holder));
+	if (!groups)
+		return;
+	name_groups(listing, dangling_blocks());
+	if (sums->count > 0)
+		dangling_find_holders(groups, sums->count);
+	for (uint32_t i = 0; i < sums->count; i++) {
+		for (uint32_t k = 0; k < groups[i].count; k++)
+			groups[i].holders[k].finding = first + i;
+		findings_put(writer, groups[i].holders, groups[i].count);
+	}
+	os_unmap(groups, bytes);
+}
+
+static void put_list(struct findings_writer *writer, struct listing *listing)
 {
 	findings_begin(writer, FINDINGS_LIST, sizeof(struct finding));
 	for (size_t i = 0; i < listing->direct.count; i++)
@@ -315,6 +401,8 @@ static void put_list(struct findings_writer *writer, const struct listing *listi
 	for (size_t i = 0; i < listing->indirect.count; i++)
 		put_entry(writer, listing, &listing->indirect.list[i]);
 	put_misuses(writer);
+	listing->dropped += list_dangling(listing);
+	put_dangling(writer, listing, (uint32_t)writer->sections[writer->section_count - 1].count);
 }
 
 static enum findings_verdict verdict_of(bool is_complete, bool is_whole)
@@ -377,5 +465,6 @@ bool findings_report_write(const char *where, const struct leak_sums *reclaimed,
 	if (!done)
 		log_line("the findings could not be written to %s", writer.file.path);
 	release(&listing);
+	dangling_end();
 	return done;
 }

@@ -6,6 +6,7 @@
 
 #include "core/base/option.h"
 #include "core/gc/cycle.h"
+#include "core/gc/dangling.h"
 #include "core/gc/findings_report.h"
 #include "core/gc/leak_set.h"
 #include "core/gc/leak_sums.h"
@@ -148,6 +149,8 @@ uint64_t leak_check_at_exit(bool *ret_is_complete)
 
 	if (is_off(options.report) && options.exitcode == 0)
 		return 0;
+	if (wants_findings(options.report))
+		dangling_demand();
 	complete = collect_with_verdict();
 	signals_block(&guard);
 	lock_acquire(cycle_lock());

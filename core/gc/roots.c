@@ -381,3 +381,32 @@ bool roots_scan(struct root_scan *scan)
 		return root_fail(scan, ROOTS_PAGES_UNREADABLE, 0);
 	return complete;
 }
+
+void roots_for_each_read(
+	void (*visit)(const char *scanner, uintptr_t start, uintptr_t end, void *argument),
+	void *argument)
+{
+	const struct root_ranges *claims = &roots.claims;
+
+	for (size_t i = 0; i < roots.maps.count; i++) {
+		const struct mapping *mapping = &roots.maps.list[i];
+		size_t k = root_ranges_find(claims, mapping->start);
+
+		if (mapping->shared || !(mapping->protection & PROT_WRITE))
+			continue;
+		for (uintptr_t at = mapping->start, end; at < mapping->end; at = end) {
+			uint32_t owner = (uint32_t)roots.count - 1;
+			bool is_claimed = k < claims->count && claims->list[k].start <= at;
+
+			end = mapping->end;
+			if (is_claimed) {
+				owner = claims->list[k].owner;
+				end = min_u64(end, claims->list[k++].end);
+			} else if (k < claims->count) {
+				end = min_u64(end, claims->list[k].start);
+			}
+			if (owner < roots.count)
+				visit(roots.scanners[owner]->name, at, end, argument);
+		}
+	}
+}

@@ -82,6 +82,11 @@ bool roots_are_off(const char *name);
 
 const char *roots_failure_text(enum roots_failure failure);
 
+/* After a pass, while the program runs: the private, writable memory that it read, but for the heap's, range by range, with the name of the scanner whose it is. It may be gone. */
+void roots_for_each_read(
+	void (*visit)(const char *scanner, uintptr_t start, uintptr_t end, void *argument),
+	void *argument);
+
 /* ---- for scanners ---- */
 
 enum root_read_flags {

@@ -6,7 +6,9 @@
  */
 #include "core/gc/verdict.h"
 
+#include "core/base/attr.h"
 #include "core/base/bits.h"
+#include "core/gc/dangling.h"
 #include "core/gc/mark.h"
 #include "core/gc/probation.h"
 #include "core/heap/central.h"
@@ -16,6 +18,7 @@
 struct judgement {
 	struct cycle_result *result;
 	bool judge_leaks;
+	bool notes_dangling;
 };
 
 static void for_each_slot(
@@ -46,6 +49,8 @@ static void judge_group(struct span *span, uint32_t group, const struct judgemen
 	// reached is reached, also where unreached proves nothing: probation is for what is unreached in every cycle
 	if (!result->is_quick)
 		for_each_slot(span, group, probation & marks, probation_revive);
+	if (UNLIKELY(judgement->notes_dangling))
+		for_each_slot(span, group, hinted & marks, dangling_block);
 	if (judgement->judge_leaks)
 		for_each_slot(span, group, leaked, probation_block);
 }
@@ -58,7 +63,7 @@ static void judge_span(struct span *span, void *argument)
 
 void verdict_judge(struct cycle_result *result, bool judge_leaks)
 {
-	struct judgement judgement = {result, judge_leaks};
+	struct judgement judgement = {result, judge_leaks, !result->is_quick && dangling_begin()};
 
 	mark_for_each_span(judge_span, &judgement);
 }

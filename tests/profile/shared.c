@@ -29,6 +29,20 @@ MAKER(make_tail)
 MAKER(make_left)
 MAKER(make_right)
 MAKER(make_common)
+MAKER(make_freed)
+MAKER(make_holder)
+
+struct node *global[2];
+
+/* Freed and still referred to: by a global and by a block. */
+KEEP static void leave_dangling(void)
+{
+	global[0] = make_freed(600);
+	global[1] = make_holder(64);
+	global[1]->next = global[0];
+	free(global[0]);
+	AFTER_CALL;
+}
 
 /* Head and tail refer to each other; whose address is lower changes. */
 KEEP static void leak_ring(int turn)
@@ -76,6 +90,7 @@ int main(int count, char **arguments)
 {
 	(void)arguments;
 	leak_all();
+	leave_dangling();
 	free(make_head(4000));
 	scrub();
 	while (count > 1)
