@@ -9,6 +9,7 @@
 #include "core/base/option.h"
 #include "core/gc/collector.h"
 #include "core/gc/cycle.h"
+#include "core/gc/growth.h"
 #include "core/gc/leak_check.h"
 #include "core/os/clock.h"
 #include "core/os/futex.h"
@@ -107,6 +108,11 @@ static enum stats_reply obey(enum stats_request request, char *text, size_t capa
 		return report_now(text, capacity);
 	case STATS_REQUEST_FINDINGS_NOW:
 		return findings_now(text, capacity);
+	case STATS_REQUEST_GROWTH_WATCH:
+		if (options.collector == COLLECTOR_OFF || options.stacks == STACKS_OFF)
+			return STATS_REPLY_REFUSED;
+		growth_watch(clock_now_ns());
+		return STATS_REPLY_DONE;
 	default:
 		return STATS_REPLY_UNKNOWN;
 	}

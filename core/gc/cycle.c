@@ -31,6 +31,7 @@
 #include "core/gc/pacer.h"
 #include "core/gc/probation.h"
 #include "core/gc/roots.h"
+#include "core/gc/sites.h"
 #include "core/gc/snapshot.h"
 #include "core/gc/thread.h"
 #include "core/gc/trace.h"
@@ -447,6 +448,8 @@ static void apply_verdict(struct cycle_result *result)
 
 	if (options.free != FREE_TRUST)
 		judge(result);
+	if (!result->is_quick)
+		sites_count();
 	mark_set_spans(SPAN_UNSWEPT);
 	signals_block(&guard);
 	central_offer_sweep();
