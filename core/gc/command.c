@@ -109,7 +109,7 @@ static enum stats_reply obey(enum stats_request request, char *text, size_t capa
 	case STATS_REQUEST_FINDINGS_NOW:
 		return findings_now(text, capacity);
 	case STATS_REQUEST_GROWTH_WATCH:
-		if (options.collector == COLLECTOR_OFF || options.stacks == STACKS_OFF)
+		if (options.collector == COLLECTOR_OFF)
 			return STATS_REPLY_REFUSED;
 		growth_watch(clock_now_ns());
 		return STATS_REPLY_DONE;

@@ -29,5 +29,6 @@ bool growth_wants_thread(uint64_t heap_bytes);
 /* The section SITES, and those that belong to it. Lock CYCLE. */
 void growth_put_sites(struct findings_writer *writer);
 
-/* Appends a finding for each site that rises to the section LIST, which is open; their number. Lock CYCLE. */
+/* Appends a finding for each site that rises to the section LIST, which is open, and, where not all stacks are kept, for each size that rises while no site does so
+ * as fast; their number. Lock CYCLE. */
 uint64_t growth_put_findings(struct findings_writer *writer);

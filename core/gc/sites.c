@@ -2,7 +2,7 @@
  * Two tables. The sites: open addressing, one entry for each stack of which something lives or that has a history; entries that have neither are left out when the
  * table is made anew. The histories: a row of TREND_POINTS_MAX sizes for each of the larger sites; all rows have their points at the same times, so the
  * times are kept once, and which point goes for the next one is decided once (trend_dispensable). A site with less than HISTORY_FROM has none: growth is not spoken of
- * below four times that.
+ * below four times that. Sizes are sites, too, with a name of their own.
  *
  * Memory: 4 MiB of sites and 1 MiB of histories at most, touched as they fill. What finds no room is counted as dropped; of histories the smallest site's goes for one
  * that is twice as large.
@@ -13,7 +13,6 @@
 #include "core/base/bits.h"
 #include "core/base/option.h"
 #include "core/gc/mark.h"
-#include "core/heap/heap.h"
 #include "core/heap/sweep.h"
 #include "core/os/arch.h"
 #include "core/os/clock.h"
@@ -27,6 +26,8 @@ enum {
 	CAPACITY_MAX = 131072,
 	HISTORIES_MAX = 2048,
 	HISTORY_FROM = 64 << 10, // bytes
+	CLASS_LARGE = 128,       // and the power of two
+	CLASSES = 256,
 	COUNT_EVERY_MS = 1000,
 	COUNT_COST_FACTOR = 20,
 	REPLACED_MAX = 64, // histories that change hands in one count
@@ -54,6 +55,9 @@ static struct {
 	uint8_t columns[TREND_POINTS_MAX]; // where the points of these times are
 	size_t points;
 
+	struct {
+		uint64_t blocks, bytes;
+	} sizes[CLASSES]; // by the last full verdict
 	double shares[SIZE_CLASS_COUNT +
 		      1]; // of a block that is sampled, by class; 0: not computed yet
 	uint64_t base_ns;
@@ -296,6 +300,41 @@ static void count_span(struct span *span, void *argument)
 	}
 }
 
+void sites_begin_sizes(void)
+{
+	memset(sites.sizes, 0, sizeof(sites.sizes));
+}
+
+void sites_add_size(const struct span *span, uint64_t blocks, uint64_t bytes)
+{
+	unsigned class = span->kind == SPAN_LARGE ? CLASS_LARGE + highest_bit(span_bytes(span))
+						  : span->class;
+
+	sites.sizes[class].blocks += blocks;
+	sites.sizes[class].bytes += bytes;
+}
+
+uint64_t site_slot_bytes(const struct site *site)
+{
+	unsigned class = site->stack % CLASSES;
+
+	return class >= CLASS_LARGE ? 1ull << (class - CLASS_LARGE)
+				    : size_classes[class].slot_bytes;
+}
+
+static void take_sizes(void)
+{
+	for (uint32_t class = 0; class < CLASSES; class ++) {
+		struct site *site =
+			sites.sizes[class].blocks ? find_or_add(SITE_OF_SIZE | class) : NULL;
+
+		if (!site)
+			continue;
+		site->blocks = (double)sites.sizes[class].blocks;
+		site->bytes = (double)sites.sizes[class].bytes;
+	}
+}
+
 /* False: no memory. */
 static bool prepare(void)
 {
@@ -322,6 +361,7 @@ bool sites_begin(void)
 
 void sites_end(uint64_t now_ns)
 {
+	take_sizes();
 	sites.counted_ms = sites_ms(now_ns);
 	if (point_is_due(sites.counted_ms))
 		add_point(sites.counted_ms);
@@ -340,11 +380,12 @@ void sites_count(void)
 	uint64_t every_ms = min_u64(COUNT_EVERY_MS, options.growth_interval_ms);
 	uint64_t start = clock_now_ns(), cpu = clock_thread_cpu_ns();
 
-	if (options.stacks == STACKS_OFF || (!sites.is_demanded && start < sites.next_count_ns))
+	if (!sites.is_demanded && start < sites.next_count_ns)
 		return;
 	if (!sites_begin())
 		return;
-	mark_for_each_span(count_span, NULL);
+	if (options.stacks != STACKS_OFF)
+		mark_for_each_span(count_span, NULL);
 	sites_end(start);
 	sites.is_demanded = false;
 	sites.next_count_ns = start + max_u64(every_ms * NS_PER_MS,
@@ -353,12 +394,23 @@ void sites_count(void)
 
 /* ---- what it came to ---- */
 
-void sites_for_each(bool (*visit)(const struct site *site, void *argument), void *argument)
+static void for_each(
+	uint32_t flag, void (*visit)(const struct site *site, void *argument), void *argument)
 {
 	for (size_t i = 0; i < sites.capacity; i++) {
-		if (sites.list[i].blocks > 0 && !visit(&sites.list[i], argument))
-			return;
+		if (sites.list[i].blocks > 0 && (sites.list[i].stack & SITE_OF_SIZE) == flag)
+			visit(&sites.list[i], argument);
 	}
+}
+
+void sites_for_each(void (*visit)(const struct site *site, void *argument), void *argument)
+{
+	for_each(0, visit, argument);
+}
+
+void sites_for_each_size(void (*visit)(const struct site *site, void *argument), void *argument)
+{
+	for_each(SITE_OF_SIZE, visit, argument);
 }
 
 uint64_t sites_counted_ms(void)

@@ -1,20 +1,25 @@
 /*
  * The live heap by allocation site (stack id), and how it went: counted in full cycles, among the blocks that were reached and have a stack. Where only samples
- * have one each stands for as many as its size makes likely (1 / (1 - exp(-size / mean)), as in tcmalloc and Go).
+ * have one each stands for as many as its size makes likely (1 / (1 - exp(-size / mean)), as in tcmalloc and Go). Beside them all blocks are counted by size, which
+ * needs no stacks and has no error: where a slow leak hides between the samples its size tells.
  *
  * The collector's: guard is the lock CYCLE.
  */
 #pragma once
 
 #include "core/base/trend.h"
+#include "core/heap/heap.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+/* In place of a stack: all blocks of a class of sizes. Stack ids are smaller. */
+#define SITE_OF_SIZE ((uint32_t)1 << 31)
+
 /* One site. blocks == 0: nothing of it lives. */
 struct site {
-	uint32_t stack;
+	uint32_t stack;   // or SITE_OF_SIZE and the class
 	uint32_t history; // 1 + index of its history, 0: none
 	double blocks, bytes;
 	double variance; // of bytes, as an estimate
@@ -28,8 +33,18 @@ void sites_demand(void);
  */
 void sites_count(void);
 
-/* Every site of which something lives, in no order; visit() returns false to end the walk. */
-void sites_for_each(bool (*visit)(const struct site *site, void *argument), void *argument);
+/* Every site of which something lives, in no order, but those of sizes. */
+void sites_for_each(void (*visit)(const struct site *site, void *argument), void *argument);
+
+/* The same for those of sizes. */
+void sites_for_each_size(void (*visit)(const struct site *site, void *argument), void *argument);
+
+/* What blocks of that size occupy; of large ones the power of two that is not more. */
+uint64_t site_slot_bytes(const struct site *site);
+
+/* The verdict counts by size: from the start, and so many live blocks of a span. */
+void sites_begin_sizes(void);
+void sites_add_size(const struct span *span, uint64_t blocks, uint64_t bytes);
 
 /* The history of a site up to the last count, in the order of time, at most TREND_POINTS_MAX points; their number. Times are milliseconds of the process. */
 size_t site_history(const struct site *site, struct trend_point *ret_points);

@@ -9,6 +9,7 @@
 #include "core/base/bits.h"
 #include "core/gc/mark.h"
 #include "core/gc/probation.h"
+#include "core/gc/sites.h"
 #include "core/heap/central.h"
 #include "core/heap/sweep.h"
 #include "core/os/arch.h"
@@ -52,14 +53,20 @@ static void judge_group(struct span *span, uint32_t group, const struct judgemen
 
 static void judge_span(struct span *span, void *argument)
 {
+	const struct judgement *judgement = argument;
+	const struct cycle_result *result = judgement->result;
+	uint64_t blocks = result->live_blocks, bytes = result->live_bytes;
+
 	for (uint32_t group = 0; group < span_group_count(span); group++)
-		judge_group(span, group, argument);
+		judge_group(span, group, judgement);
+	sites_add_size(span, result->live_blocks - blocks, result->live_bytes - bytes);
 }
 
 void verdict_judge(struct cycle_result *result, bool judge_leaks)
 {
 	struct judgement judgement = {result, judge_leaks};
 
+	sites_begin_sizes();
 	mark_for_each_span(judge_span, &judgement);
 }
 

@@ -36,7 +36,8 @@ enum findings_section_kind {
 	FINDINGS_BLOCKS,   // struct findings_block, in the order of addresses (snapshots)
 	FINDINGS_EDGES,    // struct findings_edge, in the order of `from` (snapshots)
 	FINDINGS_TIMES,    // uint64_t, milliseconds since the process began: those of the points of each of FINDINGS_SERIES
-	FINDINGS_SERIES,   // uint64_t, live bytes of a site at each of FINDINGS_TIMES, one row behind the other
+	FINDINGS_SIZES,    // struct findings_site, stack 0: all live blocks by size, with or without a stack
+	FINDINGS_SERIES,   // uint64_t, live bytes of a site or size at each of FINDINGS_TIMES, one row behind the other
 	FINDINGS_SECTION_KINDS
 };
 
@@ -204,6 +205,7 @@ struct findings_site {
 	uint64_t blocks, bytes; // live; estimates where stacks are sampled
 	uint64_t slope_bytes_per_s; // 0 unless it rises
 	uint64_t error_bytes;       // standard error of `bytes`, 0: exact
+	uint64_t slot_bytes;        // FINDINGS_SIZES: what a block occupies, of large ones the power of two that is not more
 };
 
 struct findings_block {

@@ -32,14 +32,13 @@ struct search {
 	size_t sites;
 };
 
-static bool look_at(const struct site *site, void *argument)
+static void look_at(const struct site *site, void *argument)
 {
 	struct search *search = argument;
 
 	search->sites++;
 	if (site->stack == search->stack)
 		search->site = *site;
-	return true;
 }
 
 static struct search find(uint32_t stack)
