@@ -560,5 +560,6 @@ void cycle_fork_child(void)
 
 	collector = (__typeof__(collector)){.shut_down = shut_down};
 	proc_forget();
+	growth_fork_child();
 	concurrent_fork_child();
 }

@@ -59,6 +59,8 @@ void growth_tick(uint64_t now_ns)
 {
 	bool is_slow = now_ns >= growth.last_ns + SLOW_FACTOR * interval_ns();
 
+	if (growth.next_ns == 0)
+		growth.next_ns = now_ns + interval_ns();
 	if (!is_watched(now_ns) || now_ns < growth.next_ns)
 		return;
 	if (pacer_spans_taken() != growth.spans ||
@@ -75,6 +77,14 @@ void growth_note_cycle(uint64_t now_ns, uint64_t cpu_ns, bool is_quick)
 	growth.next_ns = now_ns + max_u64(interval_ns(), CPU_FACTOR * cpu_ns);
 	growth.spans = pacer_spans_taken();
 	growth.used_ns = used_ns();
+}
+
+void growth_fork_child(void)
+{
+	if (growth.start_ns != 0)
+		growth.start_ns = clock_now_ns();
+	if (growth.until_ns != 0)
+		growth.until_ns = 0; // every page that is written is copied
 }
 
 bool growth_wants_thread(uint64_t heap_bytes)

@@ -26,6 +26,9 @@ void growth_note_cycle(uint64_t now_ns, uint64_t cpu_ns, bool is_quick);
 /* Any thread, where a span was taken: growth is to be watched and there is no collector thread, which is made for it once the process is old enough. */
 bool growth_wants_thread(uint64_t heap_bytes);
 
+/* In a fork child: it is young, and nobody has asked. */
+void growth_fork_child(void);
+
 /* The section SITES, and those that belong to it. Lock CYCLE. */
 void growth_put_sites(struct findings_writer *writer);
 
