@@ -4,7 +4,7 @@
  *	enough		it has 8 points, and spans 6 intervals
  *	significant	the interval of the slope lies above 0
  *	large		it grew by 1 MiB (by 256 KiB after 15 intervals, if the low end of the interval is half the slope: a steady rise), and by four times the error of
- *			the samples, and by three times what the points scatter about the line
+ *			the samples, and by four times what the points scatter about the line
  *	spread		no two points in turn make up half of that: a step is no rise
  *	goes on		the newer half of the window, and its newest third, rise at a third of the slope: a cache that is full is none
  *	unseen		it ends above all that was there before the window, by half of "large": what rises and falls again and again does not grow
@@ -90,7 +90,7 @@ static void residuals_of(
 		ret_residuals[i] -= middle;
 }
 
-/* By how much neighbours resemble each other: 0 (or less) to nearly 1. */
+/* By how much neighbours resemble each other: 0 (or less) to nearly 1. Few points show too little of it, which Kendall's correction makes up for. */
 static double autocorrelation(const double *residuals, size_t count)
 {
 	double mean = 0, sum = 0, squares = 0;
@@ -102,7 +102,11 @@ static double autocorrelation(const double *residuals, size_t count)
 		if (i > 0)
 			sum += (residuals[i] - mean) * (residuals[i - 1] - mean);
 	}
-	return squares > 0 ? sum / squares : 0;
+	if (squares <= 0)
+		return 0;
+	sum /= squares;
+	sum += (1 + 4 * sum) / (double)count;
+	return sum < 0.99 ? sum : 0.99;
 }
 
 bool trend_fit(const struct trend_point *points, size_t count, struct trend *ret_trend)
@@ -119,7 +123,7 @@ bool trend_fit(const struct trend_point *points, size_t count, struct trend *ret
 	clinging = autocorrelation(residuals, count);
 	reach = n * (n - 1) * (2 * n + 5) / 18; // variance of Kendall's statistic
 	if (clinging > 0)
-		reach *= (1 + clinging) / (1.001 - clinging);
+		reach *= (1 + clinging) / (1 - clinging);
 	reach = 1.96 * trend_root(reach);
 	outside = reach < (double)pairs ? (size_t)(((double)pairs - reach) / 2) : 0;
 	trend.low = slopes[outside];
@@ -174,7 +178,7 @@ static double grown_needed(const struct trend_point *points, size_t count,
 	double noise = scatter(points, count, trend->slope);
 
 	needed = needed > 4 * error ? needed : 4 * error;
-	return needed > 3 * noise ? needed : 3 * noise;
+	return needed > 4 * noise ? needed : 4 * noise;
 }
 
 static double largest_step(const struct trend_point *points, size_t count)
