@@ -11,6 +11,7 @@
 #include "core/gc/cycle.h"
 #include "core/gc/growth.h"
 #include "core/gc/leak_check.h"
+#include "core/gc/sites.h"
 #include "core/os/clock.h"
 #include "core/os/futex.h"
 #include "core/os/lock.h"
@@ -81,6 +82,7 @@ static enum stats_reply findings_now(char *text, size_t capacity)
 		format_text(text, capacity, "there is no public page beside which to write it");
 		return STATS_REPLY_FAILED;
 	}
+	sites_demand();
 	verdict = judge_leaks();
 	signals_block(&guard);
 	lock_acquire(cycle_lock());

@@ -10,9 +10,11 @@
 #include "core/base/arith.h"
 #include "core/base/sort.h"
 #include "core/gc/cycle.h"
+#include "core/gc/growth.h"
 #include "core/gc/leak_owners.h"
 #include "core/gc/leak_set.h"
 #include "core/gc/probation.h"
+#include "core/gc/sites.h"
 #include "core/heap/heap_stats.h"
 #include "core/os/clock.h"
 #include "core/os/lock.h"
@@ -315,6 +317,7 @@ static void put_list(struct findings_writer *writer, const struct listing *listi
 	for (size_t i = 0; i < listing->indirect.count; i++)
 		put_entry(writer, listing, &listing->indirect.list[i]);
 	put_misuses(writer);
+	growth_put_findings(writer);
 }
 
 static enum findings_verdict verdict_of(bool is_complete, bool is_whole)
@@ -366,8 +369,9 @@ bool findings_report_write(const char *where, const struct leak_sums *reclaimed,
 	if (is_open) {
 		put_list(&writer, &listing);
 		meta.verdict = verdict_of(is_complete, is_whole);
-		meta.dropped_findings = listing.dropped + misuse_dropped();
+		meta.dropped_findings = listing.dropped + misuse_dropped() + sites_dropped();
 		put_meta(&writer, &meta);
+		growth_put_sites(&writer);
 		findings_put_stacks(&writer);
 		done = findings_close(&writer);
 	}

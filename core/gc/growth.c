@@ -22,7 +22,7 @@ enum {
 static struct {
 	uint64_t until_ns;
 	uint64_t next_ns, last_ns; // cycles
-	uint64_t spans;            // pacer_spans_taken() at the last one
+	uint64_t grown_bytes;      // pacer_grown_bytes() at the last one
 	uint64_t used_ns;          // CPU time of the process then, less the collector's
 	uint64_t start_ns;         // any thread, relaxed
 } growth;
@@ -63,7 +63,7 @@ void growth_tick(uint64_t now_ns)
 		growth.next_ns = now_ns + interval_ns();
 	if (!is_watched(now_ns) || now_ns < growth.next_ns)
 		return;
-	if (pacer_spans_taken() != growth.spans ||
+	if (pacer_grown_bytes() != growth.grown_bytes ||
 		(is_slow && used_ns() > growth.used_ns + IDLE_NS))
 		return;
 	growth.next_ns = now_ns + interval_ns();
@@ -75,7 +75,7 @@ void growth_note_cycle(uint64_t now_ns, uint64_t cpu_ns, bool is_quick)
 		return;
 	growth.last_ns = now_ns;
 	growth.next_ns = now_ns + max_u64(interval_ns(), CPU_FACTOR * cpu_ns);
-	growth.spans = pacer_spans_taken();
+	growth.grown_bytes = pacer_grown_bytes();
 	growth.used_ns = used_ns();
 }
 

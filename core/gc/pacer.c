@@ -36,7 +36,6 @@ static struct {
 	uint32_t brake_us;      // written by the collector, a futex of those who wait
 	uint64_t brake_count;   // added to by any thread
 	uint64_t grown_bytes;   // the same
-	uint64_t spans_taken;   // by any thread; two at once may count as one
 	struct pacer_goal goal;
 } pacer = {.goal = {UINT64_MAX, UINT64_MAX, UINT64_MAX}};
 
@@ -168,11 +167,6 @@ static COLD void brake(uint32_t us)
 	gate_leave(&frame);
 }
 
-uint64_t pacer_spans_taken(void)
-{
-	return load_relaxed(&pacer.spans_taken);
-}
-
 void pacer_note_growth(uint64_t bytes)
 {
 	uint32_t brake_us = load_relaxed(&pacer.brake_us);
@@ -181,7 +175,6 @@ void pacer_note_growth(uint64_t bytes)
 
 	add_relaxed(&pacer.grown_bytes, bytes);
 	stats_set(heap_bytes, heap_bytes);
-	store_relaxed(&pacer.spans_taken, load_relaxed(&pacer.spans_taken) + 1);
 	if (heap_bytes >= load_relaxed(&pacer.goal.heap_bytes))
 		cycle_request(CYCLE_FOR_GROWTH);
 	if (((uint64_t)load_relaxed(&stats_of_pages->dirty_unit_count) << UNIT_SHIFT) >=

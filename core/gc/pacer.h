@@ -41,9 +41,6 @@ void pacer_note_hinted(uint64_t bytes);
 /* The heap may have grown (a span was taken). Cheap when nothing is due. Same conditions. */
 void pacer_note_growth(uint64_t bytes);
 
-/* Grows with each span or large block that a thread took: the same means that hardly anything was allocated. */
-uint64_t pacer_spans_taken(void);
-
 /* free=trust: spans may have become free; their pages go back to the kernel after a while. Same conditions. */
 void pacer_note_free_pages(void);
 

@@ -17,6 +17,7 @@
 #include "core/os/arch.h"
 #include "core/os/clock.h"
 #include "core/os/memory.h"
+#include "core/profile/stats_page.h"
 
 #include <assert.h>
 #include <string.h>
@@ -69,7 +70,7 @@ static struct {
 uint64_t sites_ms(uint64_t now_ns)
 {
 	if (sites.base_ns == 0)
-		sites.base_ns = now_ns - NS_PER_MS;
+		sites.base_ns = now_ns - stats_age_ns();
 	return (now_ns - sites.base_ns) / NS_PER_MS;
 }
 
