@@ -448,8 +448,6 @@ static void apply_verdict(struct cycle_result *result)
 
 	if (options.free != FREE_TRUST)
 		judge(result);
-	if (!result->is_quick)
-		sites_count();
 	mark_set_spans(SPAN_UNSWEPT);
 	signals_block(&guard);
 	central_offer_sweep();

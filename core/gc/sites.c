@@ -12,9 +12,6 @@
 #include "core/base/arith.h"
 #include "core/base/bits.h"
 #include "core/base/option.h"
-#include "core/gc/mark.h"
-#include "core/heap/sweep.h"
-#include "core/os/arch.h"
 #include "core/os/clock.h"
 #include "core/os/memory.h"
 #include "core/profile/stats_page.h"
@@ -62,6 +59,7 @@ static struct {
 	double shares[SIZE_CLASS_COUNT +
 		      1]; // of a block that is sampled, by class; 0: not computed yet
 	uint64_t base_ns;
+	uint64_t begin_ns, begin_cpu_ns; // of the count under way
 	uint64_t next_count_ns, counted_ms;
 	uint64_t dropped;
 	bool is_demanded;
@@ -287,18 +285,10 @@ static void count_slot(struct slot slot)
 		sites_add(stack, slot_bytes(slot), share_of(slot));
 }
 
-static void count_span(struct span *span, void *argument)
+void sites_count_group(struct span *span, uint32_t group, uint64_t sampled)
 {
-	(void)argument;
-	if (!load_acquire(&span->stack_ids))
-		return;
-	for (uint32_t group = 0; group < span_group_count(span); group++) {
-		uint64_t sampled = bytes_equal_mask(span_states(span) + group * 64, SLOT_SAMPLED) &
-				   load_relaxed(&span_marks(span)[group]);
-
-		for (; sampled; sampled &= sampled - 1)
-			count_slot((struct slot){span, group * 64 + lowest_bit(sampled)});
-	}
+	for (; sampled; sampled &= sampled - 1)
+		count_slot((struct slot){span, group * 64 + lowest_bit(sampled)});
 }
 
 void sites_begin_sizes(void)
@@ -376,21 +366,23 @@ void sites_demand(void)
 	sites.is_demanded = true;
 }
 
-void sites_count(void)
+bool sites_begin_count(void)
+{
+	sites.begin_ns = clock_now_ns();
+	sites.begin_cpu_ns = clock_thread_cpu_ns();
+	return (sites.is_demanded || sites.begin_ns >= sites.next_count_ns) && sites_begin();
+}
+
+void sites_end_count(void)
 {
 	uint64_t every_ms = min_u64(COUNT_EVERY_MS, options.growth_interval_ms);
-	uint64_t start = clock_now_ns(), cpu = clock_thread_cpu_ns();
 
-	if (!sites.is_demanded && start < sites.next_count_ns)
-		return;
-	if (!sites_begin())
-		return;
-	if (options.stacks != STACKS_OFF)
-		mark_for_each_span(count_span, NULL);
-	sites_end(start);
+	sites_end(sites.begin_ns);
 	sites.is_demanded = false;
-	sites.next_count_ns = start + max_u64(every_ms * NS_PER_MS,
-					      COUNT_COST_FACTOR * (clock_thread_cpu_ns() - cpu));
+	sites.next_count_ns =
+		sites.begin_ns +
+		max_u64(every_ms * NS_PER_MS,
+			COUNT_COST_FACTOR * (clock_thread_cpu_ns() - sites.begin_cpu_ns));
 }
 
 /* ---- what it came to ---- */

@@ -29,9 +29,12 @@ struct site {
 void sites_demand(void);
 
 /*
- * After a full verdict, with spans still MARKING: counts if somebody asked or the last count is long enough ago (a second, and twenty times what it took). Not in the pause.
+ * By a full verdict: is a count wanted (somebody asked, or the last one is long enough ago: a second, and twenty times what it took), then begun? The sampled slots of a group of 64 that
+ * were reached, before what was not is marked; and the end.
  */
-void sites_count(void);
+bool sites_begin_count(void);
+void sites_count_group(struct span *span, uint32_t group, uint64_t sampled);
+void sites_end_count(void);
 
 /* Every site of which something lives, in no order, but those of sizes. */
 void sites_for_each(void (*visit)(const struct site *site, void *argument), void *argument);
@@ -62,7 +65,7 @@ uint64_t sites_dropped(void);
 uint64_t sites_ms(uint64_t now_ns);
 
 /*
- * What sites_count() is made of: begin (false: no memory), a block of each site, of which a share is sampled (1: all), end. And the end of everything, for tests.
+ * What a count is made of: begin (false: no memory), a block of each site, of which a share is sampled (1: all), end. And the end of everything, for tests.
  */
 bool sites_begin(void);
 void sites_add(uint32_t stack, uint64_t bytes, double share);

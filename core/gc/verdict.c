@@ -17,6 +17,7 @@
 struct judgement {
 	struct cycle_result *result;
 	bool judge_leaks;
+	bool counts_sites;
 };
 
 static void for_each_slot(
@@ -33,8 +34,8 @@ static void judge_group(struct span *span, uint32_t group, const struct judgemen
 	uint64_t marks = span_marks(span)[group];
 	uint64_t hinted = bytes_equal_mask(states, SLOT_HINTED);
 	uint64_t probation = bytes_equal_mask(states, SLOT_PROBATION);
-	uint64_t live =
-		bytes_equal_mask(states, SLOT_ALLOCATED) | bytes_equal_mask(states, SLOT_SAMPLED);
+	uint64_t sampled = bytes_equal_mask(states, SLOT_SAMPLED);
+	uint64_t live = bytes_equal_mask(states, SLOT_ALLOCATED) | sampled;
 	uint64_t leaked = (live | probation) & ~marks;
 	size_t bytes = span_slot_bytes(span);
 
@@ -44,6 +45,8 @@ static void judge_group(struct span *span, uint32_t group, const struct judgemen
 	result->dangling_bytes += count_bits(hinted & marks) * bytes;
 	result->leaked_blocks += count_bits(leaked);
 	result->leaked_bytes += count_bits(leaked) * bytes;
+	if (judgement->counts_sites)
+		sites_count_group(span, group, sampled & marks);
 	// reached is reached, also where unreached proves nothing: probation is for what is unreached in every cycle
 	if (!result->is_quick)
 		for_each_slot(span, group, probation & marks, probation_revive);
@@ -64,10 +67,13 @@ static void judge_span(struct span *span, void *argument)
 
 void verdict_judge(struct cycle_result *result, bool judge_leaks)
 {
-	struct judgement judgement = {result, judge_leaks};
+	struct judgement judgement = {
+		result, judge_leaks, !result->is_quick && sites_begin_count()};
 
 	sites_begin_sizes();
 	mark_for_each_span(judge_span, &judgement);
+	if (judgement.counts_sites)
+		sites_end_count();
 }
 
 static void sweep_one(struct span *span, void *argument)
