@@ -46,6 +46,10 @@ static const struct section_rule section_rules[FINDINGS_SECTION_KINDS] = {
 	[FINDINGS_SITES] = RULE("sites", struct findings_site, site),
 	[FINDINGS_BLOCKS] = RULE("blocks", struct findings_block, block),
 	[FINDINGS_EDGES] = RULE("edges", struct findings_edge, edge),
+	[FINDINGS_TIMES] = RULE("times", uint64_t, time),
+	[FINDINGS_SIZES] = RULE("sizes", struct findings_site, size),
+	[FINDINGS_SERIES] = {"series", sizeof(uint64_t), offsetof(struct findings, series),
+		offsetof(struct findings, series_count)},
 };
 #undef RULE
 

@@ -36,6 +36,12 @@ struct findings {
 	size_t block_count;
 	struct findings_edge *edges; // by `from`
 	size_t edge_count;
+	uint64_t *times; // of each row of `series`
+	size_t time_count;
+	struct findings_site *sizes;
+	size_t size_count;
+	uint64_t *series;
+	size_t series_count;
 };
 
 /* Reads the whole file open as `fd`. False: there was one line naming `name` and the fault; nothing is to be released. */

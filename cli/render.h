@@ -30,6 +30,9 @@ void render_text(FILE *out, const struct report *report, const struct report_vie
 void render_finding(FILE *out, const struct report *report, const struct report_finding *finding);
 void render_verdict(FILE *out, const struct report *report);
 
+/* A line for each function, the innermost first; for NULL one that says that there is none, and the size of the slots if it is not 0. */
+void render_stack(FILE *out, const struct report_stack *stack, uint64_t slot_bytes);
+
 /* Only the notes: why the answer may be wrong or not whole. Each line begins with "NOTE: ". */
 void render_notes(FILE *out, const struct report *report, const struct report_view *view);
 

@@ -5,7 +5,7 @@
  *	REPORT   executable processes[] verdict no_verdict reason age_ns cycles sample_bytes dropped_stacks dropped_findings
  *	         live_bytes live_blocks leaked_bytes leaked_blocks (of findings not suppressed) findings[] sites[] modules[]
  *	FINDING  id kind detail bytes blocks indirect_bytes indirect_blocks reclaimed_bytes reclaimed_blocks slot_bytes cycles first_seen_ms
- *	         last_seen_ms address slope_bytes_per_s processes parent suppressed stack[] call_stack[] (of the wrong call) holders[]
+ *	         last_seen_ms address slope_bytes_per_s slope_low_bytes_per_s slope_high_bytes_per_s grown_bytes processes parent suppressed stack[] call_stack[] (of the wrong call) holders[]
  *	FRAME    address module offset build_id functions[]: function file line, the one inlined last first
  */
 #include "cli/figures.h"
@@ -111,6 +111,9 @@ static void add_counts(json_object *object, const struct finding *sum)
 	add_number(object, "last_seen_ms", sum->last_seen_ms);
 	add_address(object, "address", sum->address);
 	add_number(object, "slope_bytes_per_s", sum->slope_bytes_per_s);
+	add_number(object, "slope_low_bytes_per_s", sum->slope_low_bytes_per_s);
+	add_number(object, "slope_high_bytes_per_s", sum->slope_high_bytes_per_s);
+	add_number(object, "grown_bytes", sum->grown_bytes);
 }
 
 static json_object *json_of_finding(

@@ -61,7 +61,7 @@ static void print_frame(FILE *out, const struct report_frame *frame, unsigned *n
 	}
 }
 
-static void print_stack(FILE *out, const struct report_stack *stack, uint64_t slot_bytes)
+void render_stack(FILE *out, const struct report_stack *stack, uint64_t slot_bytes)
 {
 	unsigned number = 0;
 
@@ -134,9 +134,11 @@ static void print_head(FILE *out, const struct report_finding *finding)
 		return;
 	case FINDING_GROWING:
 		fprintf(out,
-			"Growing by %" PRIu64 " byte(s) per second: %" PRIu64 " byte(s) in %" PRIu64
+			"Growing by %" PRIu64 " byte(s) per second (%" PRIu64 " to %" PRIu64
+			"), %" PRIu64 " so far: %" PRIu64 " byte(s) in %" PRIu64
 			" object(s) allocated from:\n",
-			sum->slope_bytes_per_s, sum->bytes, sum->blocks);
+			sum->slope_bytes_per_s, sum->slope_low_bytes_per_s,
+			sum->slope_high_bytes_per_s, sum->grown_bytes, sum->bytes, sum->blocks);
 		return;
 	case FINDING_DANGLING:
 		fprintf(out,
@@ -194,13 +196,13 @@ void render_finding(FILE *out, const struct report *report, const struct report_
 {
 	print_head(out, finding);
 	if (finding->sum.kind == FINDING_MISUSE) {
-		print_stack(out, finding->other_stack, 0);
+		render_stack(out, finding->other_stack, 0);
 		if (finding->stack) {
 			fputs("  the block was allocated from:\n", out);
-			print_stack(out, finding->stack, 0);
+			render_stack(out, finding->stack, 0);
 		}
 	} else {
-		print_stack(out, finding->stack, finding->sum.slot_bytes);
+		render_stack(out, finding->stack, finding->sum.slot_bytes);
 	}
 	print_tail(out, report, finding);
 }

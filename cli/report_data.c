@@ -245,6 +245,9 @@ static void add_counts(struct finding *sum, const struct finding *more)
 	sum->reclaimed_blocks += more->reclaimed_blocks;
 	sum->reclaimed_bytes += more->reclaimed_bytes;
 	sum->slope_bytes_per_s += more->slope_bytes_per_s;
+	sum->slope_low_bytes_per_s += more->slope_low_bytes_per_s;
+	sum->slope_high_bytes_per_s += more->slope_high_bytes_per_s;
+	sum->grown_bytes += more->grown_bytes;
 	if (more->cycles > sum->cycles)
 		sum->cycles = more->cycles;
 	if (more->first_seen_ms < sum->first_seen_ms)

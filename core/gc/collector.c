@@ -16,6 +16,7 @@
 #include "core/gc/concurrent.h"
 #include "core/gc/cycle.h"
 #include "core/gc/gate.h"
+#include "core/gc/growth.h"
 #include "core/gc/leisure.h"
 #include "core/gc/pacer.h"
 #include "core/gc/probation.h"
@@ -221,6 +222,7 @@ static void note_cycle_end(bool verdict)
 	uint64_t rest = cycle_last.cpu_ns * (100 - options.cpu_percent) / options.cpu_percent;
 
 	collector.last_cycle_ns = now;
+	growth_note_cycle(now, cycle_last.cpu_ns, cycle_last.is_quick);
 	if (verdict) {
 		collector.back_off_ms = 0;
 		collector.not_before_ns = now + rest;
@@ -416,7 +418,7 @@ static unsigned allowed_cpus(void)
 	return count > 0 ? count : 1;
 }
 
-static uint64_t next_timed_cycle_ns(void)
+static uint64_t next_timed_cycle_ns(uint64_t now)
 {
 	uint64_t due = options.leaks == LEAKS_RECLAIM ? probation_wants_cycle_ns() : UINT64_MAX;
 
@@ -424,7 +426,7 @@ static uint64_t next_timed_cycle_ns(void)
 		due = min_u64(due,
 			collector.last_cycle_ns +
 				max_u64(options.interval_ms * NS_PER_MS, cycle_last.pauses_ns));
-	return due;
+	return min_u64(due, growth_due_ns(now));
 }
 
 static bool cycle_is_due(uint32_t requests, uint64_t now)
@@ -437,7 +439,7 @@ static bool cycle_is_due(uint32_t requests, uint64_t now)
 		(now >= collector.not_before_ns ||
 			pacer_hinted_bytes() >= pacer_goal()->hard_bytes))
 		return true;
-	return now >= next_timed_cycle_ns();
+	return now >= next_timed_cycle_ns(now);
 }
 
 /* Nobody wants to know of leaks. */
@@ -445,13 +447,13 @@ static bool may_be_quick(uint32_t requests, uint64_t now)
 {
 	if (options.quick_cycles == QUICK_CYCLES_ALWAYS)
 		return !(requests & 1u << CYCLE_FOR_CALLER);
-	return requests == 1u << CYCLE_FOR_HINTS && now < next_timed_cycle_ns();
+	return requests == 1u << CYCLE_FOR_HINTS && now < next_timed_cycle_ns(now);
 }
 
 /* Nanoseconds until something is to be done without being asked. */
 static uint64_t sleep_ns(uint32_t requests, uint64_t now)
 {
-	uint64_t until = options.collector == COLLECTOR_OFF ? UINT64_MAX : next_timed_cycle_ns();
+	uint64_t until = options.collector == COLLECTOR_OFF ? UINT64_MAX : next_timed_cycle_ns(now);
 
 	if (requests & PACED_REQUESTS)
 		until = min_u64(until, collector.not_before_ns);
@@ -503,6 +505,7 @@ void cycle_thread_main(void)
 		}
 		command_answer();
 		purge_tick(now);
+		growth_tick(now);
 		if (cycle_is_due(requests, now)) {
 			exchange_seq(&collector.requests, 0u);
 			look_for_limits(now);
@@ -557,5 +560,6 @@ void cycle_fork_child(void)
 
 	collector = (__typeof__(collector)){.shut_down = shut_down};
 	proc_forget();
+	growth_fork_child();
 	concurrent_fork_child();
 }

@@ -10,7 +10,9 @@
 #include "core/gc/collector.h"
 #include "core/gc/cycle.h"
 #include "core/gc/dangling.h"
+#include "core/gc/growth.h"
 #include "core/gc/leak_check.h"
+#include "core/gc/sites.h"
 #include "core/os/clock.h"
 #include "core/os/futex.h"
 #include "core/os/lock.h"
@@ -82,6 +84,7 @@ static enum stats_reply findings_now(char *text, size_t capacity)
 		return STATS_REPLY_FAILED;
 	}
 	dangling_demand();
+	sites_demand();
 	verdict = judge_leaks();
 	signals_block(&guard);
 	lock_acquire(cycle_lock());
@@ -109,6 +112,11 @@ static enum stats_reply obey(enum stats_request request, char *text, size_t capa
 		return report_now(text, capacity);
 	case STATS_REQUEST_FINDINGS_NOW:
 		return findings_now(text, capacity);
+	case STATS_REQUEST_GROWTH_WATCH:
+		if (options.collector == COLLECTOR_OFF)
+			return STATS_REPLY_REFUSED;
+		growth_watch(clock_now_ns());
+		return STATS_REPLY_DONE;
 	default:
 		return STATS_REPLY_UNKNOWN;
 	}

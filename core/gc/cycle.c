@@ -31,6 +31,7 @@
 #include "core/gc/pacer.h"
 #include "core/gc/probation.h"
 #include "core/gc/roots.h"
+#include "core/gc/sites.h"
 #include "core/gc/snapshot.h"
 #include "core/gc/thread.h"
 #include "core/gc/trace.h"
@@ -486,6 +487,7 @@ static void publish(const struct cycle_result *result)
 	stats_add(cycles_with_verdict, 1);
 	stats_set(live_bytes, result->live_bytes);
 	stats_set(dangling_blocks, result->dangling_blocks);
+	stats_set(dropped_sites, sites_dropped());
 	stats_set(last_pause_ns, result->pause_ns);
 	stats_set(stop_ns, result->stop_ns);
 	stats_add(total_pause_ns, result->pauses_ns);

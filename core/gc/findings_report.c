@@ -11,9 +11,11 @@
 #include "core/base/sort.h"
 #include "core/gc/cycle.h"
 #include "core/gc/dangling.h"
+#include "core/gc/growth.h"
 #include "core/gc/leak_owners.h"
 #include "core/gc/leak_set.h"
 #include "core/gc/probation.h"
+#include "core/gc/sites.h"
 #include "core/heap/heap_stats.h"
 #include "core/os/clock.h"
 #include "core/os/lock.h"
@@ -401,6 +403,7 @@ static void put_list(struct findings_writer *writer, struct listing *listing)
 	for (size_t i = 0; i < listing->indirect.count; i++)
 		put_entry(writer, listing, &listing->indirect.list[i]);
 	put_misuses(writer);
+	growth_put_findings(writer);
 	listing->dropped += list_dangling(listing);
 	put_dangling(writer, listing, (uint32_t)writer->sections[writer->section_count - 1].count);
 }
@@ -454,8 +457,9 @@ bool findings_report_write(const char *where, const struct leak_sums *reclaimed,
 	if (is_open) {
 		put_list(&writer, &listing);
 		meta.verdict = verdict_of(is_complete, is_whole);
-		meta.dropped_findings = listing.dropped + misuse_dropped();
+		meta.dropped_findings = listing.dropped + misuse_dropped() + sites_dropped();
 		put_meta(&writer, &meta);
+		growth_put_sites(&writer);
 		findings_put_stacks(&writer);
 		done = findings_close(&writer);
 	}

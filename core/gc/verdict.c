@@ -11,6 +11,7 @@
 #include "core/gc/dangling.h"
 #include "core/gc/mark.h"
 #include "core/gc/probation.h"
+#include "core/gc/sites.h"
 #include "core/heap/central.h"
 #include "core/heap/sweep.h"
 #include "core/os/arch.h"
@@ -19,6 +20,7 @@ struct judgement {
 	struct cycle_result *result;
 	bool judge_leaks;
 	bool notes_dangling;
+	bool counts_sites;
 };
 
 static void for_each_slot(
@@ -35,8 +37,8 @@ static void judge_group(struct span *span, uint32_t group, const struct judgemen
 	uint64_t marks = span_marks(span)[group];
 	uint64_t hinted = bytes_equal_mask(states, SLOT_HINTED);
 	uint64_t probation = bytes_equal_mask(states, SLOT_PROBATION);
-	uint64_t live =
-		bytes_equal_mask(states, SLOT_ALLOCATED) | bytes_equal_mask(states, SLOT_SAMPLED);
+	uint64_t sampled = bytes_equal_mask(states, SLOT_SAMPLED);
+	uint64_t live = bytes_equal_mask(states, SLOT_ALLOCATED) | sampled;
 	uint64_t leaked = (live | probation) & ~marks;
 	size_t bytes = span_slot_bytes(span);
 
@@ -46,6 +48,8 @@ static void judge_group(struct span *span, uint32_t group, const struct judgemen
 	result->dangling_bytes += count_bits(hinted & marks) * bytes;
 	result->leaked_blocks += count_bits(leaked);
 	result->leaked_bytes += count_bits(leaked) * bytes;
+	if (judgement->counts_sites)
+		sites_count_group(span, group, sampled & marks);
 	// reached is reached, also where unreached proves nothing: probation is for what is unreached in every cycle
 	if (!result->is_quick)
 		for_each_slot(span, group, probation & marks, probation_revive);
@@ -57,15 +61,26 @@ static void judge_group(struct span *span, uint32_t group, const struct judgemen
 
 static void judge_span(struct span *span, void *argument)
 {
+	const struct judgement *judgement = argument;
+	const struct cycle_result *result = judgement->result;
+	uint64_t blocks = result->live_blocks, bytes = result->live_bytes;
+
 	for (uint32_t group = 0; group < span_group_count(span); group++)
-		judge_group(span, group, argument);
+		judge_group(span, group, judgement);
+	sites_add_size(span, result->live_blocks - blocks, result->live_bytes - bytes);
 }
 
 void verdict_judge(struct cycle_result *result, bool judge_leaks)
 {
-	struct judgement judgement = {result, judge_leaks, !result->is_quick && dangling_begin()};
+	struct judgement judgement = {.result = result,
+		.judge_leaks = judge_leaks,
+		.notes_dangling = !result->is_quick && dangling_begin(),
+		.counts_sites = !result->is_quick && sites_begin_count()};
 
+	sites_begin_sizes();
 	mark_for_each_span(judge_span, &judgement);
+	if (judgement.counts_sites)
+		sites_end_count();
 }
 
 static void sweep_one(struct span *span, void *argument)

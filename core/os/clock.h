@@ -13,3 +13,6 @@ uint64_t clock_now_ns(void);
 
 /* CPU time used by the calling thread, nanoseconds. */
 uint64_t clock_thread_cpu_ns(void);
+
+/* That of all threads together. */
+uint64_t clock_process_cpu_ns(void);

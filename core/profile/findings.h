@@ -35,6 +35,9 @@ enum findings_section_kind {
 	FINDINGS_SITES,    // struct findings_site: the live heap by allocation stack
 	FINDINGS_BLOCKS,   // struct findings_block, in the order of addresses (snapshots)
 	FINDINGS_EDGES,    // struct findings_edge, in the order of `from` (snapshots)
+	FINDINGS_TIMES,    // uint64_t, milliseconds since the process began: those of the points of each of FINDINGS_SERIES
+	FINDINGS_SIZES,    // struct findings_site, stack 0: all live blocks by size, with or without a stack
+	FINDINGS_SERIES,   // uint64_t, live bytes of a site or size at each of FINDINGS_TIMES, one row behind the other
 	FINDINGS_SECTION_KINDS
 };
 
@@ -178,7 +181,9 @@ struct finding {
 	uint64_t first_seen_ms,
 		last_seen_ms; // the oldest block's first, the youngest's first; since the process began
 	uint64_t address;     // of one of the blocks; MISUSE: what was given to free
-	uint64_t slope_bytes_per_s; // GROWING
+	uint64_t slope_bytes_per_s; // GROWING: since first_seen_ms
+	uint64_t slope_low_bytes_per_s, slope_high_bytes_per_s; // GROWING: its interval of 95 %
+	uint64_t grown_bytes;       // GROWING: since first_seen_ms
 };
 
 /* Who refers to a block: of a DANGLING or POSSIBLE finding, or (snapshots) a root's reference. */
@@ -196,9 +201,11 @@ struct findings_holder {
 /* The live heap of one allocation stack. */
 struct findings_site {
 	uint32_t stack;
-	uint32_t reserved;
+	uint32_t series;        // 1 + row in FINDINGS_SERIES, 0: none
 	uint64_t blocks, bytes; // live; estimates where stacks are sampled
-	uint64_t slope_bytes_per_s;
+	uint64_t slope_bytes_per_s; // 0 unless it rises
+	uint64_t error_bytes;       // standard error of `bytes`, 0: exact
+	uint64_t slot_bytes;        // FINDINGS_SIZES: what a block occupies, of large ones the power of two that is not more
 };
 
 struct findings_block {

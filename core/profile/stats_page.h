@@ -106,7 +106,9 @@ enum {
 		"no further cycle is run; free is trusted and leaks stay") \
 	REQUEST(REPORT_NOW, "report=now", "a cycle is run and the leak report written") \
 	REQUEST(FINDINGS_NOW, "findings=now", \
-		"a cycle is run and a file of findings written, for gasket leaks")
+		"a cycle is run and a file of findings written, for gasket leaks") \
+	REQUEST(GROWTH_WATCH, "growth=watch", \
+		"for an hour cycles are run now and then, so that growth is seen")
 
 /* How a request ended. */
 #define STATS_REPLIES(REPLY) \

@@ -1,0 +1,148 @@
+/*
+ * What the histories say, as records of the file of findings. A site's trend is asked for twice, for its finding and for its record, which is cheap: what did not grow
+ * is seen at once.
+ */
+#include "core/base/option.h"
+#include "core/gc/cycle.h"
+#include "core/gc/growth.h"
+#include "core/gc/sites.h"
+#include "core/os/lock.h"
+#include "core/profile/findings_writer.h"
+
+enum { SITES_MAX = 64 };
+
+struct listing {
+	struct findings_writer *writer;
+	uint32_t series; // rows so far
+	uint64_t findings;
+	double slopes[SITES_MAX]; // of sites that rise, the first of them
+	size_t slope_count;
+};
+
+static bool site_rises(const struct site *site, struct trend *ret_trend)
+{
+	struct trend_point points[TREND_POINTS_MAX];
+	size_t count = site_history(site, points);
+	struct trend_rules rules = {
+		.interval_ms = options.growth_interval_ms,
+		.error_bytes = trend_root(site->variance),
+	};
+
+	return trend_rises(points, count, &rules, ret_trend);
+}
+
+static uint64_t rounded(double value)
+{
+	return value > 0 ? (uint64_t)(value + 0.5) : 0;
+}
+
+static void put_site(const struct site *site, void *argument)
+{
+	struct listing *listing = argument;
+	struct findings_site record = {
+		.stack = site->stack & SITE_OF_SIZE ? 0 : site->stack,
+		.slot_bytes = site->stack & SITE_OF_SIZE ? site_slot_bytes(site) : 0,
+		.series = site->history ? ++listing->series : 0,
+		.blocks = rounded(site->blocks),
+		.bytes = rounded(site->bytes),
+		.error_bytes = rounded(trend_root(site->variance)),
+	};
+	struct trend trend;
+
+	if (site_rises(site, &trend))
+		record.slope_bytes_per_s = rounded(trend.slope);
+	findings_put(listing->writer, &record, 1);
+}
+
+static void put_series(const struct site *site, void *argument)
+{
+	struct listing *listing = argument;
+	struct trend_point points[TREND_POINTS_MAX];
+	size_t count = site_history(site, points);
+
+	for (size_t i = 0; i < count; i++)
+		findings_put(listing->writer, &points[i].bytes, 1);
+}
+
+void growth_put_sites(struct findings_writer *writer)
+{
+	struct listing listing = {.writer = writer};
+	uint64_t ms[TREND_POINTS_MAX];
+	size_t count = sites_times(ms);
+
+	lock_assert_held(cycle_lock());
+	findings_begin(writer, FINDINGS_SITES, sizeof(struct findings_site));
+	sites_for_each(put_site, &listing);
+	findings_begin(writer, FINDINGS_SIZES, sizeof(struct findings_site));
+	sites_for_each_size(put_site, &listing);
+	findings_begin(writer, FINDINGS_TIMES, sizeof(uint64_t));
+	findings_put(writer, ms, count);
+	findings_begin(writer, FINDINGS_SERIES, sizeof(uint64_t));
+	sites_for_each(put_series, &listing);
+	sites_for_each_size(put_series, &listing);
+}
+
+static void put_finding(struct listing *listing, const struct site *site, const struct trend *trend)
+{
+	bool is_size = site->stack & SITE_OF_SIZE;
+
+	findings_put(listing->writer,
+		&(struct finding){
+			.kind = FINDING_GROWING,
+			.stack = is_size ? 0 : site->stack,
+			.slot_bytes = is_size ? site_slot_bytes(site) : 0,
+			.parent = FINDINGS_NONE,
+			.blocks = rounded(site->blocks),
+			.bytes = rounded(site->bytes),
+			.first_seen_ms = trend->from_ms,
+			.last_seen_ms = trend->to_ms,
+			.slope_bytes_per_s = rounded(trend->slope),
+			.slope_low_bytes_per_s = rounded(trend->low),
+			.slope_high_bytes_per_s = rounded(trend->high),
+			.grown_bytes = trend->grown_bytes,
+		},
+		1);
+	listing->findings++;
+}
+
+static void put_if_rises(const struct site *site, void *argument)
+{
+	struct listing *listing = argument;
+	struct trend trend;
+
+	if (!site_rises(site, &trend))
+		return;
+	put_finding(listing, site, &trend);
+	if (listing->slope_count < SITES_MAX)
+		listing->slopes[listing->slope_count++] = trend.slope;
+}
+
+/* A site rises as the size does: that is why. */
+static bool is_explained(const struct listing *listing, double slope)
+{
+	for (size_t i = 0; i < listing->slope_count; i++) {
+		if (listing->slopes[i] > slope / 2 && listing->slopes[i] < slope * 2)
+			return true;
+	}
+	return false;
+}
+
+static void put_if_unexplained(const struct site *size, void *argument)
+{
+	struct listing *listing = argument;
+	struct trend trend;
+
+	if (site_rises(size, &trend) && !is_explained(listing, trend.slope))
+		put_finding(listing, size, &trend);
+}
+
+uint64_t growth_put_findings(struct findings_writer *writer)
+{
+	struct listing listing = {.writer = writer};
+
+	lock_assert_held(cycle_lock());
+	sites_for_each(put_if_rises, &listing);
+	if (options.stacks != STACKS_ALL)
+		sites_for_each_size(put_if_unexplained, &listing);
+	return listing.findings;
+}
