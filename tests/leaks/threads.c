@@ -50,7 +50,7 @@ static void *wait_for_all(void *argument)
 	return argument;
 }
 
-/* Libc keeps the descriptors of threads that are gone, with their results: the next threads overwrite them. */
+/* Libc keeps the descriptors of threads that are gone, with their results and variables: the next threads overwrite them. */
 KEEP static void reuse_descriptors(void)
 {
 	enum { NEXT_THREADS = 8 };
@@ -275,6 +275,7 @@ KEEP static void *take_and_end(void *argument)
 	bool fixed = *(bool *)argument;
 
 	threads_jobs = job_create();
+	use(&threads_jobs);
 	if (fixed)
 		free(threads_jobs);
 	return NULL;
@@ -283,6 +284,7 @@ KEEP static void *take_and_end(void *argument)
 KEEP static void thread_local_at_end(bool fixed)
 {
 	run_threads(3, take_and_end, &fixed);
+	reuse_descriptors();
 }
 
 /* ---- handed from one thread to another, and dropped there ---- */
