@@ -36,9 +36,9 @@ import matrix  # noqa: E402
 # Name, what is preloaded: a pattern below the library folders.
 PEERS = [('glibc', None), ('jemalloc', 'libjemalloc.so.2'), ('mimalloc', 'libmimalloc.so.2*'), ('tcmalloc', 'libtcmalloc_minimal.so.4')]
 PACKAGES = ['libc6', 'libjemalloc2', 'libmimalloc2.0', 'libtcmalloc-minimal4', 'redis-server', 'python3.11', 'sqlite3', 'g++', 'lua5.4', 'perl', 'ruby',
-	'jq', 'git', 'gcc']
+	'jq', 'git', 'gcc', 'liblsan0', 'heaptrack', 'valgrind']
 FOLDERS = ['/usr/lib/*-linux-gnu', '/usr/lib64', '/usr/lib', '/usr/local/lib']
-APART = ['collector', 'steady']  # suites with programs of their own, which run only if they are named
+APART = ['collector', 'hunting', 'steady']  # suites with programs of their own, which run only if they are named
 QUICK_ROUNDS, ROUNDS = 3, 7
 TIMEOUT = 300
 
