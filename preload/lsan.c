@@ -9,6 +9,7 @@
  * Checks do nothing while leak detection is off, as there: report=off and exitcode=0, or no collector.
  */
 #include "preload/lsan.h"
+#include "preload/libc_versions.h"
 
 #include "core/alloc/alloc.h"
 #include "core/base/atomic.h"
