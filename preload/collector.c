@@ -5,6 +5,7 @@
  */
 #include "preload/collector.h"
 
+#include "core/alloc/alloc.h"
 #include "core/base/atomic.h"
 #include "core/gc/cycle.h"
 #include "core/gc/thread.h"
@@ -132,7 +133,10 @@ static bool start_collector(void)
 	pthread_attr_init(&attributes);
 	REAL(pthread_attr_setstack)
 	(&attributes, collector.stack + GUARD_BYTES, STACK_BYTES - GUARD_BYTES);
+	// a forked child has what libc allocates here, and not the thread: it is no leak of the program's
+	alloc_ignore_begin();
 	error = REAL(pthread_create)(&collector.thread, &attributes, collector_main, 0);
+	alloc_ignore_end();
 	pthread_attr_destroy(&attributes);
 	if (error != 0)
 		store_release(&collector.made, MADE_NONE);

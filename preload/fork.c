@@ -23,6 +23,7 @@
 #include "core/gc/cycle.h"
 #include "core/gc/gate.h"
 #include "core/gc/probation.h"
+#include "core/gc/root_regions.h"
 #include "core/gc/thread.h"
 #include "core/gc/world.h"
 #include "core/heap/central.h"
@@ -42,6 +43,7 @@
 #include "preload/jump.h"
 #include "preload/real.h"
 #include "preload/signals.h"
+#include "preload/start.h"
 #include "scanners/kernel_held.h"
 
 #define CYCLE_WAIT_NS (500 * NS_PER_MS)
@@ -185,6 +187,7 @@ static void become_task(bool is_clean)
 	deferred_fork_child();
 	threads_fork_child(is_clean);
 	stats_after_fork_in_child();
+	start_fork_child();
 }
 
 /* In the child, signals blocked. The heap first: thread caches are flushed into it. */

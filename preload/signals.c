@@ -17,6 +17,8 @@
  * sigaction's answer (lock SIGNALS, signals blocked). What the kernel says wins: only where it names the trampoline does the table count. A handler is
  * entered in the table before the kernel learns of it, and stays there after it is replaced by SIG_DFL: a delivery under way finds it.
  *
+ * Where a report is wanted, and the default action would end the process, the table has a handler of ours (last_signal.c), and the program is told SIG_DFL.
+ *
  * Without a collector sections of ours do not block signals, and the trampoline holds handlers off that would run in one (deferred.c). That ends for ever with
  * the first sign that something may run in a section all the same: a handler set by a system call of the program's own, or a thread that may be cancelled at any
  * instruction (libc's handler for that is behind no trampoline).
@@ -37,6 +39,7 @@
 #include "core/os/peek.h"
 #include "core/os/syscall.h"
 #include "preload/deferred.h"
+#include "preload/last_signal.h"
 #include "preload/real.h"
 
 #include <errno.h>
@@ -66,6 +69,7 @@ struct disposition {
 	int flags;
 	sigset_t mask;
 	bool is_virtual; // the kernel has our stop handler at this number; this is what the program knows
+	bool is_last; // the program has the default action, which ends the process: `handler` is ours (last_signal.c)
 	uint32_t changes; // atomic; how often the program has set an action
 };
 
@@ -249,6 +253,7 @@ static void note(struct disposition *disposition, const struct sigaction *action
 	store_seq(&disposition->handler, action->sa_sigaction);
 	disposition->flags = action->sa_flags;
 	disposition->mask = action->sa_mask;
+	disposition->is_last = false;
 	set_word(&disposition->mask,
 		word_of(&disposition->mask) &
 			~(bit_of(SIGKILL) | bit_of(SIGSTOP))); // the kernel never blocks these
@@ -257,6 +262,12 @@ static void note(struct disposition *disposition, const struct sigaction *action
 /* `ret_action` is the kernel's answer about the trampoline. It has dropped flags that it does not know. */
 static void tell(const struct disposition *disposition, struct sigaction *ret_action)
 {
+	if (disposition->is_last) {
+		*ret_action = (struct sigaction){.sa_handler = SIG_DFL,
+			.sa_flags = disposition->flags,
+			.sa_mask = disposition->mask};
+		return;
+	}
 	ret_action->sa_sigaction = disposition->handler;
 	ret_action->sa_flags =
 		(ret_action->sa_flags & ~SA_SIGINFO) | (disposition->flags & SA_SIGINFO);
@@ -283,6 +294,22 @@ static struct sigaction behind_trampoline(const struct sigaction *action)
 		installed.sa_flags |= SA_SIGINFO;
 	}
 	return installed;
+}
+
+/* The default action, behind ours: all signals wait but the one that stops threads. `action` is what the program is told. */
+static struct sigaction behind_last_words(
+	struct disposition *disposition, const struct sigaction *action)
+{
+	const int known = SA_NOCLDSTOP | SA_NOCLDWAIT | SA_SIGINFO | SA_ONSTACK | SA_RESTART |
+			  SA_NODEFER | (int)SA_RESETHAND;
+	struct sigaction installed = {.sa_sigaction = last_signal_handle, .sa_flags = SA_ONSTACK};
+
+	note(disposition, action);
+	store_seq(&disposition->handler, last_signal_handle);
+	disposition->flags = (action->sa_flags & known) | SA_RESTORER; // libc's doing
+	disposition->is_last = true;
+	sigfillset(&installed.sa_mask);
+	return behind_trampoline(&installed);
 }
 
 /* Our number, which could not be given away: the kernel keeps our handler. */
@@ -325,7 +352,9 @@ static int set_locked(int number, const struct sigaction *action, struct sigacti
 
 	if (disposition->is_virtual && world_has_signal(number))
 		return set_virtual_locked(disposition, action, ret_old);
-	if (action) {
+	if (action && action->sa_handler == SIG_DFL && last_signal_is_ours(number)) {
+		installed = behind_last_words(disposition, action);
+	} else if (action) {
 		installed = behind_trampoline(action);
 		if (is_handler((void *)action->sa_handler))
 			note(disposition, action);
@@ -359,15 +388,51 @@ static void give_way(int number, const struct sigaction *action)
 	world_prepare(); // from now on what arrives comes to our handler
 }
 
+void signals_take_over(int number)
+{
+	const struct sigaction standard = {.sa_handler = SIG_DFL};
+	struct kernel_action now;
+	struct signal_guard guard;
+	struct sigaction old;
+
+	signals_block(&guard);
+	lock_acquire(&signals.lock);
+	if (kernel_action_read(number, &now) && now.handler == (void *)SIG_DFL &&
+		set_locked(number, &standard, &old) == 0) {
+		signals.table[number].flags = (int)now.flags;
+		set_word(&signals.table[number].mask, now.mask);
+	}
+	lock_release(&signals.lock);
+	signals_restore(&guard);
+}
+
+bool signals_program_handles(int number)
+{
+	struct sigaction action;
+
+	return sigaction(number, 0, &action) == 0 && is_handler((void *)action.sa_handler);
+}
+
+/* A vfork child has dispositions of its own; of its parent's handlers it is told what the parent would be. */
+static int set_in_vfork_child(int number, const struct sigaction *action, struct sigaction *ret_old)
+{
+	int result = REAL(sigaction)(number, action, ret_old);
+
+	if (result == 0 && ret_old && ret_old->sa_sigaction == trampoline)
+		tell(&signals.table[number], ret_old);
+	return result;
+}
+
 EXPORT int sigaction(int number, const struct sigaction *action, struct sigaction *ret_old)
 {
 	struct signal_guard guard;
 	struct sigaction wanted, old;
 	int result;
 
-	if (number <= 0 || number > SIGNAL_COUNT || number == SIGKILL || number == SIGSTOP ||
-		signals_is_vfork_child())
+	if (number <= 0 || number > SIGNAL_COUNT || number == SIGKILL || number == SIGSTOP)
 		return REAL(sigaction)(number, action, ret_old);
+	if (signals_is_vfork_child())
+		return set_in_vfork_child(number, action, ret_old);
 	if (action)
 		wanted = *action; // here, where a bad pointer faults without a lock held
 	signals_init();
@@ -632,6 +697,8 @@ static void trampoline(int number, siginfo_t *info, void *context)
 		return;
 	}
 	deferred_exchange(number, info);
+	if (signals.table[number].is_last && signals_is_vfork_child())
+		last_signal_die(number); // on its parent's record nothing must be changed
 	run_handler(load_seq(&signals.table[number].handler), number, info, context);
 }
 

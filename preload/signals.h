@@ -33,6 +33,12 @@ bool signals_is_one_shot(int number);
 /* Runs the program's handler from here, with the mask the kernel would add to `mask`. All signals are blocked before and after. */
 void signals_handle(int number, siginfo_t *info, uint64_t mask);
 
+/* At start: a number whose action is the default one comes to last_signal_handle() from now on; the program goes on seeing the default. */
+void signals_take_over(int number);
+
+/* The program has a handler there. */
+bool signals_program_handles(int number);
+
 /* Joins the trampoline to the core. Idempotent. */
 void signals_init(void);
 

@@ -13,6 +13,7 @@
 #include "core/base/format.h"
 #include "core/base/option.h"
 #include "core/gc/cycle.h"
+#include "core/gc/last_words.h"
 #include "core/gc/leak_check.h"
 #include "core/gc/roots.h"
 #include "core/gc/thread.h"
@@ -26,6 +27,8 @@
 #include "core/os/syscall.h"
 #include "core/profile/stats_page.h"
 #include "preload/collector.h"
+#include "preload/last_signal.h"
+#include "preload/lsan.h"
 #include "preload/signals.h"
 #include "scanners/scanners.h"
 
@@ -41,13 +44,16 @@ enum { ENVIRONMENT_BYTES = 65536, COMPLAINTS_BYTES = 1024 };
 
 /* What is done once at the end of a process, by whichever thread ends it first. */
 struct last_task {
-	int32_t tid;   // who does it; compare-and-swap decides
+	uint64_t
+		owner; // process and thread that does it, see caller(); 0: nobody yet. Compare-and-swap decides
 	uint32_t done; // 1 when it has; futex of others that end the process
 };
 
 enum {
-	END_WAIT_MS = 10000
-}; // longest wait of one thread that ends the process for another that does
+	END_WAIT_MS =
+		10000, // longest wait of one thread that ends the process for another that does
+	EXEC_FAILED_MIN = 126, // by habit: not executable, not found
+};
 
 /* The image of this library: its data is ours and no root. */
 extern const char __ehdr_start[] __attribute__((visibility("hidden")));
@@ -151,7 +157,8 @@ void alloc_start_hook(void)
 	if (text)
 		options_parse(text, strlen(text), complain);
 	if (!CHECKS && (options.scan_off[0] || options.fault[0]))
-		complain("GASKET_OPTIONS: scan_off and fault need a build with -Dchecks=true; ignored");
+		complain(
+			"GASKET_OPTIONS: scan_off and fault need a build with -Dchecks=true; ignored");
 	log_set_path(options.log);
 	text = environment("XDG_RUNTIME_DIR");
 	if (text)
@@ -185,7 +192,7 @@ void start_be_seen(void)
 		stats_forbid_files();
 	}
 	stats_publish();
-	if (stats_command_is_pending() || (first && options.interval_ms > 0))
+	if (stats_command_is_pending() || (first && cycle_is_wanted_early))
 		cycle_request(CYCLE_FOR_COMMAND);
 	errno = error;
 }
@@ -200,19 +207,24 @@ void start_publish_counters(void)
 					  load_relaxed(&heap_stats.unused_free_count));
 }
 
+static uint64_t caller(void)
+{
+	return (uint64_t)SYSCALL(getpid) << 32 | (uint32_t)thread_id_now();
+}
+
 /*
  * False: it was done, or is none of the caller's business: its own thread is at it (in a signal handler, or an exit handler that exits), or another process was
  * when it forked. While another thread is at it the caller waits: if it ended the process now, the report would be lost.
  */
 static bool last_task_begin(struct last_task *task)
 {
-	int32_t tid = thread_id_now();
-	uint64_t deadline;
+	uint64_t self = caller(), owner, deadline;
 	struct gate_frame frame = {0};
 
-	if (cas_seq(&task->tid, (int32_t)0, tid))
+	if (cas_seq(&task->owner, (uint64_t)0, self))
 		return true;
-	if (load_relaxed(&task->tid) == tid || (int32_t)SYSCALL(getpid) != start.pid)
+	owner = load_relaxed(&task->owner);
+	if (owner == self || owner >> 32 != self >> 32)
 		return false;
 	gate_publish(&frame);
 	gate_enter(&frame); // the leak check stops all others
@@ -245,20 +257,88 @@ void start_leave(void)
 	last_task_end(&start.leave);
 }
 
+static bool report_is_off(void)
+{
+	return strcmp(options.report, "off") == 0 || options.report[0] == 0;
+}
+
+static bool leaks_matter(void)
+{
+	return !report_is_off() || options.exitcode != 0;
+}
+
+static bool is_forked_child(void)
+{
+	return (int32_t)SYSCALL(getpid) != load_relaxed(&start.pid);
+}
+
+bool start_reports(void)
+{
+	return !report_is_off() && (options.report_children == SWITCH_ON || !is_forked_child());
+}
+
+static void check_leaks(void)
+{
+	bool complete = false;
+
+	if (!lsan_check_is_wanted())
+		return;
+	start.leaks = leak_check_at_exit(&complete);
+	if (!report_is_off())
+		stats_set(exit_check, start.leaks > 0 ? STATS_EXIT_CHECK_LEAKS
+				      : complete      ? STATS_EXIT_CHECK_CLEAN
+						      : STATS_EXIT_CHECK_NO_VERDICT);
+}
+
 /* Looks for leaks, once, and returns the status to end with. */
 static int look_for_leaks(int status)
 {
-	bool complete;
-
+	if (!leaks_matter() || (options.report_children == SWITCH_OFF && is_forked_child()))
+		return status;
 	if (last_task_begin(&start.look)) {
-		start.leaks = leak_check_at_exit(&complete);
-		if (strcmp(options.report, "off") != 0)
-			stats_set(exit_check, start.leaks > 0 ? STATS_EXIT_CHECK_LEAKS
-					      : complete      ? STATS_EXIT_CHECK_CLEAN
-							      : STATS_EXIT_CHECK_NO_VERDICT);
+		check_leaks();
 		last_task_end(&start.look);
+		last_signal_settle();
 	}
 	return leak_check_exit_status(status, load_acquire(&start.look.done) ? start.leaks : 0);
+}
+
+/* This thread has begun to look for leaks, and is interrupted. */
+static bool is_looking(void)
+{
+	return load_relaxed(&start.look.owner) == caller() && load_acquire(&start.look.done) == 0;
+}
+
+bool start_speak_last(uint64_t limit_ns, enum findings_reason reason)
+{
+	if (!stats_belong_here() || !start_reports())
+		return true;
+	if (is_looking())
+		return false;
+	if (last_task_begin(&start.look)) {
+		if (!log_has_place())
+			log_forbid_stderr();
+		if (lsan_check_is_wanted())
+			last_words_have(limit_ns, reason);
+		log_flush_pending();
+		last_task_end(&start.look);
+	}
+	return true;
+}
+
+void start_fork_child(void)
+{
+	if (options.report_children == SWITCH_OFF)
+		cycle_is_wanted_early = options.interval_ms > 0;
+}
+
+void start_check_leaks(void)
+{
+	int status = leak_check_is_wanted() ? look_for_leaks(0) : 0;
+
+	log_flush_pending();
+	if (status != 0)
+		exit(status);
 }
 
 /* After the program's own exit handlers: the leak check, and perhaps another exit status. */
@@ -276,14 +356,14 @@ static void at_exit(int status, void *argument)
 }
 
 /*
- * Shells end like this. Leaks are looked for only if a report was asked for, and not in a fork child, which mostly ends so because something went
- * wrong before exec. A vfork child leaves its parent's page alone, too.
+ * Shells end like this. Leaks are looked for only if a report was asked for, and not in a fork child that ends so because something went wrong before
+ * exec. A vfork child leaves its parent's page alone, too.
  */
 static int leave_at_once(int status)
 {
 	if (!stats_belong_here())
 		return status;
-	if (strcmp(options.report, "off") != 0 && (int32_t)SYSCALL(getpid) == start.pid)
+	if (start_reports() && !(is_forked_child() && status >= EXEC_FAILED_MIN))
 		status = look_for_leaks(status);
 	start_leave();
 	return status;
@@ -316,7 +396,12 @@ __attribute__((constructor(101))) static void start_constructor(void)
 	roots_register(scanners, SCANNER_COUNT);
 	roots_exclude_image(__ehdr_start);
 	collector_init();
+	if (leaks_matter())
+		lsan_init();
 	start.pid = (int32_t)SYSCALL(getpid);
+	last_signal_init();
+	cycle_is_wanted_early =
+		options.interval_ms > 0 || (start_reports() && leak_check_is_wanted());
 	on_exit(at_exit, 0);
 	at_quick_exit(on_quick_exit);
 }

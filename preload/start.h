@@ -3,7 +3,10 @@
  */
 #pragma once
 
+#include "core/profile/findings.h"
+
 #include <stdbool.h>
+#include <stdint.h>
 
 /* True when the program runs with privileges of its file (AT_SECURE): the environment is not trusted. */
 bool start_is_secure(void);
@@ -20,6 +23,24 @@ void start_publish_counters(void);
  * thread, that is while mostly nobody else is there to see. errno is kept.
  */
 void start_be_seen(void);
+
+/*
+ * What the end of the process would do about leaks, now: checks, reports, and ends the process (by exit, for buffered output) if there are leaks and exitcode
+ * says so. Once; the end does no more then.
+ */
+void start_check_leaks(void);
+
+/* A report is wanted, and of this process: it is no forked child, or report_children=on. */
+bool start_reports(void);
+
+/*
+ * The same for a process that dies of a signal, in its handler, with a time limit. False: this thread was interrupted while it looked for leaks, which goes on when
+ * the handler returns; it calls last_signal_settle() then.
+ */
+bool start_speak_last(uint64_t limit_ns, enum findings_reason reason);
+
+/* After fork, in the child. */
+void start_fork_child(void);
 
 /* What must happen before the process goes, whichever way it goes: the public page is removed, statistics are written. Idempotent, async-signal-safe. */
 void start_leave(void);

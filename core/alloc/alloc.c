@@ -18,6 +18,7 @@
 #include "core/base/bits.h"
 #include "core/base/option.h"
 #include "core/gc/cycle.h"
+#include "core/gc/ignored.h"
 #include "core/gc/pacer.h"
 #include "core/gc/probation.h"
 #include "core/gc/thread.h"
@@ -175,13 +176,28 @@ static bool trim_to_credit(struct thread_cache *cache, struct cache_bin *bin)
 	return fitting <= 0;
 }
 
+/* The thread's blocks are ignored: of a word just refilled one slot is kept, so that the next block comes this way too. True: it is to be sampled as well. */
+static bool trim_to_one(struct thread_cache *cache, struct cache_bin *bin)
+{
+	uint64_t first = bin->word & -bin->word;
+
+	if (bin->word != first)
+		thread_cache_look_again(bin);
+	bin->word = first;
+	cache->sample_credit -= bin->slot_bytes;
+	return alloc.keeps_stacks && cache->sample_credit <= 0;
+}
+
 static NOINLINE void *take_sampled(struct thread_cache *cache, struct cache_bin *bin)
 {
-	bool is_due = trim_to_credit(cache, bin);
+	bool is_ignored = cache->bypasses > 0;
+	bool is_due = is_ignored ? trim_to_one(cache, bin) : trim_to_credit(cache, bin);
 	void *block = bin_take_word(bin, SLOT_ALLOCATED);
 
 	if (is_due)
 		sample_block(block, cache);
+	if (is_ignored)
+		ignored_add(block);
 	return block;
 }
 
@@ -247,7 +263,7 @@ NOINLINE void *alloc_small_slow(unsigned class, size_t granules)
 		if (bin->word == 0)
 			return alloc_small_slow(class, granules);
 		thread_cache_clear_end(bin, granules);
-		if (UNLIKELY(alloc.keeps_stacks))
+		if (UNLIKELY(alloc.keeps_stacks || cache->bypasses > 0))
 			return take_sampled(cache, bin);
 	}
 	return bin_take_word(bin, SLOT_ALLOCATED);
@@ -305,6 +321,14 @@ static bool cache_large(struct slot slot, uint8_t from)
 	return true;
 }
 
+/* A block that came past the cache, or stayed where it is: ignored or not as the thread wants it now. */
+static void *mark_ignored(void *block)
+{
+	if (UNLIKELY(thread_cache_current->bypasses > 0) && block)
+		ignored_add(block);
+	return block;
+}
+
 static void sample_large(void *block, size_t size)
 {
 	struct thread_cache *cache;
@@ -316,7 +340,7 @@ static void sample_large(void *block, size_t size)
 		sample_block(block, cache);
 }
 
-static NOINLINE void *malloc_large(size_t size, size_t alignment, bool *ret_zero)
+static void *malloc_large_unmarked(size_t size, size_t alignment, bool *ret_zero)
 {
 	void *block;
 
@@ -334,6 +358,11 @@ static NOINLINE void *malloc_large(size_t size, size_t alignment, bool *ret_zero
 	if (block)
 		sample_large(block, size);
 	return block;
+}
+
+static NOINLINE void *malloc_large(size_t size, size_t alignment, bool *ret_zero)
+{
+	return mark_ignored(malloc_large_unmarked(size, alignment, ret_zero));
 }
 
 /* Sizes above the classes, and nearly every size before alloc_init(). */
@@ -423,7 +452,7 @@ static void trust_small_slow(struct slot slot, uint8_t *state)
 	struct lifo_entry entry = {(char *)slot_address(slot), state};
 	struct signal_guard guard;
 
-	if (cache == THREAD_CACHE_NONE || alloc.keeps_stacks) {
+	if (cache == THREAD_CACHE_NONE || alloc.keeps_stacks || cache->bypasses > 0) {
 		signals_block(&guard);
 		central_free_slots(class, &entry, 1);
 		signals_restore(&guard);
@@ -518,6 +547,24 @@ void alloc_free(void *pointer)
 	alloc_free_fast(pointer);
 }
 
+/* ---- blocks that are no leaks ---- */
+
+void alloc_ignore_begin(void)
+{
+	struct thread_cache *cache;
+
+	if (!alloc_init() || options.collector == COLLECTOR_OFF ||
+		(cache = cache_get()) == THREAD_CACHE_NONE)
+		return;
+	thread_cache_bypass_begin(cache);
+}
+
+void alloc_ignore_end(void)
+{
+	if (thread_cache_current != THREAD_CACHE_NONE)
+		thread_cache_bypass_end(thread_cache_current);
+}
+
 /* ---- realloc, usable size ---- */
 
 /* The block whose first byte is at `pointer`, whatever its state; false for anything else. Notices a block on probation. */
@@ -528,7 +575,7 @@ static bool find_block(const void *pointer, struct slot *ret_slot)
 	if (UNLIKELY(load_relaxed(slot_state(*ret_slot)) == SLOT_PROBATION)) {
 		probation_evidence(*ret_slot);
 		cas_seq(slot_state(*ret_slot), (uint8_t)SLOT_PROBATION,
-			(uint8_t)(slot_stack_id(*ret_slot) ? SLOT_SAMPLED : SLOT_ALLOCATED));
+			(uint8_t)(slot_record(*ret_slot) ? SLOT_SAMPLED : SLOT_ALLOCATED));
 	}
 	return true;
 }
@@ -588,7 +635,7 @@ static void *grow_large(struct span *span, size_t size, bool *ret_moved)
 	void *block = take_cached_large(size, GRANULE_BYTES);
 
 	if (block)
-		return block;
+		return mark_ignored(block);
 	pacer_note_growth(size);
 	block = large_move(span, size + heap.pad, trust, ret_moved);
 	if (!block)
@@ -596,7 +643,7 @@ static void *grow_large(struct span *span, size_t size, bool *ret_moved)
 	if (*ret_moved && !trust)
 		pacer_note_hinted(old_bytes);
 	sample_large(block, size);
-	return block;
+	return mark_ignored(block);
 }
 
 static void *move_block(void *pointer, struct slot slot, size_t size)
@@ -639,6 +686,9 @@ void *alloc_realloc(void *pointer, size_t size)
 		return move_block(pointer, slot, size);
 	}
 	if (resize_in_place(slot, size)) {
+		if (UNLIKELY(slot_record(slot) & SLOT_IGNORED))
+			ignored_remove(pointer);
+		mark_ignored(pointer);
 		KEEP_ALIVE(pointer);
 		return pointer;
 	}

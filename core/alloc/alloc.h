@@ -31,6 +31,13 @@ void *alloc_realloc(void *pointer, size_t size);
 /* Bytes that may be used at `pointer`: 0 when it is not a block of ours. Constant over the block's life. */
 size_t alloc_usable_size(const void *pointer);
 
+/*
+ * What the calling thread allocates from here to the end, realloc included, is ignored (core/gc/ignored.h). Nests. Nothing without a collector, or in a thread
+ * that has no cache (one that ends; a signal handler that interrupted malloc).
+ */
+void alloc_ignore_begin(void);
+void alloc_ignore_end(void);
+
 /* The program limits its own address space, or locks it: what is reserved and not used goes back, or every mmap of the program would fail. */
 void alloc_unreserve(void);
 

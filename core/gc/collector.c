@@ -15,6 +15,7 @@
 #include "core/gc/command.h"
 #include "core/gc/concurrent.h"
 #include "core/gc/cycle.h"
+#include "core/gc/last_words.h"
 #include "core/gc/gate.h"
 #include "core/gc/growth.h"
 #include "core/gc/leisure.h"
@@ -67,6 +68,7 @@ enum {
 #define PACED_REQUESTS (1u << CYCLE_FOR_HINTS | 1u << CYCLE_FOR_GROWTH)
 
 bool (*cycle_start_hook)(void);
+bool cycle_is_wanted_early;
 
 /* Words changed by anybody (compare-and-swap or relaxed stores); the rest is the collector thread's. */
 static struct {
@@ -504,6 +506,7 @@ void cycle_thread_main(void)
 			break;
 		}
 		command_answer();
+		last_words_answer();
 		purge_tick(now);
 		growth_tick(now);
 		if (cycle_is_due(requests, now)) {
@@ -559,6 +562,7 @@ void cycle_fork_child(void)
 	bool shut_down = load_relaxed(&collector.shut_down);
 
 	collector = (__typeof__(collector)){.shut_down = shut_down};
+	last_words_fork_child();
 	proc_forget();
 	growth_fork_child();
 	concurrent_fork_child();

@@ -27,6 +27,7 @@
 #include "core/base/option.h"
 #include "core/gc/collector.h"
 #include "core/gc/concurrent.h"
+#include "core/gc/ignored.h"
 #include "core/gc/mark.h"
 #include "core/gc/pacer.h"
 #include "core/gc/probation.h"
@@ -202,6 +203,7 @@ static bool scan_roots(struct cycle_result *result)
 		result->root_address = scan.failure_address;
 		return no_verdict(result, STATS_NO_VERDICT_ROOTS);
 	}
+	ignored_mark(&marker);
 	result->roots_ns = clock_now_ns() - start;
 	cycle.roots_ns = clock_thread_cpu_ns() - cpu;
 	cycle.root_bytes = scan.bytes_read;

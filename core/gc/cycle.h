@@ -79,6 +79,9 @@ bool cycle_collect(void);
  * no lock held. NULL in static test programs, where cycle_collect() runs the cycle in the calling thread. */
 extern bool (*cycle_start_hook)(void);
 
+/* Set by preload/ before main: the thread is to be there as soon as may be, also while there is nothing to collect. */
+extern bool cycle_is_wanted_early;
+
 /* Set by core/alloc: obeys free=trust and collector=off, which change the allocator (collector thread, no lock). */
 extern enum stats_reply (*cycle_obey_hook)(enum stats_request request);
 

@@ -25,6 +25,8 @@ enum {
 	TRY_MS = 1000, // ... but none begins later than this
 };
 
+enum findings_reason leak_check_end_reason = FINDINGS_REASON_EXIT;
+
 /* Guard: CYCLE. */
 static struct leak_sums reclaimed;
 
@@ -111,7 +113,7 @@ uint64_t leak_check_report(const char *where, bool is_complete)
 
 	if (!is_off(where) && wants_findings(where)) {
 		leak_check_findings(where, is_complete,
-			where == options.report ? FINDINGS_REASON_EXIT : FINDINGS_REASON_REQUEST,
+			where == options.report ? leak_check_end_reason : FINDINGS_REASON_REQUEST,
 			&blocks);
 		return blocks;
 	}
@@ -141,21 +143,37 @@ static bool collect_with_verdict(void)
 	return false;
 }
 
+bool leak_check_is_wanted(void)
+{
+	return options.collector != COLLECTOR_OFF && options.leaks != LEAKS_OFF &&
+	       !(is_off(options.report) && options.exitcode == 0);
+}
+
 uint64_t leak_check_at_exit(bool *ret_is_complete)
+{
+	if (is_off(options.report) && options.exitcode == 0)
+		return 0;
+	return leak_check_now(options.report, ret_is_complete);
+}
+
+void leak_check_prepare(const char *where)
+{
+	if (wants_findings(where))
+		dangling_demand();
+}
+
+uint64_t leak_check_now(const char *where, bool *ret_is_complete)
 {
 	struct signal_guard guard;
 	uint64_t leaks;
 	bool complete;
 
-	if (is_off(options.report) && options.exitcode == 0)
-		return 0;
-	if (wants_findings(options.report))
-		dangling_demand();
+	leak_check_prepare(where);
 	complete = collect_with_verdict();
 	signals_block(&guard);
 	lock_acquire(cycle_lock());
 	complete = complete && cycle_last.leaks_judged;
-	leaks = leak_check_report(options.report, complete);
+	leaks = leak_check_report(where, complete);
 	lock_release(cycle_lock());
 	signals_restore(&guard);
 	if (ret_is_complete)

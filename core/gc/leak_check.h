@@ -15,6 +15,18 @@
  */
 uint64_t leak_check_at_exit(bool *ret_is_complete);
 
+/* Why the report of the process's end is written; EXIT until the one who ends it differently says so. */
+extern enum findings_reason leak_check_end_reason;
+
+/* Somebody wants to know of leaks: there is a collector that judges them, and a report or an exit status that tells. */
+bool leak_check_is_wanted(void);
+
+/* Before the cycle that a report to `where` rests on: what it is to find out besides. Any thread. */
+void leak_check_prepare(const char *where);
+
+/* As leak_check_at_exit(), at any time, to `where` ("off": only counts). Not from a signal handler. */
+uint64_t leak_check_now(const char *where, bool *ret_is_complete);
+
 /*
  * Writes a report of what the last cycle with a verdict left, and of what was taken back before, to `where` (see report.h); returns the number of
  * leaked blocks in it. The lock CYCLE is held, signals are blocked. With report_format=findings what is written to the path of the option report is

@@ -180,7 +180,7 @@ void pacer_note_growth(uint64_t bytes)
 	if (((uint64_t)load_relaxed(&stats_of_pages->dirty_unit_count) << UNIT_SHIFT) >=
 		DIRTY_BYTES_MIN)
 		cycle_request(CYCLE_FOR_PURGE);
-	if (UNLIKELY((options.interval_ms > 0 && cycle_thread_id() == 0) ||
+	if (UNLIKELY((cycle_is_wanted_early && cycle_thread_id() == 0) ||
 		     growth_wants_thread(heap_bytes)))
 		cycle_request(CYCLE_FOR_TIME);
 	log_flush_pending();

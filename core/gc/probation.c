@@ -184,7 +184,7 @@ void probation_block(struct slot slot)
 
 static void revive_slot(struct slot slot)
 {
-	uint8_t state = slot_stack_id(slot) ? SLOT_SAMPLED : SLOT_ALLOCATED;
+	uint8_t state = slot_record(slot) ? SLOT_SAMPLED : SLOT_ALLOCATED;
 
 	if (cas_seq(slot_state(slot), (uint8_t)SLOT_PROBATION, state))
 		store_relaxed(

@@ -7,6 +7,7 @@
 #include "core/base/check.h"
 #include "core/base/option.h"
 #include "core/gc/root_reader.h"
+#include "core/gc/root_regions.h"
 #include "core/gc/world.h"
 #include "core/heap/heap.h"
 #include "core/os/memory.h"
@@ -362,10 +363,11 @@ static void hold_pages(const struct root_scan *scan)
 	}
 }
 
+/* The regions first: the claims are then what is ours, and the heap. */
 static bool scan_held(struct root_scan *scan)
 {
-	return claim_all(scan) && scan_odd_heap(scan) && scan_words_of_all(scan) &&
-	       read_all_mappings(scan);
+	return root_regions_scan(scan) && claim_all(scan) && scan_odd_heap(scan) &&
+	       scan_words_of_all(scan) && read_all_mappings(scan);
 }
 
 bool roots_scan(struct root_scan *scan)

@@ -35,10 +35,14 @@ enum slot_state {
 	SLOT_ALLOCATED = 1, // the program's
 	SLOT_HINTED = 2,    // freed by the program, waits for proof
 	SLOT_PROBATION = 3, // never freed and not reached
-	SLOT_SAMPLED = 4,   // as ALLOCATED, and the span's stack_ids names who allocated it
-	SLOT_CACHED = 5,    // free=trust: freed, in the LIFO of a thread cache
+	SLOT_SAMPLED =
+		4, // as ALLOCATED, and has a record in the span's stack_ids: who allocated it, and whether it is ignored
+	SLOT_CACHED = 5, // free=trust: freed, in the LIFO of a thread cache
 	SLOT_STATE_COUNT
 };
+
+/* Of a block's record, beside the stack's id: a root, whoever refers to it (core/gc/ignored.h). */
+#define SLOT_IGNORED (1u << 31)
 
 /* Sweep words of a span, changed by compare-and-swap only. */
 enum sweep_state {
@@ -80,7 +84,8 @@ struct span {
 	uint8_t moved;   // pages were moved by mremap: map afresh before the units are used again
 	uint8_t dropped; // freed, and its pages were given back at once (guard: page heap lock)
 	uint8_t fresh; // no slot was ever used before this life of the span: contents are zero (large blocks)
-	uint32_t sweep;     // enum sweep_state, compare-and-swap
+	uint8_t ignores; // some slot has or had SLOT_IGNORED (set once a life, relaxed, any thread)
+	uint32_t sweep;  // enum sweep_state, compare-and-swap
 	uint32_t free_hint; // at least the number of FREE slots while not current (central lock)
 	uint32_t dirty_unit_count;      // free run: units that may hold pages
 	uint32_t dirty_low, dirty_high; // free run: all of them lie in [low, high)
@@ -311,12 +316,18 @@ struct span *heap_next_used_span(uint32_t *unit);
 /* The side array of stack ids, made on demand (NULL without memory). Signals blocked. */
 uint32_t *span_make_stack_ids(struct span *span);
 
-/* Stack id of a slot, 0 when none was recorded. */
-static inline uint32_t slot_stack_id(struct slot slot)
+/* All that is recorded of a slot, 0: nothing. */
+static inline uint32_t slot_record(struct slot slot)
 {
 	uint32_t *ids = load_acquire(&slot.span->stack_ids);
 
 	return ids ? load_relaxed(&ids[slot.index]) : 0;
+}
+
+/* Stack id of a slot, 0 when none was recorded. */
+static inline uint32_t slot_stack_id(struct slot slot)
+{
+	return slot_record(slot) & ~SLOT_IGNORED;
 }
 
 /* The program changed protection or mapping of part of the window: every span there becomes odd. Any thread. */

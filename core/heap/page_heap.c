@@ -349,6 +349,7 @@ static void span_init(struct span *span, unsigned class, uint32_t units, int32_t
 	span->odd = 0;
 	span->moved = 0;
 	span->fresh = fresh;
+	span->ignores = 0;
 	span->dropped = 0;
 	span->free_hint = 0;
 	store_relaxed(&span->tail_words, (uint16_t)0);

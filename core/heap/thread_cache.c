@@ -73,6 +73,7 @@ static void cache_init(struct thread_cache *cache)
 	cache->random_state = (uintptr_t)cache;
 	cache->hint_credit = HINT_QUANTUM_BYTES;
 	cache->sample_credit = 0;
+	cache->bypasses = 0;
 }
 
 struct thread_cache *thread_cache_create(void)
@@ -115,6 +116,37 @@ static void flush_bin(struct thread_cache *cache, unsigned class)
 		central_free_slots(class, bin->lifo, (size_t)(bin->lifo_top - bin->lifo));
 	bin->lifo_top = bin->lifo_end = bin->lifo;
 	return_span(bin);
+}
+
+/* No slot is left in the LIFO or the word; those of the word are found again. A closed LIFO takes none. */
+static void empty_bin(struct cache_bin *bin, unsigned class)
+{
+	struct signal_guard guard;
+
+	if (bin->word != 0)
+		thread_cache_look_again(bin);
+	bin->word = 0;
+	if (bin->lifo_top > bin->lifo) {
+		signals_block(&guard);
+		central_free_slots(class, bin->lifo, (size_t)(bin->lifo_top - bin->lifo));
+		bin->lifo_top = bin->lifo;
+		signals_restore(&guard);
+	}
+	bin->lifo_end = bin->lifo;
+}
+
+void thread_cache_bypass_begin(struct thread_cache *cache)
+{
+	if (cache->bypasses++ > 0)
+		return;
+	for (unsigned class = 1; class <= SIZE_CLASS_COUNT; class ++)
+		empty_bin(&cache->bins[class], class);
+}
+
+void thread_cache_bypass_end(struct thread_cache *cache)
+{
+	if (cache->bypasses > 0)
+		cache->bypasses--;
 }
 
 bool thread_cache_drop_large(struct thread_cache *cache)
@@ -350,7 +382,7 @@ bool thread_cache_refill(struct thread_cache *cache, unsigned class)
 	struct cache_bin *bin = &cache->bins[class];
 
 	process_check();
-	if (options.free == FREE_TRUST && options.stacks == STACKS_OFF &&
+	if (options.free == FREE_TRUST && options.stacks == STACKS_OFF && cache->bypasses == 0 &&
 		bin->lifo_top == bin->lifo && fill_lifo(cache, class))
 		return true;
 	while (!bin->span || !next_group(bin)) {

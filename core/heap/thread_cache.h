@@ -51,6 +51,8 @@ struct thread_cache {
 	int64_t sample_credit; // bytes until the next sampled block
 	uint64_t random_state;
 	uint64_t refilled_bytes; // since the last report to the pacer
+	uint32_t
+		bypasses; // thread_cache_bypass_begin() without its end: every allocation takes the slow path
 	struct cache_bin bins[SIZE_CLASS_COUNT + 1];
 	struct lifo_entry first_lifos
 		[SIZE_CLASS_COUNT]
@@ -93,6 +95,13 @@ bool thread_cache_refill(struct thread_cache *cache, unsigned class);
  * program will not write. What stands there would be read for as long as the slot is in use. (Small slots have a word or two of it.)
  */
 void thread_cache_clear_end(const struct cache_bin *bin, size_t granules);
+
+/*
+ * From here to the end nothing is allocated from the cache but by way of thread_cache_refill(), whose caller leaves one slot in the word at most. Nests. By the
+ * cache's thread; not for THREAD_CACHE_NONE.
+ */
+void thread_cache_bypass_begin(struct thread_cache *cache);
+void thread_cache_bypass_end(struct thread_cache *cache);
 
 /* The group that the word was filled from comes next again. */
 void thread_cache_look_again(struct cache_bin *bin);

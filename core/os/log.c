@@ -21,9 +21,10 @@ static struct {
 	bool known; // fd 2 was open at start
 	dev_t device;
 	ino_t inode;
-	const char *path; // log=PATH
-	int thread_id;    // thread with a table of its own
-	int thread_fd;    // its duplicate of fd 2, or -1
+	const char *path;  // log=PATH
+	int thread_id;     // thread with a table of its own
+	int thread_fd;     // its duplicate of fd 2, or -1
+	bool is_forbidden; // atomic
 	uint64_t dropped;
 	uint32_t pending_state; // enum pending_state: who may touch `pending`
 	size_t pending_bytes;
@@ -69,9 +70,19 @@ static int stderr_descriptor(void)
 
 	if (sink.thread_id != 0 && (int)SYSCALL(gettid) == load_acquire(&sink.thread_id))
 		fd = sink.thread_fd;
-	if (fd < 0 || !sink.known || !identify(fd, &status))
+	if (fd < 0 || !sink.known || load_relaxed(&sink.is_forbidden) || !identify(fd, &status))
 		return -1;
 	return status.st_dev == sink.device && status.st_ino == sink.inode ? fd : -1;
+}
+
+bool log_has_place(void)
+{
+	return sink.path || stderr_descriptor() >= 0;
+}
+
+void log_forbid_stderr(void)
+{
+	store_relaxed(&sink.is_forbidden, true);
 }
 
 /* Keeps text of the collector thread for a program thread to write; false: no room. */

@@ -20,6 +20,12 @@ __attribute__((format(printf, 1, 2))) void log_line(const char *format, ...);
 /* Writes text as it is, to where messages go. False when there was nowhere to write. */
 bool log_write(const char *text, size_t bytes);
 
+/* Asked in a thread of the program, whose fd 2 it is: is it still what it was, or is there log=PATH? */
+bool log_has_place(void);
+
+/* From now on fd 2 is written by nobody, not by its duplicate either: the program has put something else there. */
+void log_forbid_stderr(void);
+
 /* Messages that found no place. */
 uint64_t log_dropped_count(void);
 

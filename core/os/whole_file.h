@@ -1,6 +1,9 @@
 /*
  * Files that appear whole under their name, or not at all: written beside it as PATH.PID.tmp and renamed. Raw system calls, no memory but the
  * caller's. Files are 0600; what stands under the name is replaced, never followed or written into.
+ *
+ * But for what is no file: a device, a pipe, and whatever the system has put into /dev (where /dev/stderr is a link). That is written to as it is, and never
+ * replaced.
  */
 #pragma once
 
@@ -12,6 +15,7 @@ enum { WHOLE_FILE_PATH_BYTES = 512 };
 
 struct whole_file {
 	long fd; // negative: not open
+	bool is_in_place;
 	char path[WHOLE_FILE_PATH_BYTES];
 	char beside[WHOLE_FILE_PATH_BYTES + 32];
 };

@@ -141,6 +141,9 @@ struct findings_meta {
 	uint32_t executable; // string: path of the program
 	uint32_t stacks;     // enum stacks of core/base/option.h: which were kept
 	uint32_t reserved;
+	uint32_t
+		default_suppressions; // string: what __lsan_default_suppressions() of the program said
+	uint32_t reserved_2;
 };
 
 /* One ELF file that is or was mapped (core/profile/module.h). */

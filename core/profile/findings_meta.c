@@ -3,6 +3,7 @@
 #include "core/base/option.h"
 #include "core/os/clock.h"
 #include "core/os/syscall.h"
+#include "core/profile/default_suppressions.h"
 #include "core/profile/stats_page.h"
 
 #include <fcntl.h>
@@ -50,4 +51,5 @@ void findings_describe_process(struct findings_writer *writer, struct findings_m
 	meta->stacks = (uint32_t)options.stacks;
 	meta->command = command_name(writer);
 	meta->executable = executable_name(writer);
+	meta->default_suppressions = findings_string(writer, default_suppressions());
 }

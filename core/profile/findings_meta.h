@@ -5,5 +5,6 @@
 
 #include "core/profile/findings_writer.h"
 
-/* Fills in whose file it is, when it is written, and which stacks are kept: process, written_ns, age_ns, sample_bytes, command, executable and stacks. */
+/* Fills in whose file it is, when it is written, and which stacks are kept: process, written_ns, age_ns, sample_bytes, command, executable, stacks and
+ * default_suppressions. */
 void findings_describe_process(struct findings_writer *writer, struct findings_meta *meta);
