@@ -311,12 +311,23 @@ struct span *heap_next_used_span(uint32_t *unit);
 /* The side array of stack ids, made on demand (NULL without memory). Signals blocked. */
 uint32_t *span_make_stack_ids(struct span *span);
 
+/* In stack_ids, beside the id: this block has a stack because its class was suspected of leaking. It must not be counted where sampled blocks stand for others. */
+#define STACK_ID_SUSPECTED ((uint32_t)1 << 31)
+
 /* Stack id of a slot, 0 when none was recorded. */
 static inline uint32_t slot_stack_id(struct slot slot)
 {
 	uint32_t *ids = load_acquire(&slot.span->stack_ids);
 
-	return ids ? load_relaxed(&ids[slot.index]) : 0;
+	return ids ? load_relaxed(&ids[slot.index]) & ~STACK_ID_SUSPECTED : 0;
+}
+
+/* Of a slot with a stack: it was drawn by the sampler (or every block has one). */
+static inline bool slot_was_drawn(struct slot slot)
+{
+	uint32_t *ids = load_acquire(&slot.span->stack_ids);
+
+	return ids && !(load_relaxed(&ids[slot.index]) & STACK_ID_SUSPECTED);
 }
 
 /* The program changed protection or mapping of part of the window: every span there becomes odd. Any thread. */
