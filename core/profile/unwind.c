@@ -125,7 +125,9 @@ static struct cfi_rule find_rule(uintptr_t address, bool is_on_stack)
 	// not remembered: code made at run time, or a module that is just being loaded
 	if (!module)
 		return rule;
-	cfi_find_rule(module, address, is_direct, &rule);
+	// a frame whose table says more than we understand ends the walk: where rbp points there, nobody knows
+	if (cfi_find_rule(module, address, is_direct, &rule) && rule.kind == CFI_NONE)
+		rule.kind = CFI_OUTERMOST;
 	bits = rule_bits(rule);
 	store_relaxed(&slot->rule, bits);
 	store_relaxed(
@@ -175,30 +177,6 @@ static bool step_signal(struct walk *walk)
 	       read_word(walk, frame + UCONTEXT_RSP, &walk->sp);
 }
 
-static bool step_by_rule(struct walk *walk, struct cfi_rule rule)
-{
-	uintptr_t cfa = (rule.kind == CFI_STACK ? walk->sp : walk->fp) +
-			(uintptr_t)(intptr_t)rule.cfa_offset;
-	uintptr_t fp = walk->fp;
-
-	if (rule.kind == CFI_FRAME_INDIRECT && !read_word(walk, cfa, &cfa))
-		return false;
-	// frames lie one above the other; a switch of stacks is nothing we follow
-	if (cfa <= walk->sp || !read_word(walk, cfa - sizeof(uintptr_t), &walk->pc))
-		return false;
-	if (rule.frame_pointer == CFI_AT_FRAME) {
-		if (!read_word(walk, walk->fp, &fp))
-			return false;
-	} else if (rule.frame_pointer != CFI_SAME &&
-		   !read_word(walk, cfa + (uintptr_t)(intptr_t)rule.frame_pointer, &fp)) {
-		return false;
-	}
-	walk->sp = cfa;
-	walk->fp = fp;
-	walk->is_exact = false;
-	return true;
-}
-
 /* True if a call instruction ends at `pc`: call rel32, or one of the forms of call r/m64 (2 to 7 bytes, perhaps with a prefix before). */
 static bool follows_call(uintptr_t pc)
 {
@@ -227,6 +205,31 @@ static bool is_return_address(uintptr_t pc)
 	if (!follows_call(pc))
 		return false;
 	store_relaxed(known, name);
+	return true;
+}
+
+static bool step_by_rule(struct walk *walk, struct cfi_rule rule)
+{
+	uintptr_t cfa = (rule.kind == CFI_STACK ? walk->sp : walk->fp) +
+			(uintptr_t)(intptr_t)rule.cfa_offset;
+	uintptr_t fp = walk->fp;
+
+	if (rule.kind == CFI_FRAME_INDIRECT && !read_word(walk, cfa, &cfa))
+		return false;
+	// frames lie one above the other; a switch of stacks is nothing we follow
+	if (cfa <= walk->sp || !read_word(walk, cfa - sizeof(uintptr_t), &walk->pc) ||
+		(walk->is_guessed && !is_return_address(walk->pc)))
+		return false;
+	if (rule.frame_pointer == CFI_AT_FRAME) {
+		if (!read_word(walk, walk->fp, &fp))
+			return false;
+	} else if (rule.frame_pointer != CFI_SAME &&
+		   !read_word(walk, cfa + (uintptr_t)(intptr_t)rule.frame_pointer, &fp)) {
+		return false;
+	}
+	walk->sp = cfa;
+	walk->fp = fp;
+	walk->is_exact = false;
 	return true;
 }
 
