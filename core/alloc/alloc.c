@@ -214,8 +214,10 @@ static NOINLINE void *take_suspected(struct thread_cache *cache, unsigned class)
 	void *block;
 
 	trim_word(bin, passing > 0 ? passing : 1);
-	if (passing > 0)
+	if (passing > 0) {
+		suspect_passed(cache, class, count_bits(bin->word));
 		return take_sampled(cache, bin);
+	}
 	is_drawn = trim_to_credit(cache, bin);
 	if (is_drawn)
 		draw_sample(cache);

@@ -45,6 +45,7 @@ struct suspect_pace {
 	uint32_t credit_ns; // time that may still be spent
 	uint32_t cost_ns;   // of one stack, by experience; 0: none
 	uint16_t left;      // stacks until the clock is read again
+	uint16_t passing;   // slots that pass without one before the clock is read again
 	bool is_first;      // the next one is the first of them: it tells the cost
 };
 

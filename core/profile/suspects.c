@@ -1,6 +1,6 @@
 /*
  * The credit grows with the time that passes, slept or not, up to that of PACE_STACKS_MAX stacks; each stack is paid for in advance, at the price of the stacks
- * before it. The clock is read (0.1 us) once for each batch of stacks, and once to learn what one costs; between batches at least one word of slots passes.
+ * before it. The clock is read (0.1 us) once for each batch of stacks, and once to learn what one costs; between batches some hundred slots pass.
  */
 #include "core/profile/suspects.h"
 
@@ -12,7 +12,7 @@ enum {
 	PACE_STACKS_MAX = 64, // credit saved up
 	PACE_STACKS_MIN = 4,  // a batch
 	PACE_PART = 8,        // of the time
-	PASSING_MAX = 64,     // slots between two looks, at most
+	PASSING_MAX = 512,    // slots between two looks, at most
 	COST_FIRST_NS = 1000,
 	COST_MIN_NS = 200,
 	COST_MAX_NS = 20000, // a thread may lose its processor meanwhile
@@ -72,9 +72,20 @@ unsigned suspect_passing(struct thread_cache *cache, unsigned class)
 {
 	struct suspect_pace *pace = &cache->paces[class];
 
-	if (pace->left == 0)
+	if (pace->left == 0 && pace->passing == 0) {
 		suspect_pace_look(pace, clock_now_ns(), load_relaxed(&suspects.count));
-	return pace->left > 0 ? 0 : 1 + sampler_random(&cache->random_state, PASSING_MAX);
+		if (pace->left == 0)
+			pace->passing =
+				(uint16_t)(1 + sampler_random(&cache->random_state, PASSING_MAX));
+	}
+	return pace->left > 0 ? 0 : pace->passing;
+}
+
+void suspect_passed(struct thread_cache *cache, unsigned class, unsigned count)
+{
+	struct suspect_pace *pace = &cache->paces[class];
+
+	pace->passing = (uint16_t)(count < pace->passing ? pace->passing - count : 0);
 }
 
 void suspect_done(struct thread_cache *cache, unsigned class)

@@ -45,9 +45,10 @@ static inline void suspects_obey(struct thread_cache *cache)
 
 /*
  * A slot of a suspected small class is about to be handed out. 0: with a stack, and suspect_done() is to be called after it was taken. Else so many slots at most,
- * at least one, may be handed out without. The thread's own cache.
+ * at least one, may be handed out without, which suspect_passed() is told. The thread's own cache.
  */
 unsigned suspect_passing(struct thread_cache *cache, unsigned class);
+void suspect_passed(struct thread_cache *cache, unsigned class, unsigned count);
 void suspect_done(struct thread_cache *cache, unsigned class);
 
 /* Pure: a thread with this pace looks at the clock while `count` classes are suspected: `left` is set to the stacks it may take now. */
