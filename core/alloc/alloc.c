@@ -36,6 +36,7 @@
 #include "core/profile/misuse.h"
 #include "core/profile/sampler.h"
 #include "core/profile/stack_table.h"
+#include "core/profile/suspects.h"
 
 #include <string.h>
 #include <sys/uio.h>
@@ -126,15 +127,24 @@ static struct thread_cache *cache_get(void)
 	return LIKELY(cache != THREAD_CACHE_NONE) ? cache : thread_recover_cache();
 }
 
-/* Records the caller's stack for a block just allocated (state SAMPLED is stored last, so that whoever sees it finds the id). */
-static void sample_block(void *block, struct thread_cache *cache)
+/* The next sample is drawn. */
+static void draw_sample(struct thread_cache *cache)
 {
 	uint64_t next = sampler_next(&cache->random_state);
+
+	cache->sample_credit = next > SAMPLE_CREDIT_MAX ? SAMPLE_CREDIT_MAX : (int64_t)next;
+}
+
+/*
+ * Records the caller's stack for a block just allocated (state SAMPLED is stored last, so that whoever sees it finds the id). `mark` is 0, or
+ * STACK_ID_SUSPECTED for a block that was not drawn.
+ */
+static void record_stack(void *block, uint32_t mark)
+{
 	struct signal_guard guard;
 	struct slot slot;
 	uint32_t stack, *ids;
 
-	cache->sample_credit = next > SAMPLE_CREDIT_MAX ? SAMPLE_CREDIT_MAX : (int64_t)next;
 	stack = stack_capture(__builtin_frame_address(0));
 	if (stack == 0 || !heap_find_slot((uintptr_t)block, &slot))
 		return;
@@ -146,9 +156,23 @@ static void sample_block(void *block, struct thread_cache *cache)
 	}
 	if (!ids)
 		return;
-	store_relaxed(&ids[slot.index], stack);
+	store_relaxed(&ids[slot.index], stack | mark);
 	cas_seq(slot_state(slot), (uint8_t)SLOT_ALLOCATED, (uint8_t)SLOT_SAMPLED);
 	KEEP_ALIVE(block);
+}
+
+/* Of a word just refilled, keeps the lowest slots, at least one; the rest is found again later. */
+static void trim_word(struct cache_bin *bin, unsigned count)
+{
+	uint64_t kept = 0, word = bin->word;
+
+	for (unsigned i = 0; i < count && word != 0; i++) {
+		kept |= word & -word;
+		word &= word - 1;
+	}
+	if (word != 0)
+		thread_cache_look_again(bin);
+	bin->word = kept;
 }
 
 /*
@@ -159,18 +183,12 @@ static bool trim_to_credit(struct thread_cache *cache, struct cache_bin *bin)
 {
 	int64_t count = count_bits(bin->word);
 	int64_t fitting = cache->sample_credit / (int64_t)bin->slot_bytes;
-	uint64_t kept = 0;
 
 	if (fitting >= count) {
 		cache->sample_credit -= count * (int64_t)bin->slot_bytes;
 		return false;
 	}
-	for (int64_t i = 0; i < (fitting > 0 ? fitting : 1); i++) {
-		kept |= bin->word & -bin->word;
-		bin->word &= bin->word - 1;
-	}
-	thread_cache_look_again(bin);
-	bin->word = kept;
+	trim_word(bin, fitting > 0 ? (unsigned)fitting : 1);
 	if (fitting > 0)
 		cache->sample_credit -= fitting * (int64_t)bin->slot_bytes;
 	return fitting <= 0;
@@ -194,10 +212,34 @@ static NOINLINE void *take_sampled(struct thread_cache *cache, struct cache_bin 
 	bool is_due = is_ignored ? trim_to_one(cache, bin) : trim_to_credit(cache, bin);
 	void *block = bin_take_word(bin, SLOT_ALLOCATED);
 
-	if (is_due)
-		sample_block(block, cache);
+	if (is_due) {
+		draw_sample(cache);
+		record_stack(block, 0);
+	}
 	if (is_ignored)
 		ignored_add(block);
+	return block;
+}
+
+/* A word of a class that is suspected of leaking was just refilled: one slot of it with a stack, or some without. */
+static NOINLINE void *take_suspected(struct thread_cache *cache, unsigned class)
+{
+	struct cache_bin *bin = &cache->bins[class];
+	unsigned passing = suspect_passing(cache, class);
+	bool is_drawn;
+	void *block;
+
+	trim_word(bin, passing > 0 ? passing : 1);
+	if (passing > 0) {
+		suspect_passed(cache, class, count_bits(bin->word));
+		return take_sampled(cache, bin);
+	}
+	is_drawn = trim_to_credit(cache, bin);
+	if (is_drawn)
+		draw_sample(cache);
+	block = bin_take_word(bin, SLOT_ALLOCATED);
+	record_stack(block, is_drawn ? 0 : STACK_ID_SUSPECTED);
+	suspect_done(cache, class);
 	return block;
 }
 
@@ -244,6 +286,7 @@ NOINLINE void *alloc_small_slow(unsigned class, size_t granules)
 	cache = cache_get();
 	if (cache == THREAD_CACHE_NONE)
 		return malloc_small_uncached(class);
+	suspects_obey(cache);
 	bin = &cache->bins[class];
 	if (bin->lifo_top != bin->lifo)
 		return bin_take_lifo(bin);
@@ -263,6 +306,8 @@ NOINLINE void *alloc_small_slow(unsigned class, size_t granules)
 		if (bin->word == 0)
 			return alloc_small_slow(class, granules);
 		thread_cache_clear_end(bin, granules);
+		if (UNLIKELY(suspects_contain(class) && cache->bypasses == 0))
+			return take_suspected(cache, class);
 		if (UNLIKELY(alloc.keeps_stacks || cache->bypasses > 0))
 			return take_sampled(cache, bin);
 	}
@@ -332,12 +377,16 @@ static void *mark_ignored(void *block)
 static void sample_large(void *block, size_t size)
 {
 	struct thread_cache *cache;
+	bool is_drawn;
 
 	if (!alloc.keeps_stacks || (cache = cache_get()) == THREAD_CACHE_NONE)
 		return;
 	cache->sample_credit -= (int64_t)min_u64(size, SAMPLE_CREDIT_MAX);
-	if (cache->sample_credit <= 0)
-		sample_block(block, cache);
+	is_drawn = cache->sample_credit <= 0;
+	if (is_drawn)
+		draw_sample(cache);
+	if (is_drawn || suspects_contain(block_class_of(align_up(size + heap.pad, UNIT_BYTES))))
+		record_stack(block, is_drawn ? 0 : STACK_ID_SUSPECTED);
 }
 
 static void *malloc_large_unmarked(size_t size, size_t alignment, bool *ret_zero)

@@ -18,6 +18,7 @@
 #include "core/gc/last_words.h"
 #include "core/gc/gate.h"
 #include "core/gc/growth.h"
+#include "core/gc/leak_suspects.h"
 #include "core/gc/leisure.h"
 #include "core/gc/pacer.h"
 #include "core/gc/probation.h"
@@ -60,6 +61,7 @@ enum {
 	PURGE_TICK_MS = 250,
 	LIMIT_LOOK_MS = 1000,
 	PURGE_KEEP_EIGHTHS = 7, // of the dirty limit survives a tick: 0.5 % is left after 10 s
+	LOOK_AGAIN_MS = 250,    // for suspects
 	BACK_OFF_MS_MIN = 10,   // after a cycle without a verdict, doubled each time
 	BACK_OFF_MS_MAX = 5000,
 };
@@ -423,7 +425,12 @@ static unsigned allowed_cpus(void)
 static uint64_t next_timed_cycle_ns(uint64_t now)
 {
 	uint64_t due = options.leaks == LEAKS_RECLAIM ? probation_wants_cycle_ns() : UINT64_MAX;
+	uint64_t look = leak_suspects_want_cycle_ns();
 
+	// a first look comes some time after the thread began, and one that gave no verdict is not made again at once
+	if (look != UINT64_MAX)
+		due = min_u64(
+			due, max_u64(look, collector.last_cycle_ns + LOOK_AGAIN_MS * NS_PER_MS));
 	if (options.interval_ms > 0)
 		due = min_u64(due,
 			collector.last_cycle_ns +

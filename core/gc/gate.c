@@ -11,6 +11,7 @@
 #include "core/base/atomic.h"
 #include "core/gc/world.h"
 #include "core/gc/world_word.h"
+#include "core/profile/suspects.h"
 
 static uint32_t are_distrusted; // 1: a handler of unknown origin was seen
 
@@ -99,6 +100,8 @@ void gate_leave(struct gate_frame *frame)
 		return;
 	gate_unblock(thread);
 	thread->frame = frame->outer;
+	suspects_obey(
+		thread_cache_current); // it may sleep again, and again, before it needs a slow path
 	if (UNLIKELY(load_relaxed(&thread->exempt)))
 		store_seq(&thread->exempt, 0);
 }

@@ -8,10 +8,9 @@
  */
 #include "core/gc/leak_groups.h"
 
-#include "core/base/bits.h"
 #include "core/os/memory.h"
 
-enum { FIRST_CAPACITY = 1024, CLASS_LARGE_BASE = 128, AGE_WHOLE_CLASS = 255, AGE_SHIFT = 4 };
+enum { FIRST_CAPACITY = 1024, AGE_WHOLE_CLASS = 255, AGE_SHIFT = 4 };
 
 #define KEY_STACK ((uint64_t)1 << 63)
 #define KEY_CLASS ((uint64_t)1 << 62)
@@ -95,8 +94,7 @@ static uint32_t find_or_add(uint64_t key)
 
 unsigned leak_class_of(struct slot slot)
 {
-	return slot.span->kind == SPAN_LARGE ? CLASS_LARGE_BASE + highest_bit(slot_bytes(slot))
-					     : slot.span->class;
+	return block_class_of(slot_bytes(slot));
 }
 
 /* The observation at which the first leaked block was seen in the span's present life. */

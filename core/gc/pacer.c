@@ -12,6 +12,7 @@
 #include "core/gc/cycle.h"
 #include "core/gc/gate.h"
 #include "core/gc/growth.h"
+#include "core/gc/leak_suspects.h"
 #include "core/heap/heap_stats.h"
 #include "core/heap/page_heap.h"
 #include "core/os/clock.h"
@@ -180,7 +181,8 @@ void pacer_note_growth(uint64_t bytes)
 	if (((uint64_t)load_relaxed(&stats_of_pages->dirty_unit_count) << UNIT_SHIFT) >=
 		DIRTY_BYTES_MIN)
 		cycle_request(CYCLE_FOR_PURGE);
-	if (UNLIKELY((cycle_is_wanted_early && cycle_thread_id() == 0) ||
+	if (UNLIKELY(((cycle_is_wanted_early || leak_suspects_want_collector(heap_bytes)) &&
+			     cycle_thread_id() == 0) ||
 		     growth_wants_thread(heap_bytes)))
 		cycle_request(CYCLE_FOR_TIME);
 	log_flush_pending();

@@ -26,6 +26,7 @@
 #include "core/gc/leak_choice.h"
 #include "core/gc/leak_groups.h"
 #include "core/gc/leak_set.h"
+#include "core/gc/leak_suspects.h"
 #include "core/gc/second_look.h"
 #include "core/heap/page_heap.h"
 #include "core/os/clock.h"
@@ -224,6 +225,7 @@ static void carry_ages_over(void)
 			      ? &before->list[k]
 			      : 0;
 		if (!old || !(leaked->flags & LEAKED_CONTINUES)) {
+			leak_suspects_note(leaked_bytes(leaked));
 			start_probation(leaked);
 			continue;
 		}
@@ -464,6 +466,7 @@ void probation_finish(void)
 	bool observed;
 
 	carry_ages_over();
+	leak_suspects_finish(probation.now_ms);
 	take_evidence();
 	observed = leak_groups_observe(probation.now_ms, observation_ms());
 	if (reclaims() && options.probation == SWITCH_OFF)

@@ -281,7 +281,8 @@ static void count_slot(struct slot slot)
 {
 	uint32_t stack = slot_stack_id(slot);
 
-	if (stack != 0)
+	// one that has a stack only because its class is suspected of leaking stands for no others
+	if (stack != 0 && slot_was_drawn(slot))
 		sites_add(stack, slot_bytes(slot), share_of(slot));
 }
 

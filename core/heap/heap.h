@@ -43,6 +43,8 @@ enum slot_state {
 
 /* Of a block's record, beside the stack's id: a root, whoever refers to it (core/gc/ignored.h). */
 #define SLOT_IGNORED (1u << 31)
+/* The same: this block has a stack because its class was suspected of leaking. It must not be counted where sampled blocks stand for others. */
+#define STACK_ID_SUSPECTED (1u << 30)
 
 /* Sweep words of a span, changed by compare-and-swap only. */
 enum sweep_state {
@@ -327,7 +329,13 @@ static inline uint32_t slot_record(struct slot slot)
 /* Stack id of a slot, 0 when none was recorded. */
 static inline uint32_t slot_stack_id(struct slot slot)
 {
-	return slot_record(slot) & ~SLOT_IGNORED;
+	return slot_record(slot) & ~(SLOT_IGNORED | STACK_ID_SUSPECTED);
+}
+
+/* Of a slot with a stack: it was drawn by the sampler (or every block has one). */
+static inline bool slot_was_drawn(struct slot slot)
+{
+	return !(slot_record(slot) & STACK_ID_SUSPECTED);
 }
 
 /* The program changed protection or mapping of part of the window: every span there becomes odd. Any thread. */

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "core/base/attr.h"
+#include "core/base/bits.h"
 #include "core/heap/size_class_table.h"
 
 #include <stddef.h>
@@ -25,6 +26,9 @@ struct size_class {
 	uint32_t group_count; // groups of 64 slots
 };
 
+/* A number for the size of any block: its class, or for a large one BLOCK_CLASS_LARGE and the power of two. */
+enum { BLOCK_CLASS_LARGE = 128, BLOCK_CLASS_COUNT = 256 };
+
 extern const struct size_class size_classes[SIZE_CLASS_COUNT + 2] HIDDEN;
 extern const uint8_t size_class_of_granules[SMALL_BYTES_MAX / GRANULE_BYTES + 1] HIDDEN;
 
@@ -32,4 +36,11 @@ extern const uint8_t size_class_of_granules[SMALL_BYTES_MAX / GRANULE_BYTES + 1]
 static inline unsigned size_class_of(size_t bytes)
 {
 	return size_class_of_granules[(bytes + GRANULE_BYTES - 1) >> GRANULE_SHIFT];
+}
+
+/* `slot_bytes` is what a block occupies. */
+static inline unsigned block_class_of(size_t slot_bytes)
+{
+	return slot_bytes <= SMALL_BYTES_MAX ? size_class_of(slot_bytes)
+					     : BLOCK_CLASS_LARGE + highest_bit(slot_bytes);
 }

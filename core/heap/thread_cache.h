@@ -39,6 +39,16 @@ enum {
 	LARGE_CACHE_UNITS_MAX = 16, // and of all lengths: what an idle thread keeps from the kernel
 };
 
+/* stacks=suspects: how many more stacks of a class the thread may take (core/profile/suspects.h). All zero until the class is suspected. */
+struct suspect_pace {
+	uint64_t looked_ns; // when its credit was last looked at
+	uint32_t credit_ns; // time that may still be spent
+	uint32_t cost_ns;   // of one stack, by experience; 0: none
+	uint16_t left;      // stacks until the clock is read again
+	uint16_t passing;   // slots that pass without one before the clock is read again
+	bool is_first;      // the next one is the first of them: it tells the cost
+};
+
 /* free=trust: large blocks of one length that the thread has freed, in state CACHED. */
 struct large_bin {
 	uint32_t count;
@@ -53,11 +63,13 @@ struct thread_cache {
 	uint64_t refilled_bytes; // since the last report to the pacer
 	uint32_t
 		bypasses; // thread_cache_bypass_begin() without its end: every allocation takes the slow path
+	uint32_t suspects_seen; // suspects_generation() that the words were last looked through for
 	struct cache_bin bins[SIZE_CLASS_COUNT + 1];
 	struct lifo_entry first_lifos
 		[SIZE_CLASS_COUNT]
 		[FIRST_LIFO_SIZE]; // side by side: a thread that frees little touches few pages
 	struct large_bin large[LARGE_UNITS_MAX + 1]; // by length in units
+	struct suspect_pace paces[SIZE_CLASS_COUNT + 1];
 };
 
 /* The cache of a thread that has none: every bin is empty, so every malloc takes the slow path. Never written but for its credits. */

@@ -335,18 +335,50 @@ static uint8_t kind_of_register(uint64_t number)
 	return number == REGISTER_RSP ? CFI_STACK : number == REGISTER_RBP ? CFI_FRAME : CFI_NONE;
 }
 
-/* DW_OP_breg6 (rbp) OFFSET, DW_OP_deref is what gcc writes for functions that realign the stack. */
-static void cfa_expression(struct row *row, struct stream *stream)
+/*
+ * What linkers write for the entries of the procedure linkage table, each of 16 bytes, whose last push comes before the jump:
+ * CFA = rsp + 8 + ((rip & 15) >= LITERAL) * 8. The address is known.
+ */
+static bool linkage_expression(struct row *row, struct stream *stream, uintptr_t address)
 {
+	static const uint8_t before[] = {0x77, 0x08, 0x80, 0x00, 0x3f, 0x1a},
+			     behind[] = {0x2a, 0x33, 0x24, 0x22};
+	uint8_t literal;
+
+	for (unsigned i = 0; i < sizeof(before); i++) {
+		if (next_byte(stream) != before[i])
+			return false;
+	}
+	literal = (uint8_t)(next_byte(stream) - 0x30); // DW_OP_lit0
+	for (unsigned i = 0; i < sizeof(behind); i++) {
+		if (next_byte(stream) != behind[i])
+			return false;
+	}
+	row->kind = CFI_STACK;
+	row->cfa_offset = (address & 15) >= literal ? 16 : 8;
+	return literal < 32;
+}
+
+/* DW_OP_breg6 (rbp) OFFSET, DW_OP_deref is what gcc writes for functions that realign the stack. */
+static bool frame_expression(struct row *row, struct stream *stream)
+{
+	if (next_byte(stream) != 0x70 + REGISTER_RBP)
+		return false;
+	row->kind = CFI_FRAME_INDIRECT;
+	row->cfa_offset = next_sleb(stream);
+	return next_byte(stream) == 0x06;
+}
+
+static void cfa_expression(struct row *row, struct stream *stream, uintptr_t address)
+{
+	enum { LINKAGE_BYTES = 11 };
 	uint64_t bytes = next_uleb(stream);
 	uintptr_t end = stream->position + bytes;
+	bool is_known = bytes == LINKAGE_BYTES ? linkage_expression(row, stream, address)
+					       : frame_expression(row, stream);
 
-	row->kind = CFI_NONE;
-	if (next_byte(stream) == 0x70 + REGISTER_RBP) {
-		row->cfa_offset = next_sleb(stream);
-		if (next_byte(stream) == 0x06 && stream->position == end)
-			row->kind = CFI_FRAME_INDIRECT;
-	}
+	if (!is_known || stream->position != end)
+		row->kind = CFI_NONE;
 	if (end > stream->end || bytes > 4096)
 		stream->failed = true;
 	stream->position = end;
@@ -479,7 +511,7 @@ static bool run_long(struct machine *machine, uint8_t operation, struct stream *
 		row->cfa_offset = next_sleb(stream) * machine->entry->data_factor;
 		break;
 	case 0x0f: // def_cfa_expression
-		cfa_expression(row, stream);
+		cfa_expression(row, stream, machine->target);
 		break;
 	case 0x10: // expression
 	case 0x16: // val_expression
@@ -538,10 +570,10 @@ static struct cfi_rule rule_of_row(const struct row *row)
 }
 
 bool cfi_find_rule(
-	const struct module *module, uintptr_t address, bool is_on_stack, struct cfi_rule *ret_rule)
+	const struct module *module, uintptr_t address, bool is_direct, struct cfi_rule *ret_rule)
 {
 	struct direct direct = {
-		is_on_stack ? module->unwind_low : 0, is_on_stack ? module->unwind_high : 0};
+		is_direct ? module->unwind_low : 0, is_direct ? module->unwind_high : 0};
 	struct entry entry;
 	struct machine machine = {.entry = &entry, .target = address};
 	uintptr_t position = module->unwind_table ? search_table(module, address, direct) : 0;

@@ -30,8 +30,8 @@ struct cfi_rule {
 
 /*
  * The rule for `address` (of an instruction, so a return address minus 1). False: no entry covers the address. No lock, no memory.
- * `is_on_stack`: the address is known to be on the calling thread's stack, so the module cannot be unloaded meanwhile and is read directly; else
+ * `is_direct`: the module cannot be unloaded meanwhile, for the address is known to be on the calling thread's stack, and is read directly; else
  * by copies that cannot fault, at the price of some twenty system calls.
  */
-bool cfi_find_rule(const struct module *module, uintptr_t address, bool is_on_stack,
-	struct cfi_rule *ret_rule);
+bool cfi_find_rule(
+	const struct module *module, uintptr_t address, bool is_direct, struct cfi_rule *ret_rule);

@@ -119,6 +119,7 @@ bool image_read(uintptr_t start, struct module *ret_module)
 			ret_module->unwind_table = address;
 			ret_module->unwind_table_bytes = headers[i].p_memsz;
 			find_segment(ret_module, headers, count, headers[i].p_vaddr);
+			peek(ret_module->unwind_front, address, sizeof(ret_module->unwind_front));
 		} else if (headers[i].p_type == PT_NOTE && ret_module->build_id_bytes == 0) {
 			read_build_id(ret_module, address, headers[i].p_memsz);
 		}

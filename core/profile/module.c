@@ -13,6 +13,7 @@
 #include "core/os/clock.h"
 #include "core/os/lock.h"
 #include "core/os/memory.h"
+#include "core/os/peek.h"
 #include "core/os/syscall.h"
 #include "core/profile/image.h"
 
@@ -41,8 +42,10 @@ static struct {
 	struct module *list;   // records.base once there are any
 	uint32_t count;        // records that are published; release store under the lock
 	uint32_t epoch;        // atomic, grows under the lock
-	uint32_t changed;      // modules_changed() was called; atomic
-	uint32_t scan;         // number of scans made; guard: lock
+	uint32_t
+		generation; // atomic, grows under the lock, after is_mapped of some module became 0
+	uint32_t changed;   // modules_changed() was called; atomic
+	uint32_t scan;      // number of scans made; guard: lock
 	uint64_t last_scan_ns; // atomic
 	uint32_t misses;       // unknown addresses since the last change; atomic
 	uintptr_t stack_low;   // the main thread's stack at the last scan; atomic
@@ -223,8 +226,10 @@ static void retire_overlapping(uintptr_t low, uintptr_t high)
 		store_release(&module->is_mapped, 0);
 		found = true;
 	}
-	if (found)
-		store_release(&modules.epoch, modules.epoch + 1);
+	if (!found)
+		return;
+	store_release(&modules.epoch, modules.epoch + 1);
+	add_relaxed(&modules.generation, 1);
 }
 
 /* What is known of these addresses is retired only once there is all that is needed for what is there now. */
@@ -375,8 +380,10 @@ static bool scan_locked(void)
 	enter_found(&scan.found, UINTPTR_MAX);
 	SYSCALL(close, fd);
 	for (uint32_t i = 0; done && i < modules.count; i++) {
-		if (seen[i] != modules.scan && modules.list[i].is_mapped)
-			store_release(&modules.list[i].is_mapped, 0);
+		if (seen[i] == modules.scan || !modules.list[i].is_mapped)
+			continue;
+		store_release(&modules.list[i].is_mapped, 0);
+		add_relaxed(&modules.generation, 1);
 	}
 	return done;
 }
@@ -412,6 +419,27 @@ bool modules_have_changed(void)
 uint32_t module_epoch(void)
 {
 	return load_acquire(&modules.epoch);
+}
+
+uint32_t modules_generation(void)
+{
+	return load_acquire(&modules.generation);
+}
+
+bool module_is_there(const struct module *module)
+{
+	uint8_t front[MODULE_FRONT_BYTES];
+
+	// where a sandbox lets nothing be copied
+	if (!peek(front, module->unwind_table, sizeof(front))) {
+		const void *table =
+			(const void *)(module->unwind_table & ~(uintptr_t)(sizeof(uint64_t) - 1));
+
+		if (!peek_is_readable(table, 2 * sizeof(uint64_t)))
+			return false;
+		__builtin_memcpy(front, (const void *)module->unwind_table, sizeof(front));
+	}
+	return __builtin_memcmp(front, module->unwind_front, sizeof(front)) == 0;
 }
 
 const struct module *module_find_known(uintptr_t address)

@@ -13,7 +13,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { MODULE_BUILD_ID_MAX = 32 };
+enum {
+	MODULE_BUILD_ID_MAX = 32,
+	MODULE_FRONT_BYTES = 12, // of .eh_frame_hdr: up to the number of its entries
+};
 
 /* One mapped ELF file. Constant once published, but for `last_epoch` and `is_mapped`. */
 struct module {
@@ -25,8 +28,10 @@ struct module {
 	uintptr_t unwind_table;        // address of .eh_frame_hdr, 0: none
 	size_t unwind_table_bytes;
 	uintptr_t unwind_low,
-		unwind_high;  // the segment it lies in, as far as it was found readable
-	uint32_t first_epoch; // module_epoch() when it was found
+		unwind_high; // the segment it lies in, as far as it was found readable
+	uint8_t unwind_front
+		[MODULE_FRONT_BYTES]; // first bytes of the table, by which it is known again
+	uint32_t first_epoch;         // module_epoch() when it was found
 	uint32_t
 		last_epoch; // the last in which these addresses meant it; UINT32_MAX: they still do. Atomic
 	uint32_t is_mapped;     // 0 after it was unloaded. Atomic
@@ -45,6 +50,21 @@ const struct module *module_find_in_epoch(uintptr_t address, uint32_t epoch);
 
 /* Module number `index`, or NULL behind the last. */
 const struct module *module_get(uint32_t index);
+
+/* Its unwind table lies where it was seen to be readable. */
+static inline bool module_has_table(const struct module *module)
+{
+	return module->unwind_table - module->unwind_low < module->unwind_high - module->unwind_low;
+}
+
+/*
+ * The table of a module that has one is there still, and is that module's: libc unloads libraries without our knowledge, and puts others into their place. A
+ * system call or two.
+ */
+bool module_is_there(const struct module *module);
+
+/* Grows whenever a module was unloaded: what was remembered of its addresses may be something else's by now. */
+uint32_t modules_generation(void);
 
 /* The present epoch; 0 before the first scan. */
 uint32_t module_epoch(void);

@@ -45,6 +45,11 @@ static double natural_log(uint64_t value)
 	return exponent * ln2 + 2 * s * series;
 }
 
+unsigned sampler_random(uint64_t *random_state, unsigned bound)
+{
+	return (unsigned)((random_next(random_state) >> 32) * bound >> 32);
+}
+
 uint64_t sampler_next(uint64_t *random_state)
 {
 	uint64_t uniform;

@@ -8,5 +8,8 @@
 
 #define SAMPLER_NEVER UINT64_MAX
 
+/* A number below `bound`, which is small. *random_state is any value, and is advanced. */
+unsigned sampler_random(uint64_t *random_state, unsigned bound);
+
 /* Bytes until the next sample: 0 with stacks=all (every block), SAMPLER_NEVER with stacks=off. *random_state is any value, and is advanced. */
 uint64_t sampler_next(uint64_t *random_state);

@@ -7,6 +7,7 @@
 
 #include "core/base/atomic.h"
 #include "core/base/option.h"
+#include "core/heap/heap.h"
 #include "core/os/lock.h"
 #include "core/os/memory.h"
 #include "core/profile/module.h"
@@ -90,7 +91,8 @@ static uint32_t insert_locked(
 	uint32_t id;
 
 	static_assert(sizeof(struct stack) % ID_UNIT_BYTES == 0, "stacks stay aligned");
-	static_assert(REGION_BYTES / ID_UNIT_BYTES <= UINT32_MAX, "ids reach the end");
+	static_assert(REGION_BYTES / ID_UNIT_BYTES <= STACK_ID_SUSPECTED,
+		"ids reach the end, and leave a bit free");
 	if (!grow_locked(bytes))
 		return 0;
 	id = (uint32_t)(table.used_bytes / ID_UNIT_BYTES);

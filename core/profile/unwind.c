@@ -1,7 +1,7 @@
 /*
  * Rules of addresses are remembered in one table for all threads: a direct-mapped array of (address ^ rule, rule), both plain 64-bit words.
  * A reader accepts a pair only if the two give its address, so a pair torn between two writers is a miss, and no lock is needed (the
- * trick of chess programs' transposition tables). The number of modules' changes is mixed into the address: code that was unloaded is
+ * trick of chess programs' transposition tables). The number of unloadings is mixed into the address: code that was unloaded is
  * forgotten by changing that number.
  */
 #include "core/profile/unwind.h"
@@ -27,16 +27,13 @@ enum {
 
 /* A remembered rule; both words relaxed atomics. */
 struct rule_slot {
-	uint64_t key; // address ^ generation ^ rule
+	uint64_t key; // name_of(address) ^ rule
 	uint64_t rule;
 };
 
 static struct {
 	struct rule_slot rules[RULE_COUNT];
-	uint64_t calls
-		[CALL_COUNT]; // addresses known to follow a call, ^ generation; relaxed atomics
-	uint32_t generation;  // atomic
-	uint32_t known_epoch; // module_epoch() the rules belong to; atomic
+	uint64_t calls[CALL_COUNT]; // names of addresses known to follow a call; relaxed atomics
 } unwinder;
 
 /* The thread's own; a few words, for thread-local storage is scarce in a preloaded library. */
@@ -74,11 +71,6 @@ bool unwind_is_on_stack(uintptr_t address)
 	return here <= address && address < end;
 }
 
-void unwind_forget(void)
-{
-	add_relaxed(&unwinder.generation, 1);
-}
-
 /* ---- rules ---- */
 
 static uint64_t rule_bits(struct cfi_rule rule)
@@ -94,42 +86,53 @@ static struct cfi_rule bits_rule(uint64_t bits)
 		.cfa_offset = (int32_t)(bits >> 32)};
 }
 
+/* Tells addresses of different generations apart; all 64 bits differ, so that one that comes again after 2^16 unloadings is not taken for the old one. */
+static uint64_t name_of(uintptr_t address)
+{
+	return address ^ (uint64_t)modules_generation() * 0xd6e8feb86659fd93ull;
+}
+
+/*
+ * The module that `address` lies in, and whether its table may be read directly: if the address is on the stack, for then the module cannot go; and if it is
+ * the module we know, for that may have been unloaded without our knowledge, and another be in its place.
+ */
+static const struct module *find_module(uintptr_t address, bool is_on_stack, bool *ret_direct)
+{
+	const struct module *module = module_find(address);
+
+	*ret_direct = is_on_stack && module && module_has_table(module);
+	if (!*ret_direct || module_is_there(module))
+		return module;
+	modules_changed();
+	module = module_find(address);
+	*ret_direct = module && module_has_table(module) && module_is_there(module);
+	return module;
+}
+
 static struct cfi_rule find_rule(uintptr_t address, bool is_on_stack)
 {
-	uint64_t name = address ^ (uint64_t)load_relaxed(&unwinder.generation) << 48;
+	uint64_t name = name_of(address);
 	struct rule_slot *slot = &unwinder.rules[(address * 0x9e3779b97f4a7c15ull) >> 50];
 	uint64_t bits = load_relaxed(&slot->rule);
 	struct cfi_rule rule = {.kind = CFI_NONE};
 	const struct module *module;
+	bool is_direct;
 
 	static_assert((1ull << 14) == RULE_COUNT, "index is the top 14 bits of a product");
 	if ((load_relaxed(&slot->key) ^ bits) == name)
 		return bits_rule(bits);
-	module = module_find(address);
+	module = find_module(address, is_on_stack, &is_direct);
 	// not remembered: code made at run time, or a module that is just being loaded
 	if (!module)
 		return rule;
-	cfi_find_rule(module, address, is_on_stack, &rule);
+	// a frame whose table says more than we understand ends the walk: where rbp points there, nobody knows
+	if (cfi_find_rule(module, address, is_direct, &rule) && rule.kind == CFI_NONE)
+		rule.kind = CFI_OUTERMOST;
 	bits = rule_bits(rule);
 	store_relaxed(&slot->rule, bits);
-	store_relaxed(&slot->key, bits ^ name);
+	store_relaxed(
+		&slot->key, bits ^ name); // of the generation before the module was looked for
 	return rule;
-}
-
-/* Modules came or went since the rules were made. */
-static void check_modules(void)
-{
-	uint32_t epoch;
-
-	if (modules_have_changed()) {
-		modules_scan();
-		unwind_forget();
-	}
-	epoch = module_epoch();
-	if (load_relaxed(&unwinder.known_epoch) != epoch) {
-		store_relaxed(&unwinder.known_epoch, epoch);
-		unwind_forget();
-	}
 }
 
 /* ---- memory ---- */
@@ -174,30 +177,6 @@ static bool step_signal(struct walk *walk)
 	       read_word(walk, frame + UCONTEXT_RSP, &walk->sp);
 }
 
-static bool step_by_rule(struct walk *walk, struct cfi_rule rule)
-{
-	uintptr_t cfa = (rule.kind == CFI_STACK ? walk->sp : walk->fp) +
-			(uintptr_t)(intptr_t)rule.cfa_offset;
-	uintptr_t fp = walk->fp;
-
-	if (rule.kind == CFI_FRAME_INDIRECT && !read_word(walk, cfa, &cfa))
-		return false;
-	// frames lie one above the other; a switch of stacks is nothing we follow
-	if (cfa <= walk->sp || !read_word(walk, cfa - sizeof(uintptr_t), &walk->pc))
-		return false;
-	if (rule.frame_pointer == CFI_AT_FRAME) {
-		if (!read_word(walk, walk->fp, &fp))
-			return false;
-	} else if (rule.frame_pointer != CFI_SAME &&
-		   !read_word(walk, cfa + (uintptr_t)(intptr_t)rule.frame_pointer, &fp)) {
-		return false;
-	}
-	walk->sp = cfa;
-	walk->fp = fp;
-	walk->is_exact = false;
-	return true;
-}
-
 /* True if a call instruction ends at `pc`: call rel32, or one of the forms of call r/m64 (2 to 7 bytes, perhaps with a prefix before). */
 static bool follows_call(uintptr_t pc)
 {
@@ -218,8 +197,7 @@ static bool follows_call(uintptr_t pc)
 /* The same, remembered: code compiled with frame pointers and without tables is common, too. */
 static bool is_return_address(uintptr_t pc)
 {
-	uint64_t name = pc ^ (uint64_t)load_relaxed(&unwinder.generation) << 48;
-	uint64_t *known = &unwinder.calls[(pc * 0x9e3779b97f4a7c15ull) >> 52];
+	uint64_t name = name_of(pc), *known = &unwinder.calls[(pc * 0x9e3779b97f4a7c15ull) >> 52];
 
 	static_assert((1ull << 12) == CALL_COUNT, "index is the top 12 bits of a product");
 	if (load_relaxed(known) == name)
@@ -227,6 +205,31 @@ static bool is_return_address(uintptr_t pc)
 	if (!follows_call(pc))
 		return false;
 	store_relaxed(known, name);
+	return true;
+}
+
+static bool step_by_rule(struct walk *walk, struct cfi_rule rule)
+{
+	uintptr_t cfa = (rule.kind == CFI_STACK ? walk->sp : walk->fp) +
+			(uintptr_t)(intptr_t)rule.cfa_offset;
+	uintptr_t fp = walk->fp;
+
+	if (rule.kind == CFI_FRAME_INDIRECT && !read_word(walk, cfa, &cfa))
+		return false;
+	// frames lie one above the other; a switch of stacks is nothing we follow
+	if (cfa <= walk->sp || !read_word(walk, cfa - sizeof(uintptr_t), &walk->pc) ||
+		(walk->is_guessed && !is_return_address(walk->pc)))
+		return false;
+	if (rule.frame_pointer == CFI_AT_FRAME) {
+		if (!read_word(walk, walk->fp, &fp))
+			return false;
+	} else if (rule.frame_pointer != CFI_SAME &&
+		   !read_word(walk, cfa + (uintptr_t)(intptr_t)rule.frame_pointer, &fp)) {
+		return false;
+	}
+	walk->sp = cfa;
+	walk->fp = fp;
+	walk->is_exact = false;
 	return true;
 }
 
@@ -280,7 +283,8 @@ static unsigned walk_stack(
 	unsigned count = 0, skipped = 0;
 
 	while (count < capacity && step(walk)) {
-		if ((skip_below != 0 && walk->sp <= skip_below && skipped < OWN_FRAMES_MAX) ||
+		// only at first: further out there may be a stack that lies below this one
+		if ((count == 0 && walk->sp <= skip_below && skipped < OWN_FRAMES_MAX) ||
 			module_is_own(walk->pc)) {
 			if (++skipped > 4 * OWN_FRAMES_MAX)
 				break;
@@ -331,6 +335,7 @@ static NOINLINE unsigned capture(uintptr_t *frames, unsigned capacity, const voi
 
 unsigned unwind_capture(uintptr_t *frames, unsigned capacity, const void *skip_below)
 {
-	check_modules();
+	if (modules_have_changed())
+		modules_scan();
 	return capture(frames, capacity, skip_below);
 }

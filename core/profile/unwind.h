@@ -24,6 +24,3 @@ void unwind_set_stack(uintptr_t low, uintptr_t high);
 
 /* True: the address lies on the calling thread's stack, as far as its bounds are known. */
 bool unwind_is_on_stack(uintptr_t address);
-
-/* Code was unloaded: forget what was remembered of its addresses. */
-void unwind_forget(void);
