@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SWITCHES_MAX = 16, HELP_LETTER = 'h' };
+enum { SWITCHES_MAX = 24, HELP_LETTER = 'h' };
 
 static void print_message(const char *format, va_list arguments)
 {
@@ -48,6 +48,15 @@ const struct command *command_find(const char *name)
 			return command;
 	}
 	return NULL;
+}
+
+const char *command_switch_name(const char *command, int letter)
+{
+	for (const struct command_switch *entry = command_switches; entry->command; entry++) {
+		if (entry->letter == letter && !strcmp(entry->command, command))
+			return entry->name;
+	}
+	return "";
 }
 
 /* The form getopt_long wants. "+": the program's own switches stay its own. */

@@ -66,6 +66,9 @@ void command_help(const struct command *command);
  */
 int command_next_switch(int argc, char **argv, const char **ret_argument, int *ret_first);
 
+/* The long name of a switch by its letter. */
+const char *command_switch_name(const char *command, int letter);
+
 /* Prints "gasket: MESSAGE" as one line on standard error; fail() then ends the process. */
 void warn_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3), noreturn));

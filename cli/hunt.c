@@ -1,0 +1,181 @@
+/*
+ * Verdicts over many processes. Leaks win over what could not be checked; nothing that was not checked is called clean.
+ */
+#include "cli/hunt.h"
+
+#include "cli/command.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- which processes ---- */
+
+void hunt_choice_add(const char *command, const char **list, size_t *count, const char *pattern)
+{
+	if (*count == HUNT_GLOBS_MAX)
+		fail(EXIT_USAGE, "%s: more than %d patterns of a kind", command, HUNT_GLOBS_MAX);
+	list[(*count)++] = pattern;
+}
+
+static bool matches_one(const char *const *list, size_t count, const char *name)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (!fnmatch(list[i], name, 0))
+			return true;
+	}
+	return false;
+}
+
+bool hunt_choice_has(const struct hunt_choice *choice, const char *path)
+{
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+
+	if (!*name)
+		return true;
+	if (choice->only_count > 0 && !matches_one(choice->only, choice->only_count, name))
+		return false;
+	return !matches_one(choice->skip, choice->skip_count, name);
+}
+
+/* ---- verdicts ---- */
+
+void hunt_leave_out_young(struct report_set *set, uint32_t confirm, struct hunt_result *result)
+{
+	for (size_t i = 0; i < set->count; i++) {
+		struct report *report = &set->reports[i];
+
+		for (size_t j = 0; j < report->finding_count; j++) {
+			struct report_finding *finding = &report->findings[j];
+			uint32_t kind = finding->sum.kind;
+
+			if (finding->is_suppressed || finding->sum.cycles >= confirm ||
+				(kind != FINDING_LEAK && kind != FINDING_INDIRECT))
+				continue;
+			finding->is_suppressed = true;
+			result->unconfirmed += kind == FINDING_LEAK;
+		}
+	}
+}
+
+static bool counts(const struct report_order *order, const struct report_finding *finding)
+{
+	struct report_view leaks = {.kinds = 1u << FINDING_LEAK | 1u << FINDING_INDIRECT};
+
+	return report_view_has(order->has_kinds ? &order->view : &leaks, finding);
+}
+
+static void count_report(
+	struct hunt_result *result, const struct report *report, const struct report_order *order)
+{
+	for (size_t i = 0; i < report->finding_count; i++) {
+		const struct report_finding *finding = &report->findings[i];
+
+		if (!counts(order, finding))
+			continue;
+		result->sites++;
+		result->bytes += report_total_bytes(finding);
+		result->blocks += report_total_blocks(finding);
+	}
+}
+
+void hunt_count(
+	struct hunt_result *result, const struct report_set *set, const struct report_order *order)
+{
+	for (size_t i = 0; i < set->count; i++)
+		count_report(result, &set->reports[i], order);
+	for (size_t i = 0; i < set->count; i++) {
+		for (size_t j = 0; j < set->reports[i].finding_count; j++)
+			result->suppressed += set->reports[i].findings[j].is_suppressed;
+	}
+	result->suppressed -= result->unconfirmed <= result->suppressed ? result->unconfirmed
+									: result->suppressed;
+}
+
+enum hunt_verdict hunt_verdict(const struct hunt_result *result)
+{
+	if (result->sites > 0 || result->has_untold_leaks)
+		return HUNT_LEAKS;
+	if (result->checked == 0 && result->partial == 0)
+		return HUNT_NOT_CHECKED;
+	return result->partial > 0 || result->unchecked > 0 ? HUNT_PARTIAL : HUNT_CLEAN;
+}
+
+const char *hunt_verdict_word(enum hunt_verdict verdict)
+{
+#define VERDICT(name, word, status) word,
+	static const char *const words[] = {HUNT_VERDICTS(VERDICT)};
+#undef VERDICT
+
+	return words[verdict];
+}
+
+int hunt_verdict_status(enum hunt_verdict verdict)
+{
+#define VERDICT(name, word, status) status,
+	static const int statuses[] = {HUNT_VERDICTS(VERDICT)};
+#undef VERDICT
+
+	return statuses[verdict];
+}
+
+bool hunt_write_status(const char *path, const struct hunt_result *result, int status)
+{
+	char *temporary;
+	bool done;
+	int fd;
+
+	if (asprintf(&temporary, "%s.%d.tmp", path, getpid()) < 0)
+		fail(EXIT_FAILED, "no memory");
+	unlink(temporary);
+	fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+	done = fd >= 0 &&
+	       dprintf(fd,
+		       "%s bytes=%" PRIu64 " blocks=%" PRIu64
+		       " sites=%zu suppressed=%zu unconfirmed=%zu checked=%u partial=%u unchecked=%u status=%d\n",
+		       hunt_verdict_word(hunt_verdict(result)), result->bytes, result->blocks,
+		       result->sites, result->suppressed, result->unconfirmed, result->checked,
+		       result->partial, result->unchecked, status) > 0;
+	if (fd >= 0 && close(fd))
+		done = false;
+	done = done && !rename(temporary, path);
+	if (!done) {
+		warn_line("%s: %s", path, strerror(errno));
+		if (fd >= 0)
+			unlink(temporary);
+	}
+	free(temporary);
+	return done;
+}
+
+/* ---- words ---- */
+
+void hunt_print_site(FILE *out, const struct report_finding *finding)
+{
+	const struct report_stack *stack = finding->stack;
+	const struct symbol *symbol = NULL;
+
+	for (size_t i = 0; stack && i < stack->depth && !symbol; i++) {
+		if (!report_frame_is_plumbing(&stack->frames[i]))
+			symbol = stack->frames[i].symbol;
+	}
+	if (!symbol) {
+		fputs(stack ? "(unknown code)" : "(no stack)", out);
+		return;
+	}
+	if (symbol->count && symbol->frames[0].function) {
+		print_printable(out, symbol->frames[0].function);
+		fputc(' ', out);
+	}
+	if (symbol->count && symbol->frames[0].file) {
+		print_printable(out, symbol->frames[0].file);
+		fprintf(out, ":%u", symbol->frames[0].line);
+	} else {
+		print_printable(out, symbol->module->base_name);
+		fprintf(out, "+0x%" PRIx64, symbol->offset);
+	}
+}

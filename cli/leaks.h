@@ -1,0 +1,30 @@
+/*
+ * What gasket leaks was asked for.
+ */
+#pragma once
+
+#include "cli/hunt.h"
+#include "cli/report_output.h"
+
+#include <stdint.h>
+
+struct leaks_order {
+	struct report_order report;
+	struct hunt_choice choice;
+	char *options;           // for the library, or NULL
+	const char *status_file; // or NULL
+	const char *keep;        // directory findings are kept in, or NULL
+	const char *log_prefix;  // LSAN_OPTIONS: the report goes to PREFIX.PID; or NULL
+	int exitcode;            // in place of EXIT_LEAKS
+	uint32_t confirm;        // cycles a leak must have been found in
+	int seconds;             // for an answer of a live process
+};
+
+/* Runs the program; the exit status. */
+int leaks_of_program(struct leaks_order *order, char **argv);
+
+/* Asks live processes; the exit status. */
+int leaks_of_processes(struct leaks_order *order, int count, char **words);
+
+/* Takes over what LSAN_OPTIONS says. */
+void leaks_take_lsan_options(struct leaks_order *order, const char *text);
