@@ -307,7 +307,7 @@ enum process_result process_open(struct process *process, pid_t pid, bool to_wri
 	return result;
 }
 
-int process_take_report(const struct process *process)
+static int take_file(const struct process *process, const char *suffix)
 {
 	struct view view;
 	int fd = -1;
@@ -316,13 +316,23 @@ int process_take_report(const struct process *process)
 		return -1;
 	if (read_status(&view, process->pid) && read_mappings(&view) == PROCESS_FOUND &&
 		*view.page_path)
-		fd = open_file(&view, STATS_REPORT_SUFFIX, O_RDONLY, true);
+		fd = open_file(&view, suffix, O_RDONLY, true);
 	if (fd >= 0 && !file_is_trustworthy(&view, fd)) {
 		close(fd);
 		fd = -1;
 	}
 	close(view.fd);
 	return fd;
+}
+
+int process_take_report(const struct process *process)
+{
+	return take_file(process, STATS_REPORT_SUFFIX);
+}
+
+int process_take_findings(const struct process *process)
+{
+	return take_file(process, STATS_FINDINGS_SUFFIX);
 }
 
 void process_close(struct process *process)

@@ -34,6 +34,9 @@ void process_close(struct process *process);
 /* Opens the report the process left beside its page, and removes it; -1 when there is none. */
 int process_take_report(const struct process *process);
 
+/* The same for the file of findings that `findings=now` made. */
+int process_take_findings(const struct process *process);
+
 /* Prints the line that fits the result. */
 void process_warn(const struct process *process, enum process_result result);
 

@@ -1,5 +1,5 @@
 /*
- * What is obeyed here: leaks=off, and a report now, which runs a cycle first. What changes the allocator is core/alloc's (cycle_obey_hook).
+ * What is obeyed here: leaks=off, and a report or findings now, for which a cycle is run first. What changes the allocator is core/alloc's (cycle_obey_hook).
  *
  * Locks: CYCLE while a report is written.
  */
@@ -10,6 +10,8 @@
 #include "core/gc/collector.h"
 #include "core/gc/cycle.h"
 #include "core/gc/leak_check.h"
+#include "core/os/clock.h"
+#include "core/os/futex.h"
 #include "core/os/lock.h"
 #include "core/os/syscall.h"
 #include "core/profile/stats_page.h"
@@ -17,6 +19,8 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+
+enum { TRIES = 4 };
 
 enum stats_reply (*cycle_obey_hook)(enum stats_request request);
 
@@ -50,6 +54,45 @@ static enum stats_reply report_now(char *text, size_t capacity)
 	return verdict ? STATS_REPLY_DONE : STATS_REPLY_NO_VERDICT;
 }
 
+/* A cycle that judges leaks: one may fail because a thread stands badly, or pointers are in flight. */
+static bool judge_leaks(void)
+{
+	uint32_t never = 0;
+
+	for (int i = 0; i < TRIES; i++) {
+		if (collector_run_cycle(false) && cycle_last.leaks_judged)
+			return true;
+		if (options.leaks == LEAKS_OFF || options.collector == COLLECTOR_OFF)
+			return false;
+		futex_wait(&never, 0, NS_PER_MS << i);
+	}
+	return false;
+}
+
+/* The file is written after the cycle, while the program runs. */
+static enum stats_reply findings_now(char *text, size_t capacity)
+{
+	struct signal_guard guard;
+	uint64_t blocks;
+	bool verdict, written;
+
+	if (!stats_path_beside(STATS_FINDINGS_SUFFIX, text, capacity)) {
+		format_text(text, capacity, "there is no public page beside which to write it");
+		return STATS_REPLY_FAILED;
+	}
+	verdict = judge_leaks();
+	signals_block(&guard);
+	lock_acquire(cycle_lock());
+	written = leak_check_findings(text, verdict, FINDINGS_REASON_REQUEST, &blocks);
+	lock_release(cycle_lock());
+	signals_restore(&guard);
+	if (!written) {
+		format_text(text, capacity, "the file could not be written");
+		return STATS_REPLY_FAILED;
+	}
+	return verdict ? STATS_REPLY_DONE : STATS_REPLY_NO_VERDICT;
+}
+
 static enum stats_reply obey(enum stats_request request, char *text, size_t capacity)
 {
 	switch (request) {
@@ -62,6 +105,8 @@ static enum stats_reply obey(enum stats_request request, char *text, size_t capa
 		return cycle_obey_hook ? cycle_obey_hook(request) : STATS_REPLY_REFUSED;
 	case STATS_REQUEST_REPORT_NOW:
 		return report_now(text, capacity);
+	case STATS_REQUEST_FINDINGS_NOW:
+		return findings_now(text, capacity);
 	default:
 		return STATS_REPLY_UNKNOWN;
 	}

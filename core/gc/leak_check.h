@@ -3,6 +3,8 @@
  */
 #pragma once
 
+#include "core/profile/findings.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -15,9 +17,14 @@ uint64_t leak_check_at_exit(bool *ret_is_complete);
 
 /*
  * Writes a report of what the last cycle with a verdict left, and of what was taken back before, to `where` (see report.h); returns the number of
- * leaked blocks in it. The lock CYCLE is held, signals are blocked.
+ * leaked blocks in it. The lock CYCLE is held, signals are blocked. With report_format=findings what is written to the path of the option report is
+ * a file of findings, also when there is nothing to say.
  */
 uint64_t leak_check_report(const char *where, bool is_complete);
+
+/* The same as a file of findings at the path `where`. False: it could not be written. *ret_blocks: leaked ones, those taken back included. */
+bool leak_check_findings(
+	const char *where, bool is_complete, enum findings_reason reason, uint64_t *ret_blocks);
 
 /* A leaked block was taken back: remembered for the report. Lock CYCLE. */
 struct leaked;

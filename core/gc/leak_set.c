@@ -233,8 +233,7 @@ static bool add_block(struct leak_set *set, struct leaked *leaked)
 	return done;
 }
 
-/* Reads all references if that was not done. False: no memory, or the page tables could not be read. */
-static bool read_edges(struct leak_set *set)
+bool leak_set_read_edges(struct leak_set *set)
 {
 	bool done = true;
 
@@ -326,7 +325,7 @@ bool leak_set_reach(
 {
 	struct walk walk;
 
-	if (!read_edges(set) || !walk_begin(&walk, set, false))
+	if (!leak_set_read_edges(set) || !walk_begin(&walk, set, false))
 		return false;
 	// a start that is reached itself gets the flag by that; it is walked twice at most
 	for (size_t i = 0; i < set->count; i++) {
@@ -348,7 +347,7 @@ bool leak_set_find_roots(struct leak_set *set, bool (*includes)(const struct lea
 	struct walk walk, second;
 
 	clear_flags(set, LEAKED_ROOT | LEAKED_VISITED);
-	if (!read_edges(set) || !walk_begin(&walk, set, true))
+	if (!leak_set_read_edges(set) || !walk_begin(&walk, set, true))
 		return false;
 	for (size_t i = 0; i < set->count; i++) {
 		if (set->list[i].flags & LEAKED_VISITED || !includes(&set->list[i]))

@@ -70,6 +70,9 @@ void leak_set_sort(struct leak_set *set);
 /* Blocks were removed or moved: references are to be read again. */
 void leak_set_forget_edges(struct leak_set *set);
 
+/* Reads the references among the blocks if that was not done (sorts). False: no memory, or the page tables could not be read. */
+bool leak_set_read_edges(struct leak_set *set);
+
 /* The leaked block that `word` points into (any address of it), or NULL. The set is sorted. */
 struct leaked *leak_set_find(const struct leak_set *set, uintptr_t word);
 

@@ -501,6 +501,13 @@ struct leak_set *probation_leaks(void)
 	return &probation.before;
 }
 
+uint32_t probation_clock_ms(void)
+{
+	return probation.base_ns == 0
+		       ? 0
+		       : (uint32_t)((clock_now_ns() - probation.base_ns) / NS_PER_MS);
+}
+
 void probation_after_fork(void)
 {
 	leak_set_clear(&probation.now);

@@ -52,5 +52,8 @@ void probation_read_totals(struct probation_totals *ret_totals);
 struct leak_set;
 struct leak_set *probation_leaks(void);
 
+/* The time now on the clock of `first_ms` (leak_set.h): milliseconds since the first verdict was begun. */
+uint32_t probation_clock_ms(void);
+
 /* After fork, in the child: what was under way is dropped, ages start again. */
 void probation_after_fork(void);

@@ -28,7 +28,20 @@ struct leak_entry {
 	uint64_t bytes;
 	uint64_t reclaimed_blocks; // of `blocks`: those already taken back
 	uint64_t reclaimed_bytes;
+
+	/* for files of findings only */
+	uint32_t
+		parent; // of indirect ones: index of the entry that holds them, or LEAK_PARENT_NONE
+	uint32_t cycles; // that did not reach the oldest block
+	uint32_t
+		first_ms; // when the oldest and the youngest block were first not reached, in probation's clock
+	uint32_t last_ms;
+	uint64_t address; // of one of the blocks
+	uint32_t place;   // of an origin: index of its direct leaks in the list
+	uint64_t order;   // tells origins apart and orders them alike in every run
 };
+
+#define LEAK_PARENT_NONE UINT32_MAX
 
 /* What else the report says, one line each where the number is not 0. */
 struct leak_notes {

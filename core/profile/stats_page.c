@@ -21,6 +21,7 @@
 
 #include "core/base/attr.h"
 #include "core/base/format.h"
+#include "core/os/clock.h"
 #include "core/os/futex.h"
 #include "core/os/lock.h"
 #include "core/os/syscall.h"
@@ -58,6 +59,8 @@ static struct {
 	bool forbidden;  // a sandbox may kill for opening or removing files; never unset
 	int32_t pid;     // process that owns all this; written while there is one thread
 	bool has_file;   // at own_path; written by who makes it
+	uint64_t
+		begin_ns; // when the process began, as far as we know; written while there is one thread
 } own WRITTEN_BY_FORK;
 
 static char runtime_directory[PATH_BYTES]; // XDG_RUNTIME_DIR or ""; written at start
@@ -80,6 +83,7 @@ static void copy_text(char *target, size_t capacity, const char *text)
 void stats_init(const char *directory)
 {
 	own.pid = (int32_t)SYSCALL(getpid);
+	own.begin_ns = clock_now_ns();
 	copy_text(runtime_directory, sizeof(runtime_directory), directory);
 }
 
@@ -183,14 +187,18 @@ static bool page_belongs_here(long directory, const char *name, uint64_t pid_nam
 	return bytes == sizeof(header) && header[0] == STATS_MAGIC && header[4] == pid_namespace;
 }
 
-/* Removes a page, and the report that may stand beside it. */
-static void remove_files(long directory, const char *name)
+/* Removes a page, and what may stand beside it; of files of findings also what a writer that was killed left (its name as in whole_file.h). */
+static void remove_files(long directory, const char *name, uint64_t pid)
 {
-	char report[PATH_BYTES + sizeof(STATS_REPORT_SUFFIX)];
+	static const char *const suffixes[] = {"", STATS_REPORT_SUFFIX, STATS_FINDINGS_SUFFIX};
+	char path[PATH_BYTES + NAME_BYTES];
 
-	SYSCALL(unlinkat, directory, name, 0);
-	format_text(report, sizeof(report), "%s" STATS_REPORT_SUFFIX, name);
-	SYSCALL(unlinkat, directory, report, 0);
+	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+		format_text(path, sizeof(path), "%s%s", name, suffixes[i]);
+		SYSCALL(unlinkat, directory, path, 0);
+	}
+	format_text(path, sizeof(path), "%s" STATS_FINDINGS_SUFFIX ".%lu.tmp", name, pid);
+	SYSCALL(unlinkat, directory, path, 0);
 }
 
 /* Removes files of processes that are gone, among the first entries of the directory. Pids mean
@@ -211,7 +219,7 @@ static void remove_stale(long directory, uint64_t pid_namespace)
 			continue;
 		if (pid != 0 && pid <= INT32_MAX && SYSCALL(kill, pid, 0) == -ESRCH &&
 			page_belongs_here(directory, entry->name, pid_namespace))
-			remove_files(directory, entry->name);
+			remove_files(directory, entry->name, pid);
 	}
 }
 
@@ -220,7 +228,8 @@ static struct stats_page *make_file(long directory, const char *name)
 {
 	long fd, result;
 
-	remove_files(directory, name); // of the program that ran in this process before exec
+	// of the program that ran in this process before exec
+	remove_files(directory, name, (uint64_t)own.pid);
 	fd = open_at(directory, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW);
 	if (syscall_failed(fd))
 		return 0;
@@ -366,16 +375,26 @@ void stats_unpublish(void)
 	if (load_acquire(&own.making) != MAKING_DONE || !own.has_file ||
 		load_acquire(&own.forbidden) || !stats_belong_here())
 		return;
-	remove_files(AT_FDCWD, own_path);
+	remove_files(AT_FDCWD, own_path, (uint64_t)own.pid);
 	own.has_file = false;
 }
 
-bool stats_report_path(char *buffer, size_t capacity)
+bool stats_path_beside(const char *suffix, char *buffer, size_t capacity)
 {
 	// the path is complete before the page is in use
 	if (load_acquire(&stats) == &private.page || !own.has_file)
 		return false;
-	return format_text(buffer, capacity, "%s" STATS_REPORT_SUFFIX, own_path) + 1 < capacity;
+	return format_text(buffer, capacity, "%s%s", own_path, suffix) + 1 < capacity;
+}
+
+bool stats_report_path(char *buffer, size_t capacity)
+{
+	return stats_path_beside(STATS_REPORT_SUFFIX, buffer, capacity);
+}
+
+uint64_t stats_age_ns(void)
+{
+	return own.begin_ns == 0 ? 0 : clock_now_ns() - own.begin_ns;
 }
 
 /* Names of the figures, in their order. */
@@ -461,6 +480,7 @@ void stats_after_fork_in_child(void)
 		SYSCALL(munmap, parent, STATS_PAGE_BYTES);
 	own.has_file = false;
 	own.handled = 0;
+	own.begin_ns = clock_now_ns();
 	own.pid = (int32_t)SYSCALL(getpid);
 	store_release(&own.making, own.forbidden ? MAKING_DONE : MAKING_NOT_YET);
 }

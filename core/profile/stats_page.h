@@ -38,6 +38,9 @@
  * better place: a daemon's standard error is closed. `gasket set` prints and removes it. */
 #define STATS_REPORT_SUFFIX ".report"
 
+/* The same for `findings=now`: a file of findings.h. `gasket leaks` takes it away. */
+#define STATS_FINDINGS_SUFFIX ".findings"
+
 #define STATS_MAGIC 0x4547415054455347ull /* "GSTEPAGE", little endian */
 
 enum {
@@ -101,7 +104,9 @@ enum {
 	REQUEST(FREE_TRUST, "free=trust", "freed memory is used again at once, unproved") \
 	REQUEST(COLLECTOR_OFF, "collector=off", \
 		"no further cycle is run; free is trusted and leaks stay") \
-	REQUEST(REPORT_NOW, "report=now", "a cycle is run and the leak report written")
+	REQUEST(REPORT_NOW, "report=now", "a cycle is run and the leak report written") \
+	REQUEST(FINDINGS_NOW, "findings=now", \
+		"a cycle is run and what is known of leaks written to a file beside the page, for gasket leaks")
 
 /* How a request ended. */
 #define STATS_REPLIES(REPLY) \
@@ -227,6 +232,12 @@ bool stats_belong_here(void);
 /* Where a report asked for by `gasket set` may be left: beside the page. False when there is no
  * page. `text` of the answer then is this path. */
 bool stats_report_path(char *buffer, size_t capacity);
+
+/* The same for a file with another suffix. */
+bool stats_path_beside(const char *suffix, char *buffer, size_t capacity);
+
+/* Nanoseconds since stats_init(), in a fork child since the fork. */
+uint64_t stats_age_ns(void);
 
 /*
  * option stats_file: writes all figures as lines name=number, in the order of stats_page.def
