@@ -1,0 +1,604 @@
+/*
+ * Stacks are kept once each in a tree, so that equal ones are the same pointer, and findings are looked up by those pointers. Nothing that is
+ * shown depends on the order of pointers: lists are filled in the order of the files and sorted by what they hold.
+ */
+#include "cli/report_data.h"
+
+#include "cli/memory.h"
+
+#include <fnmatch.h>
+#include <inttypes.h>
+#include <search.h>
+#include <stdio.h>
+
+/* ---- stacks ---- */
+
+static int compare_addresses(uint64_t a, uint64_t b)
+{
+	return a < b ? -1 : a > b;
+}
+
+static int compare_stacks(const void *left, const void *right)
+{
+	const struct report_stack *a = left, *b = right;
+	int order = compare_addresses(a->depth, b->depth);
+
+	for (size_t i = 0; order == 0 && i < a->depth; i++) {
+		const struct report_frame *x = &a->frames[i], *y = &b->frames[i];
+
+		order = compare_addresses((uintptr_t)x->symbol, (uintptr_t)y->symbol);
+		if (order == 0 && !x->symbol)
+			order = compare_addresses(x->address, y->address);
+	}
+	return order;
+}
+
+/* The element of `tree` that equals `key`; else `key` itself, which is then the tree's. */
+static void *keep(void **tree, void *key, int (*compare)(const void *, const void *))
+{
+	void **found = tsearch(key, tree, compare);
+
+	if (!found)
+		fail(EXIT_FAILED, "no memory");
+	return *found;
+}
+
+static void free_stack(void *element)
+{
+	struct report_stack *stack = element;
+
+	free(stack->frames);
+	free(stack);
+}
+
+/* One file being added. */
+struct adding {
+	struct report_set *set;
+	struct report *report;
+	const struct findings *findings;
+	struct symbol_module **modules;     // by index in the file
+	const struct report_stack **stacks; // by index in the file; NULL: not looked at yet
+	size_t *groups;                     // by index of the finding: of the merged one
+	size_t number;                      // of the file, from 1
+};
+
+static void note_missing(struct report *report, const struct symbol_module *module)
+{
+	for (size_t i = 0; i < report->module_count; i++) {
+		if (report->modules[i].module == module)
+			report->modules[i].is_missing = true;
+	}
+}
+
+static const struct symbol *find_symbol(struct adding *adding, uint64_t address, int index)
+{
+	struct symbol_module *module = adding->modules[index];
+	const struct symbol *symbol = symbolizer_find(
+		adding->set->symbolizer, module, address - adding->findings->modules[index].bias);
+
+	if (symbol->count == 0 && !symbolizer_has_file(adding->set->symbolizer, module))
+		note_missing(adding->report, module);
+	return symbol;
+}
+
+static const struct report_stack *make_stack(
+	struct adding *adding, const struct findings_stack *stack, const uint64_t *frames)
+{
+	struct report_stack *made = memory_get(1, sizeof(*made));
+	const struct report_stack *kept;
+
+	made->depth = stack->depth;
+	made->frames = memory_get(made->depth, sizeof(*made->frames));
+	for (size_t i = 0; i < made->depth; i++) {
+		uint64_t address = frames[i] - 1;
+		int module = findings_module_at(adding->findings, address, stack->epoch);
+
+		made->frames[i].address = address;
+		made->frames[i].symbol = module < 0 ? NULL : find_symbol(adding, address, module);
+	}
+	kept = keep(&adding->set->stacks, made, compare_stacks);
+	if (kept != made)
+		free_stack(made);
+	return kept;
+}
+
+/* The stack of an id, NULL if there is none. */
+static const struct report_stack *get_stack(struct adding *adding, uint32_t id)
+{
+	const struct findings_stack *stack = findings_find_stack(adding->findings, id);
+	const uint64_t *frames = stack ? findings_frames(adding->findings, stack) : NULL;
+	const struct report_stack **slot;
+
+	if (!frames)
+		return NULL;
+	slot = &adding->stacks[stack - adding->findings->stacks];
+	if (!*slot)
+		*slot = make_stack(adding, stack, frames);
+	return *slot;
+}
+
+/* ---- ids ---- */
+
+bool report_frame_is_plumbing(const struct report_frame *frame)
+{
+	static const char *const modules[] = {"libgasket.so*", "libc.so*", "libc-2.*",
+		"libpthread*", "libstdc++.so*", "libc++*.so*", "libgcc_s.so*", "ld-linux-*",
+		"ld-2.*", "ld-musl-*"};
+	static const char *const functions[] = {"_start", "operator new*", "std::*", "void* std::*",
+		"__gnu_cxx::*", "malloc", "calloc", "realloc", "aligned_alloc", "posix_memalign",
+		"strdup", "strndup"};
+	const struct symbol *symbol = frame->symbol;
+	const char *function;
+
+	if (!symbol)
+		return false;
+	for (size_t i = 0; i < sizeof(modules) / sizeof(*modules); i++) {
+		if (!fnmatch(modules[i], symbol->module->base_name, 0))
+			return true;
+	}
+	function = symbol->count ? symbol->frames[symbol->count - 1].function : NULL;
+	for (size_t i = 0; function && i < sizeof(functions) / sizeof(*functions); i++) {
+		if (!fnmatch(functions[i], function, 0))
+			return true;
+	}
+	return false;
+}
+
+static uint64_t add_to_hash(uint64_t hash, const char *text)
+{
+	const uint64_t prime = 0x100000001b3;
+
+	do
+		hash = (hash ^ (unsigned char)*text) * prime; // FNV-1a, the closing 0 included
+	while (*text++);
+	return hash;
+}
+
+static uint64_t add_frame_to_hash(uint64_t hash, const struct report_frame *frame)
+{
+	const struct symbol *symbol = frame->symbol;
+	char place[24];
+
+	if (!symbol)
+		return add_to_hash(hash, "?");
+	hash = add_to_hash(hash, symbol->module->base_name);
+	for (size_t i = 0; i < symbol->count; i++) {
+		if (symbol->frames[i].function)
+			hash = add_to_hash(hash, symbol->frames[i].function);
+	}
+	if (symbol->count == 0) {
+		/* Without a name only the place tells one stack from another. */
+		snprintf(place, sizeof(place), "+0x%" PRIx64, symbol->offset);
+		hash = add_to_hash(hash, place);
+	}
+	return hash;
+}
+
+static uint64_t add_stack_to_hash(uint64_t hash, const struct report_stack *stack)
+{
+	bool any = false;
+
+	for (size_t i = 0; stack && i < stack->depth; i++) {
+		if (report_frame_is_plumbing(&stack->frames[i]))
+			continue;
+		hash = add_frame_to_hash(hash, &stack->frames[i]);
+		any = true;
+	}
+	for (size_t i = 0; !any && stack && i < stack->depth; i++)
+		hash = add_frame_to_hash(hash, &stack->frames[i]);
+	return add_to_hash(hash, "|");
+}
+
+static void make_id(struct report_finding *finding)
+{
+	uint64_t hash = 0xcbf29ce484222325; // FNV's start
+	char number[48];
+
+	hash = add_to_hash(hash, findings_kind_word(finding->sum.kind));
+	hash = add_to_hash(hash, findings_misuse_words(finding->sum.detail));
+	hash = add_stack_to_hash(hash, finding->stack);
+	hash = add_stack_to_hash(hash, finding->other_stack);
+	if (!finding->stack) {
+		snprintf(number, sizeof(number), "%" PRIu64, finding->sum.slot_bytes);
+		hash = add_to_hash(hash, number);
+	}
+	/* Twelve digits of it, the rest folded in. */
+	snprintf(finding->id, sizeof(finding->id), "%012" PRIx64,
+		(hash ^ hash >> 48) & 0xffffffffffff);
+}
+
+/* ---- merging ---- */
+
+/* What makes two findings, or two sites, one. */
+struct group {
+	uint32_t kind, detail;
+	const struct report_stack *stack, *other_stack;
+	size_t parent;
+	uint64_t slot_bytes;
+	size_t index; // in the report: no part of the key
+};
+
+static int compare_groups(const void *left, const void *right)
+{
+	return memcmp(left, right, offsetof(struct group, index));
+}
+
+/* Index of the element of a list of `count` that `key` stands for; `count` if it is a new one, of which key.index tells. */
+static size_t find_group(void **tree, const struct group *key, size_t count)
+{
+	struct group *mine = memory_get(1, sizeof(*mine)), *kept;
+
+	*mine = *key;
+	mine->index = count;
+	kept = keep(tree, mine, compare_groups);
+	if (kept != mine)
+		free(mine);
+	return kept->index;
+}
+
+static void add_counts(struct finding *sum, const struct finding *more)
+{
+	sum->blocks += more->blocks;
+	sum->bytes += more->bytes;
+	sum->indirect_blocks += more->indirect_blocks;
+	sum->indirect_bytes += more->indirect_bytes;
+	sum->reclaimed_blocks += more->reclaimed_blocks;
+	sum->reclaimed_bytes += more->reclaimed_bytes;
+	sum->slope_bytes_per_s += more->slope_bytes_per_s;
+	if (more->cycles > sum->cycles)
+		sum->cycles = more->cycles;
+	if (more->first_seen_ms < sum->first_seen_ms)
+		sum->first_seen_ms = more->first_seen_ms;
+	if (more->last_seen_ms > sum->last_seen_ms)
+		sum->last_seen_ms = more->last_seen_ms;
+}
+
+static void add_finding(struct adding *adding, size_t index, size_t parent)
+{
+	const struct finding *one = &adding->findings->list[index];
+	struct report *report = adding->report;
+	struct report_finding *finding;
+	struct group key;
+	size_t place;
+
+	memset(&key, 0, sizeof(key));
+	key.kind = one->kind;
+	key.detail = one->detail;
+	key.stack = get_stack(adding, one->stack);
+	key.other_stack = get_stack(adding, one->other_stack);
+	key.parent = parent;
+	key.slot_bytes = key.stack ? 0 : one->slot_bytes;
+	place = find_group(&report->groups, &key, report->finding_count);
+	adding->groups[index] = place;
+	if (place == report->finding_count) {
+		report->findings = memory_grow(
+			report->findings, report->finding_count, sizeof(*report->findings));
+		finding = &report->findings[report->finding_count++];
+		*finding = (struct report_finding){.sum = *one,
+			.stack = key.stack,
+			.other_stack = key.other_stack,
+			.parent = parent};
+		make_id(finding);
+	} else {
+		finding = &report->findings[place];
+		add_counts(&finding->sum, one);
+	}
+	finding->processes += finding->last_report != adding->number;
+	finding->last_report = adding->number;
+}
+
+/* The merged LEAK that holds an INDIRECT of this file. */
+static size_t parent_of(const struct adding *adding, const struct finding *one)
+{
+	if (one->parent >= adding->findings->list_count ||
+		adding->findings->list[one->parent].kind != FINDING_LEAK)
+		return SIZE_MAX;
+	return adding->groups[one->parent];
+}
+
+/* Those that hold come first, so that the others find them. */
+static void add_list(struct adding *adding)
+{
+	const struct findings *findings = adding->findings;
+
+	for (size_t i = 0; i < findings->list_count; i++) {
+		if (findings->list[i].kind < FINDING_KIND_COUNT &&
+			findings->list[i].kind != FINDING_INDIRECT)
+			add_finding(adding, i, SIZE_MAX);
+	}
+	for (size_t i = 0; i < findings->list_count; i++) {
+		if (findings->list[i].kind == FINDING_INDIRECT)
+			add_finding(adding, i, parent_of(adding, &findings->list[i]));
+	}
+}
+
+static void add_holder(struct adding *adding, const struct findings_holder *one)
+{
+	const struct findings *findings = adding->findings;
+	struct report_finding *finding;
+	struct report_holder *holder;
+
+	if (one->finding >= findings->list_count || adding->groups[one->finding] == SIZE_MAX)
+		return;
+	finding = &adding->report->findings[adding->groups[one->finding]];
+	if (finding->holder_count == REPORT_HOLDERS_MAX)
+		return;
+	holder = &finding->holders[finding->holder_count++];
+	*holder = (struct report_holder){.kind = one->kind,
+		.thread = one->thread,
+		.address = one->address,
+		.target = one->target,
+		.name = memory_copy_text(findings_text(findings, one->name)),
+		.stack = get_stack(adding, one->stack)};
+	if (one->kind == FINDINGS_HOLDER_GLOBAL && one->module < findings->module_count)
+		holder->symbol = find_symbol(adding, one->address, (int)one->module);
+}
+
+static void add_site(struct adding *adding, const struct findings_site *one)
+{
+	struct report *report = adding->report;
+	struct report_site *site;
+	struct group key;
+	size_t place;
+
+	memset(&key, 0, sizeof(key));
+	key.stack = get_stack(adding, one->stack);
+	place = find_group(&report->site_groups, &key, report->site_count);
+	if (place == report->site_count) {
+		report->sites =
+			memory_grow(report->sites, report->site_count, sizeof(*report->sites));
+		report->sites[report->site_count++] = (struct report_site){.stack = key.stack};
+	}
+	site = &report->sites[place];
+	site->blocks += one->blocks;
+	site->bytes += one->bytes;
+	site->slope_bytes_per_s += one->slope_bytes_per_s;
+}
+
+static struct symbol_module *add_module(struct adding *adding, const struct findings_module *one)
+{
+	struct report *report = adding->report;
+	size_t bytes = one->build_id_bytes <= FINDINGS_BUILD_ID_MAX ? one->build_id_bytes : 0;
+	struct symbol_module *module = symbolizer_module(adding->set->symbolizer,
+		findings_text(adding->findings, one->path), one->build_id, bytes);
+
+	for (size_t i = 0; i < report->module_count; i++) {
+		if (report->modules[i].module == module)
+			return module;
+	}
+	report->modules =
+		memory_grow(report->modules, report->module_count, sizeof(*report->modules));
+	report->modules[report->module_count++] = (struct report_module){.module = module,
+		.low = one->low,
+		.high = one->high,
+		.bias = one->bias,
+		.is_mapped = one->is_mapped != 0};
+	return module;
+}
+
+/* ---- reports ---- */
+
+static const char *executable_of(const struct findings *findings)
+{
+	const char *path = findings_text(findings, findings->meta.executable);
+
+	return *path ? path : findings_text(findings, findings->meta.command);
+}
+
+static void put_executable_first(struct report *report)
+{
+	for (size_t i = 1; i < report->module_count; i++) {
+		struct report_module module = report->modules[i];
+
+		if (strcmp(module.module->path, report->executable) != 0)
+			continue;
+		memmove(report->modules + 1, report->modules, i * sizeof(module));
+		report->modules[0] = module;
+		return;
+	}
+}
+
+static int rank_of_verdict(uint32_t verdict)
+{
+	return verdict == FINDINGS_VERDICT_FULL ? 2 : verdict == FINDINGS_VERDICT_PARTIAL;
+}
+
+static void add_meta(struct findings_meta *sum, const struct findings_meta *more)
+{
+	if (rank_of_verdict(more->verdict) < rank_of_verdict(sum->verdict)) {
+		sum->verdict = more->verdict;
+		sum->no_verdict = more->no_verdict;
+	}
+	sum->live_blocks += more->live_blocks;
+	sum->live_bytes += more->live_bytes;
+	sum->dangling_blocks += more->dangling_blocks;
+	sum->dangling_bytes += more->dangling_bytes;
+	sum->leaked_blocks += more->leaked_blocks;
+	sum->leaked_bytes += more->leaked_bytes;
+	sum->reclaimed_blocks += more->reclaimed_blocks;
+	sum->reclaimed_bytes += more->reclaimed_bytes;
+	sum->double_frees += more->double_frees;
+	sum->invalid_frees += more->invalid_frees;
+	sum->dropped_stacks += more->dropped_stacks;
+	sum->dropped_findings += more->dropped_findings;
+	if (more->sample_bytes > sum->sample_bytes)
+		sum->sample_bytes = more->sample_bytes;
+}
+
+static struct report *find_report(struct report_set *set, const struct findings *findings)
+{
+	const char *executable = executable_of(findings);
+	struct report *report;
+
+	for (size_t i = 0; i < set->count; i++) {
+		if (!strcmp(set->reports[i].executable, executable))
+			return &set->reports[i];
+	}
+	set->reports = memory_grow(set->reports, set->count, sizeof(*set->reports));
+	report = &set->reports[set->count++];
+	*report = (struct report){.executable = memory_copy_text(executable)};
+	return report;
+}
+
+void report_set_init(struct report_set *set, const char *root)
+{
+	*set = (struct report_set){.symbolizer = symbolizer_create(root)};
+}
+
+void report_set_add(struct report_set *set, const struct findings *findings)
+{
+	struct adding adding = {.set = set, .findings = findings};
+	struct report *report = find_report(set, findings);
+
+	adding.report = report;
+	adding.modules = memory_get(findings->module_count, sizeof(*adding.modules));
+	adding.stacks = memory_get(findings->stack_count, sizeof(*adding.stacks));
+	adding.groups = memory_get(findings->list_count, sizeof(*adding.groups));
+	for (size_t i = 0; i < findings->list_count; i++)
+		adding.groups[i] = SIZE_MAX;
+	if (report->process_count == 0)
+		report->meta = findings->meta;
+	else
+		add_meta(&report->meta, &findings->meta);
+	report->processes =
+		memory_grow(report->processes, report->process_count, sizeof(*report->processes));
+	report->processes[report->process_count++] = findings->meta.process;
+	adding.number = report->process_count;
+	for (size_t i = 0; i < findings->module_count; i++)
+		adding.modules[i] = add_module(&adding, &findings->modules[i]);
+	put_executable_first(report);
+	add_list(&adding);
+	for (size_t i = 0; i < findings->holder_count; i++)
+		add_holder(&adding, &findings->holders[i]);
+	for (size_t i = 0; i < findings->site_count; i++)
+		add_site(&adding, &findings->sites[i]);
+	free(adding.modules);
+	free(adding.stacks);
+	free(adding.groups);
+}
+
+bool report_set_add_path(struct report_set *set, const char *path)
+{
+	struct findings findings;
+
+	if (!findings_load_path(&findings, path))
+		return false;
+	report_set_add(set, &findings);
+	findings_release(&findings);
+	return true;
+}
+
+uint64_t report_total_bytes(const struct report_finding *finding)
+{
+	return finding->sum.bytes + finding->sum.indirect_bytes;
+}
+
+uint64_t report_total_blocks(const struct report_finding *finding)
+{
+	return finding->sum.blocks + finding->sum.indirect_blocks;
+}
+
+struct report_leaked report_leaked(const struct report *report)
+{
+	struct report_leaked sum = {0};
+
+	for (size_t i = 0; i < report->finding_count; i++) {
+		const struct report_finding *finding = &report->findings[i];
+		uint32_t kind = finding->sum.kind;
+
+		if (finding->is_suppressed ||
+			!(kind == FINDING_LEAK ||
+				(kind == FINDING_INDIRECT && finding->parent == SIZE_MAX)))
+			continue;
+		sum.bytes += report_total_bytes(finding);
+		sum.blocks += report_total_blocks(finding);
+	}
+	return sum;
+}
+
+/* ---- order ---- */
+
+static int compare_findings(const void *left, const void *right)
+{
+	const struct report_finding *const *one = left, *const *other = right;
+	const struct report_finding *a = *one, *b = *other;
+	int order = compare_addresses(a->sum.kind, b->sum.kind);
+
+	if (order == 0 && a->sum.kind == FINDING_GROWING)
+		order = compare_addresses(b->sum.slope_bytes_per_s, a->sum.slope_bytes_per_s);
+	if (order == 0)
+		order = compare_addresses(report_total_bytes(b), report_total_bytes(a));
+	if (order == 0)
+		order = compare_addresses(report_total_blocks(b), report_total_blocks(a));
+	if (order == 0)
+		order = strcmp(a->id, b->id);
+	return order ? order : compare_addresses((uintptr_t)a, (uintptr_t)b); // as in the files
+}
+
+static int compare_sites(const void *left, const void *right)
+{
+	const struct report_site *a = left, *b = right;
+	int order = compare_addresses(b->bytes, a->bytes);
+
+	return order ? order : compare_addresses(b->blocks, a->blocks);
+}
+
+static void sort_findings(struct report *report)
+{
+	size_t count = report->finding_count;
+	struct report_finding **order = memory_get(count, sizeof(*order));
+	struct report_finding *sorted = memory_get(count, sizeof(*sorted));
+	size_t *places = memory_get(count, sizeof(*places)); // by the old index
+
+	for (size_t i = 0; i < count; i++)
+		order[i] = &report->findings[i];
+	qsort(order, count, sizeof(*order), compare_findings);
+	for (size_t i = 0; i < count; i++)
+		places[order[i] - report->findings] = i;
+	for (size_t i = 0; i < count; i++) {
+		sorted[i] = *order[i];
+		if (sorted[i].parent != SIZE_MAX)
+			sorted[i].parent = places[sorted[i].parent];
+	}
+	free(places);
+	free(order);
+	free(report->findings);
+	report->findings = sorted;
+}
+
+void report_set_sort(struct report_set *set)
+{
+	for (size_t i = 0; i < set->count; i++) {
+		struct report *report = &set->reports[i];
+
+		sort_findings(report);
+		if (report->sites)
+			qsort(report->sites, report->site_count, sizeof(*report->sites),
+				compare_sites);
+	}
+}
+
+static void free_report(struct report *report)
+{
+	for (size_t i = 0; i < report->finding_count; i++) {
+		for (size_t j = 0; j < report->findings[i].holder_count; j++)
+			free(report->findings[i].holders[j].name);
+	}
+	tdestroy(report->groups, free);
+	tdestroy(report->site_groups, free);
+	free(report->executable);
+	free(report->processes);
+	free(report->modules);
+	free(report->findings);
+	free(report->sites);
+}
+
+void report_set_finish(struct report_set *set)
+{
+	for (size_t i = 0; i < set->count; i++)
+		free_report(&set->reports[i]);
+	free(set->reports);
+	tdestroy(set->stacks, free_stack);
+	symbolizer_destroy(set->symbolizer);
+	*set = (struct report_set){0};
+}
