@@ -15,6 +15,7 @@
 #include "core/gc/concurrent.h"
 #include "core/gc/cycle.h"
 #include "core/gc/gate.h"
+#include "core/gc/heap_file.h"
 #include "core/gc/pacer.h"
 #include "core/gc/probation.h"
 #include "core/gc/thread.h"
@@ -413,6 +414,7 @@ static uint64_t sleep_ns(uint32_t requests, uint64_t now)
 		store_seq(&collector.purge_timed, 1u);
 		until = min_u64(until, collector.next_purge_ns);
 	}
+	until = min_u64(until, heap_file_next_look_ns(now));
 	if (until == UINT64_MAX)
 		return FUTEX_NO_TIMEOUT;
 	return until > now ? until - now : 1;
@@ -452,6 +454,7 @@ void cycle_thread_main(void)
 			or_relaxed(&collector.requests, requests); // for the next one
 			break;
 		}
+		heap_file_look();
 		command_answer();
 		purge_tick(now);
 		if (cycle_is_due(requests, now)) {
@@ -463,6 +466,7 @@ void cycle_thread_main(void)
 		stats_wait(value, sleep_ns(requests, now));
 	}
 	store_seq(&collector.purge_timed, 0u);
+	heap_file_stop();
 	tracking_close();
 	proc_close();
 	end_thread();
@@ -506,4 +510,5 @@ void cycle_fork_child(void)
 	collector = (__typeof__(collector)){.shut_down = shut_down};
 	proc_forget();
 	concurrent_fork_child();
+	heap_file_fork_child();
 }
