@@ -142,6 +142,7 @@ static void unwind_thread(const struct thread *thread)
 	holders.frame_count = place.instruction == 0 ? 0
 						     : unwind_other(place, holders.frames,
 							       holders.ends, STACK_DEPTH_MAX);
+	holders.frames[0]++; // as a return address: readers look at the byte before
 	memset(holders.stacks, 0, sizeof(holders.stacks));
 }
 
