@@ -166,13 +166,22 @@ static bool has_before(uint32_t count, uint32_t to)
 	return false;
 }
 
+static bool are_sorted(void)
+{
+	for (uint32_t i = 1; i < graph.edge_count; i++) {
+		if (is_less(&graph.edges[i], &graph.edges[i - 1]))
+			return false;
+	}
+	return true;
+}
+
 /* Of several to one block the first is kept. (Of a block with very many, the first in each part.) */
 static void put_edges(void)
 {
 	bool are_few = graph.edge_count <= FEW_EDGES;
 	uint32_t kept = 0;
 
-	if (!are_few)
+	if (!are_few && !are_sorted()) // tables of blocks made one after the other are
 		sort_items(graph.edges, graph.edge_count, sizeof(*graph.edges), is_less);
 	for (uint32_t i = 0; i < graph.edge_count; i++) {
 		uint32_t to = graph.edges[i].to;

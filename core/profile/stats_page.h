@@ -111,7 +111,7 @@ enum {
 	REQUEST(FINDINGS_NOW, "findings=now", \
 		"a cycle is run and what is known of leaks written to a file beside the page, for gasket leaks") \
 	REQUEST(SNAPSHOT_NOW, "snapshot=now", \
-		"the heap's blocks and what refers to them are written beside the page; see gasket snapshot")
+		"blocks and what refers to them are written to a file; see gasket snapshot")
 
 /* How a request ended. */
 #define STATS_REPLIES(REPLY) \
