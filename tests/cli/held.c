@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -94,9 +95,29 @@ static void *serve_thread(void *argument)
 	return argument;
 }
 
+/* ---- one that does not wait ---- */
+
+static volatile int is_over, is_spinning;
+
+__attribute__((noinline)) static void spin(void)
+{
+	struct node *volatile on_stack[1] = {make_node("spinning", NULL)};
+
+	clear_stack();
+	is_spinning = 1;
+	while (!is_over)
+		;
+	on_stack[0]->value++;
+}
+
+static void *spin_thread(void *argument)
+{
+	spin();
+	return argument;
+}
+
 /* ---- threads that work ---- */
 
-static volatile int is_over;
 static volatile int faults;
 static volatile sig_atomic_t signals;
 
@@ -159,20 +180,24 @@ static void print_all(void)
 
 int main(int argc, char **argv)
 {
-	pthread_t thread;
+	pthread_t thread, spinner;
 	char byte;
 
 	if (argc > 1 && !strcmp(argv[1], "busy"))
 		return be_busy();
 	make_all();
 	if (pipe(pipes) || pipe(ready) || pthread_create(&thread, NULL, serve_thread, NULL) ||
-		read(ready[0], &byte, 1) != 1)
+		read(ready[0], &byte, 1) != 1 || pthread_create(&spinner, NULL, spin_thread, NULL))
 		return 1;
+	while (!is_spinning)
+		sched_yield();
 	print_all();
 	clear_stack();
 	while (read(0, &byte, 1) > 0)
 		;
 	close(pipes[1]);
+	is_over = 1;
 	pthread_join(thread, NULL);
+	pthread_join(spinner, NULL);
 	return 0;
 }
