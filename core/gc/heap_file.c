@@ -23,12 +23,12 @@
 #include "core/os/sandbox.h"
 #include "core/os/syscall.h"
 #include "core/os/tracking.h"
+#include "core/profile/findings_meta.h"
 #include "core/profile/findings_writer.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
-#include <time.h>
 
 enum {
 	STOP_TIMEOUT_MS = 50,
@@ -68,34 +68,10 @@ static struct {
 
 /* ---- the child ---- */
 
-/* The file that is run, as /proc/self/exe names it; "" if it cannot be told. */
-static void read_executable(char *path, size_t capacity)
-{
-	long length = SYSCALL(readlinkat, AT_FDCWD, "/proc/self/exe", path, capacity - 1);
-
-	path[syscall_failed(length) ? 0 : length] = 0;
-}
-
-/* The first word of the command line. */
-static void read_command(char *word, size_t capacity)
-{
-	long file = SYSCALL(openat, AT_FDCWD, "/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
-	long length = syscall_failed(file) ? 0 : SYSCALL(read, file, word, capacity - 1);
-
-	word[syscall_failed(length) ? 0 : length] = 0;
-	if (!syscall_failed(file))
-		SYSCALL(close, file);
-}
-
 static void put_meta(struct findings_writer *writer)
 {
 	struct findings_meta *meta = &heap_file.meta;
-	char text[PATH_BYTES];
 
-	read_executable(text, sizeof(text));
-	meta->executable = findings_string(writer, text);
-	read_command(text, sizeof(text));
-	meta->command = findings_string(writer, text);
 	meta->live_blocks = heap_graph_totals.blocks - heap_graph_totals.freed_blocks;
 	meta->live_bytes = heap_graph_totals.bytes - heap_graph_totals.freed_bytes;
 	meta->dangling_blocks = heap_graph_totals.freed_blocks;
@@ -122,23 +98,12 @@ static int write_file(void *argument)
 
 /* ---- the parent ---- */
 
-static uint64_t wall_clock_ns(void)
-{
-	struct timespec time = {0};
-
-	SYSCALL(clock_gettime, CLOCK_REALTIME, &time);
-	return (uint64_t)time.tv_sec * NS_PER_S + (uint64_t)time.tv_nsec;
-}
-
 static void fill_meta(void)
 {
 	heap_file.meta = (struct findings_meta){
-		.process = (uint32_t)SYSCALL(getpid),
 		.reason = FINDINGS_REASON_REQUEST,
 		.verdict = cycle_last.has_verdict ? FINDINGS_VERDICT_FULL : FINDINGS_VERDICT_NONE,
 		.no_verdict = cycle_last.no_verdict,
-		.written_ns = wall_clock_ns(),
-		.sample_bytes = options.stacks == STACKS_ALL ? 0 : options.sample_bytes,
 		.cycles = stats_get(cycles_with_verdict),
 		.leaked_blocks = stats_get(leaked_blocks),
 		.leaked_bytes = stats_get(leaked_bytes),
@@ -146,8 +111,8 @@ static void fill_meta(void)
 		.reclaimed_bytes = stats_get(reclaimed_bytes),
 		.double_frees = stats_get(double_frees),
 		.invalid_frees = stats_get(foreign_frees) + stats_get(interior_frees),
-		.stacks = (uint32_t)options.stacks,
 	};
+	findings_describe_process(&heap_file.writer, &heap_file.meta);
 }
 
 /* Half of what is free where the file lies. */
