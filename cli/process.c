@@ -335,6 +335,11 @@ int process_take_findings(const struct process *process)
 	return take_file(process, STATS_FINDINGS_SUFFIX);
 }
 
+int process_take_snapshot(const struct process *process)
+{
+	return take_file(process, STATS_SNAPSHOT_SUFFIX);
+}
+
 void process_close(struct process *process)
 {
 	if (process->page_fd >= 0)

@@ -37,6 +37,9 @@ int process_take_report(const struct process *process);
 /* The same for the file of findings that `findings=now` made. */
 int process_take_findings(const struct process *process);
 
+/* The same for the file that `snapshot=now` made. */
+int process_take_snapshot(const struct process *process);
+
 /* Prints the line that fits the result. */
 void process_warn(const struct process *process, enum process_result result);
 

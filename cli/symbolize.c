@@ -456,3 +456,12 @@ const struct symbol *symbolizer_find(
 	}
 	return symbol;
 }
+
+struct Dwfl_Module *symbolizer_open(
+	struct symbolizer *symbolizer, struct symbol_module *module, uint64_t *ret_bias)
+{
+	if (!symbolizer_has_file(symbolizer, module))
+		return NULL;
+	*ret_bias = module->file->bias;
+	return module->file->module;
+}

@@ -54,6 +54,10 @@ struct symbol_module *symbolizer_module(struct symbolizer *symbolizer, const cha
 /* Its file was found, so that a name that is missing is missing there, too. */
 bool symbolizer_has_file(struct symbolizer *symbolizer, struct symbol_module *module);
 
+/* The module's file as libdw has it, whose addresses are ours plus *ret_bias; NULL: no file was found. */
+struct Dwfl_Module *symbolizer_open(
+	struct symbolizer *symbolizer, struct symbol_module *module, uint64_t *ret_bias);
+
 /* What is at `offset` in the module; for a return address pass the offset of the byte before. Never NULL. */
 const struct symbol *symbolizer_find(
 	struct symbolizer *symbolizer, struct symbol_module *module, uint64_t offset);

@@ -312,7 +312,7 @@ static void scan_altstacks(struct thread *thread, void *argument)
 		words[0] = thread->altstack_low;
 	if (thread_gate_state(thread) == GATE_PARKED && thread->stop_altstack_bytes != 0)
 		words[1] = thread->stop_altstack_low;
-	root_scan_words(argument, words, 2);
+	root_scan_words_of(argument, thread->tid, 0, words, 2);
 }
 
 static bool scan_held(struct root_scan *scan)

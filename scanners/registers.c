@@ -68,9 +68,10 @@ static struct area find_vector(const ucontext_t *context)
 }
 #endif
 
-static void scan_area(struct root_scan *scan, struct area area)
+static void scan_area(struct root_scan *scan, const struct thread *thread, struct area area)
 {
-	root_scan_words(scan, area.start, area.bytes / sizeof(uintptr_t));
+	root_scan_words_of(scan, thread->tid, (uintptr_t)area.start, area.start,
+		area.bytes / sizeof(uintptr_t));
 }
 
 static void claim_area(struct root_scan *scan, struct area area)
@@ -112,11 +113,11 @@ static void scan_thread(struct thread *thread, void *argument)
 		return;
 	}
 	if (gate == GATE_HELD) {
-		scan_area(
-			argument, (struct area){frame, offsetof(struct gate_frame, stack_pointer)});
+		scan_area(argument, thread,
+			(struct area){frame, offsetof(struct gate_frame, stack_pointer)});
 	} else {
-		scan_area(argument, (struct area){context, sizeof(*context)});
-		scan_area(argument, find_vector(context));
+		scan_area(argument, thread, (struct area){context, sizeof(*context)});
+		scan_area(argument, thread, find_vector(context));
 	}
 }
 

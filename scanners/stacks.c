@@ -109,7 +109,8 @@ static void scan_pointer(struct thread *thread, void *argument)
 	struct position position;
 
 	if (find_position(thread, &position))
-		root_scan_words(argument, (uintptr_t[]){position.pointer, position.live}, 2);
+		root_scan_words_of(argument, thread->tid, 0,
+			(uintptr_t[]){position.pointer, position.live}, 2);
 }
 
 static bool scan_stacks(struct root_scan *scan)

@@ -40,7 +40,7 @@ static void scan_words(struct thread *thread, void *argument)
 {
 	uintptr_t words[] = {(uintptr_t)thread->start_argument, (uintptr_t)thread->result};
 
-	root_scan_words(argument, words, sizeof(words) / sizeof(words[0]));
+	root_scan_words_of(argument, thread->tid, 0, words, sizeof(words) / sizeof(words[0]));
 }
 
 static bool scan_storage(struct root_scan *scan)

@@ -15,9 +15,10 @@
 #include "core/gc/command.h"
 #include "core/gc/concurrent.h"
 #include "core/gc/cycle.h"
-#include "core/gc/last_words.h"
 #include "core/gc/gate.h"
 #include "core/gc/growth.h"
+#include "core/gc/heap_file.h"
+#include "core/gc/last_words.h"
 #include "core/gc/leak_suspects.h"
 #include "core/gc/leisure.h"
 #include "core/gc/pacer.h"
@@ -472,6 +473,7 @@ static uint64_t sleep_ns(uint32_t requests, uint64_t now)
 		store_seq(&collector.purge_timed, 1u);
 		until = min_u64(until, collector.next_purge_ns);
 	}
+	until = min_u64(until, heap_file_next_look_ns(now));
 	if (until == UINT64_MAX)
 		return FUTEX_NO_TIMEOUT;
 	return until > now ? until - now : 1;
@@ -512,6 +514,7 @@ void cycle_thread_main(void)
 			or_relaxed(&collector.requests, requests); // for the next one
 			break;
 		}
+		heap_file_look();
 		command_answer();
 		last_words_answer();
 		purge_tick(now);
@@ -527,6 +530,7 @@ void cycle_thread_main(void)
 		stats_wait(value, sleep_ns(requests, now));
 	}
 	store_seq(&collector.purge_timed, 0u);
+	heap_file_stop();
 	tracking_close();
 	proc_close();
 	end_thread();
@@ -573,4 +577,5 @@ void cycle_fork_child(void)
 	proc_forget();
 	growth_fork_child();
 	concurrent_fork_child();
+	heap_file_fork_child();
 }

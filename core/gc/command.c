@@ -1,5 +1,6 @@
 /*
- * What is obeyed here: leaks=off, and a report or findings now, for which a cycle is run first. What changes the allocator is core/alloc's (cycle_obey_hook).
+ * What is obeyed here: leaks=off; a report or findings now, for which a cycle is run first; and a snapshot now (heap_file.c), which is answered later. What changes the
+ * allocator is core/alloc's (cycle_obey_hook).
  *
  * Locks: CYCLE while a report is written.
  */
@@ -11,6 +12,7 @@
 #include "core/gc/cycle.h"
 #include "core/gc/dangling.h"
 #include "core/gc/growth.h"
+#include "core/gc/heap_file.h"
 #include "core/gc/leak_check.h"
 #include "core/gc/sites.h"
 #include "core/os/clock.h"
@@ -98,16 +100,17 @@ static enum stats_reply findings_now(char *text, size_t capacity)
 	return verdict ? STATS_REPLY_DONE : STATS_REPLY_NO_VERDICT;
 }
 
-static enum stats_reply obey(enum stats_request request, char *text, size_t capacity)
+/* STATS_REPLY_NONE: the answer comes later. */
+static enum stats_reply obey(const struct stats_command *command, char *text, size_t capacity)
 {
-	switch (request) {
+	switch (command->request) {
 	case STATS_REQUEST_LEAKS_OFF:
 		options.leaks = LEAKS_OFF;
 		stats_set(leaks, LEAKS_OFF);
 		return STATS_REPLY_DONE;
 	case STATS_REQUEST_FREE_TRUST:
 	case STATS_REQUEST_COLLECTOR_OFF:
-		return cycle_obey_hook ? cycle_obey_hook(request) : STATS_REPLY_REFUSED;
+		return cycle_obey_hook ? cycle_obey_hook(command->request) : STATS_REPLY_REFUSED;
 	case STATS_REQUEST_REPORT_NOW:
 		return report_now(text, capacity);
 	case STATS_REQUEST_FINDINGS_NOW:
@@ -117,6 +120,8 @@ static enum stats_reply obey(enum stats_request request, char *text, size_t capa
 			return STATS_REPLY_REFUSED;
 		growth_watch(clock_now_ns());
 		return STATS_REPLY_DONE;
+	case STATS_REQUEST_SNAPSHOT_NOW:
+		return heap_file_begin(command, text, capacity);
 	default:
 		return STATS_REPLY_UNKNOWN;
 	}
@@ -126,7 +131,11 @@ void command_answer(void)
 {
 	struct stats_command command;
 	char text[STATS_TEXT_BYTES] = "";
+	enum stats_reply reply;
 
-	if (stats_poll_command(&command))
-		stats_command_done(&command, obey(command.request, text, sizeof(text)), text);
+	if (!stats_poll_command(&command))
+		return;
+	reply = obey(&command, text, sizeof(text));
+	if (reply != STATS_REPLY_NONE)
+		stats_command_done(&command, reply, text);
 }

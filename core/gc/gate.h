@@ -20,12 +20,16 @@ void gate_leave(struct gate_frame *frame);
 /* Fills registers and stack_pointer of a gate_frame in the function where it stands. A macro, for they must be this function's. */
 #if defined(__x86_64__)
 #define gate_publish(frame) \
-	__asm__ volatile("mov %%rbx, 0(%0)\n\tmov %%rbp, 8(%0)\n\tmov %%r12, 16(%0)\n\t" \
-			 "mov %%r13, 24(%0)\n\tmov %%r14, 32(%0)\n\tmov %%r15, 40(%0)\n\t" \
-			 "mov %%rsp, %c1(%0)" \
-			 : \
-			 : "r"(frame), "i"(offsetof(struct gate_frame, stack_pointer)) \
-			 : "memory")
+	do { \
+		uintptr_t gate_instruction; \
+		__asm__ volatile("mov %%rbx, 0(%1)\n\tmov %%rbp, 8(%1)\n\tmov %%r12, 16(%1)\n\t" \
+				 "mov %%r13, 24(%1)\n\tmov %%r14, 32(%1)\n\tmov %%r15, 40(%1)\n\t" \
+				 "mov %%rsp, %c2(%1)\n\tlea 0(%%rip), %0\n\tmov %0, %c3(%1)" \
+				 : "=&r"(gate_instruction) \
+				 : "r"(frame), "i"(offsetof(struct gate_frame, stack_pointer)), \
+				 "i"(offsetof(struct gate_frame, instruction)) \
+				 : "memory"); \
+	} while (0)
 #elif defined(__aarch64__)
 /* x19-x28 and x29 are saved by the prologue of a function that clobbers them, above its stack pointer. */
 #define gate_publish(frame) \

@@ -56,16 +56,39 @@ void root_reader_begin(void)
 	reader.batch.bytes = 0;
 }
 
-void root_scan_words(struct root_scan *scan, const uintptr_t *words, size_t count)
+void root_scan_words_of(struct root_scan *scan, int32_t thread, uintptr_t address,
+	const uintptr_t *words, size_t count)
 {
-	if (scan->sink)
-		scan->sink(scan->sink_argument, words, count);
-	else
+	if (!scan->sink) {
 		mark_words(scan->marker, words, count);
+		return;
+	}
+	scan->thread = thread;
+	scan->address = address;
+	scan->stride = sizeof(uintptr_t);
+	scan->sink(scan->sink_argument, words, count);
 }
 
-/* The words at every byte but the aligned ones; the piece before left its last bytes in front. */
-static void scan_unaligned(struct root_scan *scan, size_t bytes)
+void root_scan_words(struct root_scan *scan, const uintptr_t *words, size_t count)
+{
+	root_scan_words_of(scan, 0, 0, words, count);
+}
+
+static void scan_words_at_bytes(
+	struct root_scan *scan, uintptr_t address, const uintptr_t *words, size_t count)
+{
+	if (!scan->sink) {
+		mark_words(scan->marker, words, count);
+		return;
+	}
+	scan->thread = 0;
+	scan->address = address;
+	scan->stride = 1;
+	scan->sink(scan->sink_argument, words, count);
+}
+
+/* The words at every byte of what lies at `start` but the aligned ones; the piece before left its last bytes in front. */
+static void scan_unaligned(struct root_scan *scan, uintptr_t start, size_t bytes)
 {
 	const char *first = reader.buffer + 1;
 	const char *end = reader.buffer + bytes + 1; // of the last word's first byte
@@ -75,21 +98,44 @@ static void scan_unaligned(struct root_scan *scan, size_t bytes)
 	for (const char *at = first; at < end; at++) {
 		memcpy(&words[count++], at, sizeof(uintptr_t));
 		if (count == WORDS_BLOCK || at + 1 == end) {
-			root_scan_words(scan, words, count);
+			size_t last = (size_t)(at - reader.buffer);
+
+			scan_words_at_bytes(
+				scan, start - CARRY_BYTES + last + 1 - count, words, count);
 			count = 0;
 		}
 	}
 	memcpy(reader.buffer, reader.buffer + bytes, CARRY_BYTES);
 }
 
-static void scan_piece(struct root_scan *scan, size_t bytes, unsigned flags)
+/* What lay at `start` is in the buffer. */
+static void scan_piece(struct root_scan *scan, uintptr_t start, size_t bytes, unsigned flags)
 {
 	scan->bytes_read += bytes;
 	if (flags & ROOT_READ_BYTES)
-		scan_unaligned(scan, bytes);
+		scan_unaligned(scan, start, bytes);
 	else
-		root_scan_words(scan, (const uintptr_t *)(reader.buffer + CARRY_BYTES),
+		root_scan_words_of(scan, 0, start, (const uintptr_t *)(reader.buffer + CARRY_BYTES),
 			bytes / sizeof(uintptr_t));
+}
+
+/* The pieces of the batch are in the buffer, one behind the other: a marker does not want to know where they lay. */
+static void scan_batch(struct root_scan *scan, size_t count, size_t bytes)
+{
+	const uintptr_t *words = (const uintptr_t *)(reader.buffer + CARRY_BYTES);
+
+	scan->bytes_read += bytes;
+	if (!scan->sink) {
+		mark_words(scan->marker, words, bytes / sizeof(*words));
+		return;
+	}
+	for (size_t i = 0; i < count; i++) {
+		const struct iovec *piece = &reader.batch.pieces[i];
+
+		root_scan_words_of(scan, 0, (uintptr_t)piece->iov_base, words,
+			piece->iov_len / sizeof(*words));
+		words += piece->iov_len / sizeof(*words);
+	}
 }
 
 /* The one function that reads the program's memory by plain loads: out of the sanitizers' sight. */
@@ -106,14 +152,14 @@ static bool scan_page(struct root_scan *scan, uintptr_t start, size_t bytes, uns
 	char *piece = reader.buffer + CARRY_BYTES;
 
 	if (memory_read(piece, start, bytes)) {
-		scan_piece(scan, bytes, flags);
+		scan_piece(scan, start, bytes, flags);
 		return true;
 	}
 	if (flags & ROOT_READ_DIRECT) {
 		if (!memory_may_be_touched(start))
 			return true; // the end of the file: the program cannot read it either
 		copy_words((uintptr_t *)piece, (const volatile uintptr_t *)start, bytes);
-		scan_piece(scan, bytes, flags);
+		scan_piece(scan, start, bytes, flags);
 		return true;
 	}
 	if ((flags & ROOT_READ_TOLERANT) || !page_has_contents(align_down(start, OS_PAGE_BYTES)))
@@ -141,7 +187,7 @@ static bool scan_by_piece(struct root_scan *scan, uintptr_t start, uintptr_t end
 		size_t bytes = min_u64(end - start, PIECE_BYTES);
 
 		if (memory_read(reader.buffer + CARRY_BYTES, start, bytes))
-			scan_piece(scan, bytes, flags);
+			scan_piece(scan, start, bytes, flags);
 		else if (!scan_by_page(scan, start, start + bytes, flags))
 			return false;
 		start += bytes;
@@ -164,7 +210,7 @@ bool root_reader_finish(struct root_scan *scan)
 	world_beat();
 	if (memory_read_pieces(reader.buffer + CARRY_BYTES, reader.batch.pieces, count, bytes)) {
 		scan->scanner = reader.batch.owner[count - 1];
-		scan_piece(scan, bytes, ROOT_READ_WORDS);
+		scan_batch(scan, count, bytes);
 	} else {
 		for (size_t i = 0; i < count && complete; i++) {
 			uintptr_t start = (uintptr_t)reader.batch.pieces[i].iov_base;

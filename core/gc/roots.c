@@ -201,6 +201,11 @@ bool roots_are_off(const char *name)
 	return false;
 }
 
+const char *roots_scanner_name(uint32_t scanner)
+{
+	return scanner < roots.count ? roots.scanners[scanner]->name : 0;
+}
+
 /* Part of a mapping, in the name of its owner. */
 static bool read_as(struct root_scan *scan, uint32_t owner, const struct mapping *mapping,
 	uintptr_t start, uintptr_t end)

@@ -56,6 +56,11 @@ struct root_scan {
 	bool swap_is_noted;         // in `maps`: which mappings have pages on disk only
 	struct root_ranges *claims; // the batch is the running scanner's
 	uint32_t scanner;           // its index; while memory is read, its owner's
+
+	/* For the sink, while it is called: of which memory the words are a copy. */
+	uintptr_t address; // of the first word; 0: they lay nowhere
+	uint32_t stride;   // bytes from one word to the next
+	int32_t thread; // id of the task whose registers or own words they are; 0: told by the address, if at all
 };
 
 struct scanner {
@@ -79,6 +84,9 @@ bool roots_scan(struct root_scan *scan);
 
 /* True when `name` is one of the names in scan_off=NAME+NAME: its roots are not seen (checking builds). */
 bool roots_are_off(const char *name);
+
+/* Name of the scanner with this index, as in scan->scanner; NULL for what the pass itself reads of the heap's window. */
+const char *roots_scanner_name(uint32_t scanner);
 
 const char *roots_failure_text(enum roots_failure failure);
 
@@ -107,8 +115,10 @@ bool root_claim(struct root_scan *scan, uintptr_t start, uintptr_t end);
 bool root_claims_done(struct root_scan *scan);
 bool root_exclude(struct root_scan *scan, uintptr_t start, uintptr_t end);
 
-/* Hands words to the sink. */
+/* Hands words to the sink, which lay nowhere; or in memory of the task `thread`, from that address on. */
 void root_scan_words(struct root_scan *scan, const uintptr_t *words, size_t count);
+void root_scan_words_of(struct root_scan *scan, int32_t thread, uintptr_t address,
+	const uintptr_t *words, size_t count);
 
 /* Reads all of [start, end), of whole words, perhaps only with a later call. False: failure (set). */
 bool root_scan_memory(struct root_scan *scan, uintptr_t start, uintptr_t end, unsigned flags);

@@ -5,9 +5,9 @@
 #include "core/gc/snapshot.h"
 
 #include "core/base/arith.h"
-#include "core/base/check.h"
 #include "core/base/option.h"
 #include "core/gc/concurrent.h"
+#include "core/gc/copy.h"
 #include "core/gc/cycle.h"
 #include "core/gc/leisure.h"
 #include "core/gc/mark.h"
@@ -19,20 +19,12 @@
 #include "core/os/futex.h"
 #include "core/os/lock.h"
 #include "core/os/memory.h"
-#include "core/os/proc.h"
 #include "core/os/sandbox.h"
 #include "core/os/syscall.h"
 #include "core/os/tracking.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 
 enum {
 	NAP_NS = 500000,        // between two looks at the child
@@ -64,26 +56,6 @@ bool snapshot_is_available(void)
 
 /* ---- the child ---- */
 
-/* A dump of it would be as large as the program's and about nobody; with 1 neither a file is written nor a handler called. */
-static void forbid_dumps(void)
-{
-	struct rlimit limit = {1, 1};
-
-	SYSCALL(prlimit64, 0, RLIMIT_CORE, &limit, 0);
-}
-
-/* When memory is short this process goes first. */
-static void volunteer_for_oom(void)
-{
-	long file =
-		SYSCALL(openat, AT_FDCWD, "/proc/thread-self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-
-	if (syscall_failed(file))
-		return;
-	SYSCALL(write, file, "1000", 4);
-	SYSCALL(close, file);
-}
-
 static void rest_unless_hurried(void)
 {
 	uint64_t rest = load_acquire(&snapshot.image->is_hurried) ? 0 : leisure_due_ns();
@@ -92,35 +64,21 @@ static void rest_unless_hurried(void)
 		futex_wait_shared(&snapshot.image->is_hurried, 0, rest);
 }
 
-static void mark_into_image(void)
+static int mark_into_image(void *nothing)
 {
 	struct image *image = snapshot.image;
 
+	(void)nothing;
 	memcpy(image->marks, heap.marks - snapshot.count, snapshot.count * sizeof(*image->marks));
 	heap.marks = image->marks + snapshot.count;
 	leisure_begin(is_at_leisure()); // with the CPU time of the child
 	mark_set_pace(&marker, rest_unless_hurried);
 	if (!mark_all_again(&marker))
-		return;
+		return 1;
 	if (CHECKS && options.scribble)
 		mark_check_closed();
 	store_release(&image->is_done, 1u);
-}
-
-__attribute__((noreturn)) static void child_main(long parent)
-{
-	SYSCALL(prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-	SYSCALL(prctl, PR_SET_NAME, "gasket-mark", 0, 0, 0);
-	forbid_dumps();
-	// the parent's files tell of the parent
-	proc_close();
-	if (SYSCALL(getppid) == parent) {
-		volunteer_for_oom();
-		proc_open();
-		mark_into_image();
-	}
-	for (;;)
-		SYSCALL(exit_group, 0);
+	return 0;
 }
 
 /* ---- the parent ---- */
@@ -157,51 +115,32 @@ bool snapshot_begin(void)
 
 bool snapshot_take(void)
 {
-	uint64_t all = UINT64_MAX, mask = 0;
-	long parent = SYSCALL(getpid), child;
-
 	snapshot.count = groups_count();
 	if (snapshot.count > snapshot.room)
 		return false;
 	mark_flush(&marker); // the child marks elsewhere
 	SYSCALL(madvise, snapshot.image, snapshot.bytes, MADV_DOFORK);
-	SYSCALL(rt_sigprocmask, SIG_SETMASK, &all, &mask, sizeof(mask));
-	child = SYSCALL(clone, CLONE_UNTRACED, 0, 0, 0, 0);
-	if (child == 0)
-		child_main(parent);
-	SYSCALL(rt_sigprocmask, SIG_SETMASK, &mask, 0, sizeof(mask));
+	snapshot.child = copy_make("gasket-mark", mark_into_image, 0);
 	SYSCALL(madvise, snapshot.image, snapshot.bytes, MADV_DONTFORK);
-	snapshot.child = syscall_failed(child) ? 0 : child;
 	return snapshot.child != 0;
 }
 
-/* True: it has ended, or somebody else (the program, by __WALL) has seen it end. */
-static bool child_has_ended(int flags, uint64_t *ret_cpu_ns)
+static bool child_has_ended(uint64_t *ret_cpu_ns)
 {
-	struct rusage usage = {0};
-	int status = 0;
-	long waited = SYSCALL(wait4, snapshot.child, &status, __WCLONE | flags, &usage);
+	struct copy_end end;
 
-	if (waited == 0 || waited == -EINTR)
+	if (!copy_has_ended(snapshot.child, &end))
 		return false;
 	snapshot.child = 0;
-	*ret_cpu_ns =
-		((uint64_t)usage.ru_utime.tv_sec + (uint64_t)usage.ru_stime.tv_sec) * NS_PER_S +
-		((uint64_t)usage.ru_utime.tv_usec + (uint64_t)usage.ru_stime.tv_usec) * 1000;
-	// a check of its own must not look like a bad day
-	check(!(CHECKS && waited > 0 && WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT));
+	*ret_cpu_ns = end.cpu_ns;
 	return true;
 }
 
 static void end_child(void)
 {
-	uint64_t cpu_ns;
-
-	if (snapshot.child == 0)
-		return;
-	SYSCALL(kill, snapshot.child, SIGKILL);
-	while (!child_has_ended(0, &cpu_ns))
-		;
+	if (snapshot.child != 0)
+		copy_kill(snapshot.child);
+	snapshot.child = 0;
 }
 
 static void hurry_child(void)
@@ -217,7 +156,7 @@ bool snapshot_wait(uint64_t *ret_cpu_ns)
 	uint32_t nobody = 0;
 
 	*ret_cpu_ns = 0;
-	while (!child_has_ended(WNOHANG, ret_cpu_ns)) {
+	while (!child_has_ended(ret_cpu_ns)) {
 		if (!cycle_may_go_on())
 			return false;
 		hurry_child();

@@ -13,8 +13,7 @@
  * before the verdict, for spans that are MARKING are not swept. What the child would not see as it is (shared memory, ranges that fork leaves out) are
  * roots, which are read in the pause.
  *
- * The child makes raw system calls only, with all signals blocked. It dies with the collector thread. The program's wait() does not see it (no exit signal),
- * except with __WALL.
+ * What the child may do, and who sees it: copy.h.
  *
  * Collector thread, lock CYCLE held; it is let go for forks while the program runs.
  */

@@ -43,6 +43,7 @@ struct gate_frame {
 	uintptr_t arguments
 		[6]; // of the call; the system call's may name a buffer that nothing else does
 	uintptr_t stack_pointer;  // lowest live byte of the stack
+	uintptr_t instruction;    // where that was so, for unwinding; 0: not known
 	struct gate_frame *outer; // frame of an interrupted call, or NULL
 	struct thread *thread;    // whose gate was entered; NULL: the call runs ungated
 	uint32_t stops;           // thread->stops at entry

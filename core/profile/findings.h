@@ -65,8 +65,9 @@ enum findings_section_kind {
 /* What refers to a block. */
 #define FINDINGS_HOLDER_KINDS(HOLDER) \
 	HOLDER(UNKNOWN, "unknown") \
-	HOLDER(GLOBAL, "global")                       /* `module`, `address` in it */ \
-	HOLDER(STACK, "stack")                         /* `thread`, `address` on it */ \
+	HOLDER(GLOBAL, "global") /* `module`, `address` in it */ \
+	HOLDER(STACK, \
+		"stack") /* `thread`, `address` on it, `stack`: the calls from that frame outwards */ \
 	HOLDER(REGISTER, "register")                   /* `thread` */ \
 	HOLDER(THREAD_STORAGE, "thread-local storage") /* `thread` */ \
 	HOLDER(MAPPING, "mapping")                     /* `address`, `name` of the mapping */ \
@@ -195,7 +196,7 @@ struct findings_holder {
 	uint32_t finding; // index in FINDINGS_LIST, or FINDINGS_NONE
 	uint32_t thread;  // task id
 	uint32_t module;  // index
-	uint32_t stack;   // of the holding block
+	uint32_t stack;   // of the holding block; STACK: the frame's
 	uint32_t name;    // string
 	uint64_t address; // of the word
 	uint64_t target;  // the address it holds
@@ -221,6 +222,8 @@ struct findings_block {
 /* Block `from` holds a word that points into block `to`; both are indices in FINDINGS_BLOCKS. */
 struct findings_edge {
 	uint32_t from, to;
+	uint32_t
+		offset; // of the word in `from`, in units of 8 bytes; the first, if there are several
 };
 
 static_assert(sizeof(struct findings_header) == 64, "records begin at 64");

@@ -12,6 +12,8 @@ enum { BUFFER_BYTES = 64 << 10, STRING_BYTES_FIRST = 16 << 10 };
 
 static void flush(struct findings_writer *writer)
 {
+	if (writer->limit != 0 && writer->offset > writer->limit)
+		writer->has_failed = true;
 	if (!writer->has_failed && !whole_file_write(&writer->file, writer->buffer, writer->used))
 		writer->has_failed = true;
 	writer->used = 0;
@@ -187,6 +189,14 @@ static void put_table(struct findings_writer *writer)
 	header.file_bytes = writer->offset;
 	writer->has_failed = writer->has_failed ||
 			     !whole_file_write_at(&writer->file, 0, &header, sizeof(header));
+}
+
+void findings_abandon(struct findings_writer *writer)
+{
+	if (writer->strings)
+		os_unmap(writer->strings, writer->string_capacity);
+	os_unmap(writer->buffer, BUFFER_BYTES);
+	whole_file_close(&writer->file, false);
 }
 
 bool findings_close(struct findings_writer *writer)

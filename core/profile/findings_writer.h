@@ -24,6 +24,7 @@ struct findings_writer {
 	char *buffer;
 	size_t used;
 	uint64_t offset; // of what comes next in the file, buffer included
+	uint64_t limit;  // of bytes of the file, for who sets it; 0: none
 	bool has_failed;
 	char *strings;
 	size_t string_bytes, string_capacity;
@@ -46,6 +47,9 @@ uint32_t findings_string(struct findings_writer *writer, const char *text);
 
 /* The sections MODULES, STACKS and FRAMES: all that the process knows. */
 void findings_put_stacks(struct findings_writer *writer);
+
+/* Gives it up, whatever was written, or what another process wrote that opened the file with this one's descriptor. */
+void findings_abandon(struct findings_writer *writer);
 
 /* True: the file stands whole under its name; else there is none. */
 bool findings_close(struct findings_writer *writer);

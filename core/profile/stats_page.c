@@ -186,18 +186,20 @@ static bool page_belongs_here(long directory, const char *name, uint64_t pid_nam
 	return bytes == sizeof(header) && header[0] == STATS_MAGIC && header[4] == pid_namespace;
 }
 
-/* Removes a page, and what may stand beside it; of files of findings also what a writer that was killed left (its name as in whole_file.h). */
+/* Removes a page, and what may stand beside it; of files of findings and snapshots also what a writer that was killed left (its name as in whole_file.h). */
 static void remove_files(long directory, const char *name, uint64_t pid)
 {
-	static const char *const suffixes[] = {"", STATS_REPORT_SUFFIX, STATS_FINDINGS_SUFFIX};
+	static const char *const suffixes[] = {
+		STATS_REPORT_SUFFIX, STATS_FINDINGS_SUFFIX, STATS_SNAPSHOT_SUFFIX};
 	char path[PATH_BYTES + NAME_BYTES];
 
+	SYSCALL(unlinkat, directory, name, 0);
 	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
 		format_text(path, sizeof(path), "%s%s", name, suffixes[i]);
 		SYSCALL(unlinkat, directory, path, 0);
+		format_text(path, sizeof(path), "%s%s.%lu.tmp", name, suffixes[i], pid);
+		SYSCALL(unlinkat, directory, path, 0);
 	}
-	format_text(path, sizeof(path), "%s" STATS_FINDINGS_SUFFIX ".%lu.tmp", name, pid);
-	SYSCALL(unlinkat, directory, path, 0);
 }
 
 /* Removes files of processes that are gone, among the first entries of the directory. Pids mean
@@ -507,15 +509,18 @@ bool stats_poll_command(struct stats_command *ret_command)
 	return true;
 }
 
-void stats_command_done(
+bool stats_command_done(
 	const struct stats_command *command, enum stats_reply reply, const char *text)
 {
 	struct stats_command_area *area = &load_acquire(&stats)->command;
 
+	if (load_acquire(&area->sequence) != command->sequence)
+		return false;
 	copy_text(area->text, sizeof(area->text), text);
 	store_relaxed(&area->reply, (uint32_t)reply);
 	store_release(&area->done, command->sequence); // pairs with the load of `gasket set`
 	futex_wake_shared(&area->done, INT32_MAX);
+	return true;
 }
 
 uint32_t stats_wake_value(void)

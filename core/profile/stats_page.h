@@ -41,6 +41,9 @@
 /* The same for `findings=now`: a file of findings.h. `gasket leaks` takes it away. */
 #define STATS_FINDINGS_SUFFIX ".findings"
 
+/* The same for `snapshot=now`: a file of findings.h, with blocks, edges and holders. `gasket snapshot` and `gasket why` take it away. */
+#define STATS_SNAPSHOT_SUFFIX ".snapshot"
+
 #define STATS_MAGIC 0x4547415054455347ull /* "GSTEPAGE", little endian */
 
 enum {
@@ -108,7 +111,9 @@ enum {
 	REQUEST(FINDINGS_NOW, "findings=now", \
 		"a cycle is run and a file of findings written, for gasket leaks") \
 	REQUEST(GROWTH_WATCH, "growth=watch", \
-		"for an hour cycles are run now and then, so that growth is seen")
+		"for an hour cycles are run now and then, so that growth is seen") \
+	REQUEST(SNAPSHOT_NOW, "snapshot=now", \
+		"blocks and what refers to them are written to a file; see gasket snapshot")
 
 /* How a request ended. */
 #define STATS_REPLIES(REPLY) \
@@ -262,8 +267,8 @@ bool stats_command_is_pending(void);
 bool stats_poll_command(struct stats_command *ret_command);
 
 /* Answers it. `text` (cut to STATS_TEXT_BYTES - 1, may be NULL) is shown by `gasket set`: a path,
- * or a reason. */
-void stats_command_done(
+ * or a reason. False: another was made since, so nobody waits for this answer. */
+bool stats_command_done(
 	const struct stats_command *command, enum stats_reply reply, const char *text);
 
 /*

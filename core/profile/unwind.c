@@ -339,3 +339,21 @@ unsigned unwind_capture(uintptr_t *frames, unsigned capacity, const void *skip_b
 		modules_scan();
 	return capture(frames, capacity, skip_below);
 }
+
+unsigned unwind_other(
+	struct unwind_place place, uintptr_t *frames, uintptr_t *ends, unsigned capacity)
+{
+	struct walk walk = start_walk(place.instruction, place.stack_pointer, place.frame_pointer);
+	unsigned count = 0;
+
+	if (modules_have_changed())
+		modules_scan();
+	walk.direct_low = walk.direct_high = 0; // of the caller's own stack
+	while (count < capacity) {
+		frames[count] = walk.pc;
+		if (!step(&walk))
+			break;
+		ends[count++] = walk.sp;
+	}
+	return count;
+}

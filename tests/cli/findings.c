@@ -44,7 +44,7 @@ static const struct findings_stack stacks[] = {
 	{.id = 3, .epoch = 1, .depth = 3}, {.id = 7, .epoch = 4, .depth = 1, .first_frame = 3}};
 static const struct findings_holder holder = {
 	.kind = FINDINGS_HOLDER_STACK, .thread = 12, .address = 0x77};
-static const struct findings_edge edges[] = {{0, 1}, {1, 0}};
+static const struct findings_edge edges[] = {{0, 1, 0}, {1, 0, 0}};
 
 static void write_file(void)
 {

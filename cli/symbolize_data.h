@@ -1,0 +1,20 @@
+/*
+ * Addresses in a module's data to variables, as symbolize.h does it for functions.
+ */
+#pragma once
+
+#include "cli/symbolize.h"
+
+/* A variable. Texts are the caller's, to be freed by symbol_data_release(). */
+struct symbol_data {
+	char *name;      // demangled; NULL: nothing is known
+	uint64_t offset; // of the address in it
+	char *file;      // where it is declared, or NULL
+	unsigned line;   // 0: unknown
+};
+
+/* What is at `offset` in the module. */
+struct symbol_data symbolizer_find_data(
+	struct symbolizer *symbolizer, struct symbol_module *module, uint64_t offset);
+
+void symbol_data_release(struct symbol_data *data);

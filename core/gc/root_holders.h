@@ -1,0 +1,12 @@
+/*
+ * Who holds what: every word of the roots that points into a block, with the name of where it lies. For snapshots, in a child that is a copy of the process; after
+ * heap_graph_begin().
+ */
+#pragma once
+
+#include "core/gc/roots.h"
+
+struct findings_writer;
+
+/* The section HOLDERS. Before the pause roots_prepare() was called. The list of modules is brought up to date, strings and stacks are added: they are written after it. */
+enum roots_failure root_holders_put(struct findings_writer *writer);
