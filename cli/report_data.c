@@ -448,6 +448,15 @@ void report_set_init(struct report_set *set, const char *root)
 	*set = (struct report_set){.symbolizer = symbolizer_create(root)};
 }
 
+static void take_own_suppressions(struct report *report, const struct findings *findings)
+{
+	const char *text = findings_text(findings, findings->meta.default_suppressions);
+
+	// "?": the file has no such string
+	if (!report->default_suppressions && *text && strcmp(text, "?") != 0)
+		report->default_suppressions = memory_copy_text(text);
+}
+
 void report_set_add(struct report_set *set, const struct findings *findings)
 {
 	struct adding adding = {.set = set, .findings = findings};
@@ -459,6 +468,7 @@ void report_set_add(struct report_set *set, const struct findings *findings)
 	adding.groups = memory_get(findings->list_count, sizeof(*adding.groups));
 	for (size_t i = 0; i < findings->list_count; i++)
 		adding.groups[i] = SIZE_MAX;
+	take_own_suppressions(report, findings);
 	if (report->process_count == 0)
 		report->meta = findings->meta;
 	else
@@ -590,6 +600,7 @@ static void free_report(struct report *report)
 	tdestroy(report->groups, free);
 	tdestroy(report->site_groups, free);
 	free(report->executable);
+	free(report->default_suppressions);
 	free(report->processes);
 	free(report->modules);
 	free(report->findings);

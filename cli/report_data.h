@@ -62,6 +62,7 @@ struct report_module {
 
 struct report {
 	char *executable;
+	char *default_suppressions; // what the first program that has any says; or NULL
 	uint32_t *processes;
 	size_t process_count;
 	struct findings_meta

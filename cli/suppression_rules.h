@@ -16,6 +16,8 @@ struct frame_rule {
 struct rule {
 	char *text; // as it is shown
 	const char *file;
+	const struct report
+		*owner; // the program's own rules are for its report only; NULL: for all
 	unsigned line;
 	char *pattern; // LeakSanitizer's, with * in place of what ^ and $ did not hold; NULL: a block
 	struct frame_rule *frames;
@@ -34,3 +36,6 @@ struct suppressions {
 	char **files;
 	size_t file_count;
 };
+
+/* What the rule owns. */
+void suppressions_free_rule(struct rule *rule);

@@ -19,7 +19,8 @@ static const uint32_t kinds_initial =
 /* A file being read. */
 struct reader {
 	struct suppressions *suppressions;
-	const char *path; // the list's
+	const char *path;           // the list's
+	const struct report *owner; // or NULL
 	FILE *file;
 	char *buffer;
 	size_t capacity;
@@ -67,6 +68,7 @@ static struct rule *add_rule(struct reader *reader, const char *text)
 	*rule = reader->next;
 	rule->text = memory_copy_text(text);
 	rule->file = reader->path;
+	rule->owner = reader->owner;
 	rule->line = reader->line;
 	reset_next(reader);
 	return rule;
@@ -305,30 +307,51 @@ struct suppressions *suppressions_create(void)
 	return memory_get(1, sizeof(struct suppressions));
 }
 
-bool suppressions_load(struct suppressions *suppressions, const char *path)
+/* Takes `name`, under which the rules are told of, and closes the file. */
+static bool load_file(
+	struct suppressions *suppressions, FILE *file, char *name, const struct report *owner)
 {
-	struct reader reader = {.suppressions = suppressions, .file = fopen(path, "re")};
+	struct reader reader = {
+		.suppressions = suppressions, .file = file, .path = name, .owner = owner};
 	bool is_good;
 
-	if (!reader.file) {
-		warn_line("%s: %s", path, strerror(errno));
-		return false;
-	}
 	suppressions->files = memory_grow(
 		suppressions->files, suppressions->file_count, sizeof(*suppressions->files));
-	reader.path = memory_copy_text(path);
-	suppressions->files[suppressions->file_count++] = (char *)reader.path;
+	suppressions->files[suppressions->file_count++] = name;
 	is_good = parse_file(&reader);
-	if (is_good && ferror(reader.file)) {
-		warn_line("%s: it cannot be read", path);
+	if (is_good && ferror(file)) {
+		warn_line("%s: it cannot be read", name);
 		is_good = false;
 	}
-	fclose(reader.file);
+	fclose(file);
 	free(reader.buffer);
 	return is_good;
 }
 
-static void free_rule(struct rule *rule)
+bool suppressions_load(struct suppressions *suppressions, const char *path)
+{
+	FILE *file = fopen(path, "re");
+
+	if (!file) {
+		warn_line("%s: %s", path, strerror(errno));
+		return false;
+	}
+	return load_file(suppressions, file, memory_copy_text(path), NULL);
+}
+
+bool suppressions_load_text(
+	struct suppressions *suppressions, const struct report *report, const char *text)
+{
+	FILE *file = fmemopen((char *)text, strlen(text), "r");
+	char *name = NULL, *shown = printable(report->executable);
+
+	if (!file || asprintf(&name, "suppressions of %s itself", shown) < 0)
+		fail(EXIT_FAILED, "no memory");
+	free(shown);
+	return load_file(suppressions, file, name, report);
+}
+
+void suppressions_free_rule(struct rule *rule)
 {
 	for (size_t i = 0; i < rule->frame_count; i++)
 		free(rule->frames[i].pattern);
@@ -342,7 +365,7 @@ void suppressions_destroy(struct suppressions *suppressions)
 	if (!suppressions)
 		return;
 	for (size_t i = 0; i < suppressions->count; i++)
-		free_rule(&suppressions->rules[i]);
+		suppressions_free_rule(&suppressions->rules[i]);
 	for (size_t i = 0; i < suppressions->file_count; i++)
 		free(suppressions->files[i]);
 	free(suppressions->files);

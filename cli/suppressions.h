@@ -35,7 +35,11 @@ void suppressions_destroy(struct suppressions *suppressions);
 /* Adds the rules of a file. False: there was one line naming file, line and fault. */
 bool suppressions_load(struct suppressions *suppressions, const char *path);
 
-/* Marks the findings that a rule accepts. Call it once, before the set is sorted. */
+/* The same for rules that the program of `report` brings along (__lsan_default_suppressions()): they are for this report alone. */
+bool suppressions_load_text(
+	struct suppressions *suppressions, const struct report *report, const char *text);
+
+/* Marks the findings that a rule accepts, the programs' own ones included. Call it once, before the set is sorted. */
 void suppressions_apply(struct suppressions *suppressions, struct report_set *set);
 
 /* Which rules were used, which not, which did not hold. Nothing without rules. */

@@ -200,15 +200,17 @@ static bool rule_matches(
 
 /* ---- all findings ---- */
 
-static struct rule *find_rule(
-	const struct suppressions *suppressions, const struct report_finding *finding)
+static struct rule *find_rule(const struct suppressions *suppressions, const struct report *report,
+	const struct report_finding *finding)
 {
 	struct calls calls = take_apart(finding->stack);
 	struct rule *found = NULL;
 
 	for (size_t i = 0; i < suppressions->count && !found; i++) {
-		if (rule_matches(&suppressions->rules[i], finding, &calls))
-			found = &suppressions->rules[i];
+		struct rule *rule = &suppressions->rules[i];
+
+		if ((!rule->owner || rule->owner == report) && rule_matches(rule, finding, &calls))
+			found = rule;
 	}
 	free_calls(&calls);
 	return found;
@@ -237,13 +239,13 @@ static struct rule **find_rules(
 
 	for (size_t i = 0; i < report->finding_count; i++) {
 		if (report->findings[i].parent == SIZE_MAX)
-			rules[i] = find_rule(suppressions, &report->findings[i]);
+			rules[i] = find_rule(suppressions, report, &report->findings[i]);
 	}
 	for (size_t i = 0; i < report->finding_count; i++) {
 		size_t parent = report->findings[i].parent;
 
 		if (parent != SIZE_MAX && !rules[parent])
-			rules[i] = find_rule(suppressions, &report->findings[i]);
+			rules[i] = find_rule(suppressions, report, &report->findings[i]);
 	}
 	for (size_t i = 0; i < report->finding_count; i++) {
 		if (!rules[i])
@@ -279,10 +281,23 @@ static void mark(struct report *report, struct rule *const *rules)
 	}
 }
 
+/* In place of those of an earlier set. Rules with a fault have had their line; what stands before it holds. */
+static void take_own_rules(struct suppressions *suppressions, const struct report_set *set)
+{
+	while (suppressions->count > 0 && suppressions->rules[suppressions->count - 1].owner)
+		suppressions_free_rule(&suppressions->rules[--suppressions->count]);
+	for (size_t i = 0; i < set->count; i++) {
+		if (set->reports[i].default_suppressions)
+			suppressions_load_text(suppressions, &set->reports[i],
+				set->reports[i].default_suppressions);
+	}
+}
+
 void suppressions_apply(struct suppressions *suppressions, struct report_set *set)
 {
 	struct rule ***rules = memory_get(set->count, sizeof(*rules));
 
+	take_own_rules(suppressions, set);
 	check_days(suppressions);
 	for (size_t i = 0; i < set->count; i++)
 		rules[i] = find_rules(suppressions, &set->reports[i]);
