@@ -21,8 +21,10 @@ static struct {
 	uint64_t deadline_ns;
 	struct dangling_group *groups;
 	size_t group_count;
-	uintptr_t words[PIECE_BYTES / sizeof(uintptr_t)];
 } dangling = {.blocks = {.is_sorted = true}};
+
+/* Apart, for what is zero at first needs no room in the file. */
+static uintptr_t piece[PIECE_BYTES / sizeof(uintptr_t)];
 
 void dangling_demand(void)
 {
@@ -159,10 +161,10 @@ static void look_at(const char *scanner, uintptr_t start, uintptr_t end)
 	for (; start < end && !is_over(); start += PIECE_BYTES) {
 		size_t bytes = min_u64(PIECE_BYTES, end - start);
 
-		if (!memory_read(dangling.words, start, bytes))
+		if (!memory_read(piece, start, bytes))
 			continue;
 		for (size_t i = 0; i < bytes / sizeof(uintptr_t); i++) {
-			uintptr_t word = dangling.words[i] & WORD_ADDRESS_MASK;
+			uintptr_t word = piece[i] & WORD_ADDRESS_MASK;
 
 			if (word - base < used)
 				look_at_word(start + i * sizeof(uintptr_t), word, scanner);
