@@ -59,9 +59,9 @@ class Sanitizer:
 	"""LeakSanitizer, preloaded. It needs ptrace, so whether it works here is tried first; `missing` says why not."""
 
 	def __init__(self, known_leak):
-		self.library = self.find()
-		self.missing = self.library is None and 'liblsan is not installed'
-		if self.library and not self.run(known_leak).blocks:
+		self.preload = self.find()
+		self.missing = self.preload is None and 'liblsan is not installed'
+		if self.preload and not self.run(known_leak).blocks:
 			self.missing = 'LeakSanitizer finds nothing here: it may not trace processes'
 
 	@staticmethod
@@ -76,7 +76,7 @@ class Sanitizer:
 		return None
 
 	def run(self, words, **environment):
-		done = subprocess.run(words, env=clean_environment(LD_PRELOAD=self.library, LSAN_OPTIONS='symbolize=0', **environment),
+		done = subprocess.run(words, env=clean_environment(LD_PRELOAD=self.preload, LSAN_OPTIONS='symbolize=0', **environment),
 			stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=100)
 		return take_apart(done.returncode, done.stderr)
 
