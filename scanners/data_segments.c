@@ -31,4 +31,5 @@ static bool claim_segments(struct root_scan *scan)
 	return root_claims_done(scan);
 }
 
-const struct scanner scanner_data_segments = {.name = "data_segments", .claim = claim_segments};
+const struct scanner scanner_data_segments = {
+	.name = "data_segments", .claim = claim_segments, .is_trackable = true};

@@ -4,4 +4,4 @@
  */
 #include "scanners/scanners.h"
 
-const struct scanner scanner_mappings = {.name = "mappings"};
+const struct scanner scanner_mappings = {.name = "mappings", .is_trackable = true};

@@ -6,11 +6,13 @@
 
 #include "core/base/arith.h"
 #include "core/base/option.h"
+#include "core/gc/blank_pages.h"
 #include "core/gc/cycle.h"
 #include "core/gc/hot_ranges.h"
 #include "core/gc/mark.h"
 #include "core/gc/pacer.h"
 #include "core/gc/roots.h"
+#include "core/gc/tracked_roots.h"
 #include "core/heap/page_heap.h"
 #include "core/os/clock.h"
 #include "core/os/lock.h"
@@ -127,9 +129,11 @@ static bool catch_up(uint64_t *ret_bytes)
 	*ret_bytes = 0;
 	concurrent_stats.rounds++;
 	seen.known_bytes = load_acquire(&heap.used);
-	return watch_window() &&
-	       tracking_harvest(heap.base, heap_end(), HARVEST_PROTECT, reread_hot, ret_bytes) &&
-	       mark_drain(&marker);
+	if (!(watch_window() && tracking_harvest(heap.base, heap_end(), HARVEST_PROTECT, reread_hot,
+					ret_bytes)))
+		return false;
+	*ret_bytes += tracked_roots_mark_written(&marker);
+	return mark_drain(&marker);
 }
 
 /* Threads that allocate are held up more and more until a round finds less than half of what the one before has found. */
@@ -166,6 +170,11 @@ static bool catch_up_beside(void)
 	} while (bytes > LITTLE_BYTES && vain < (is_fresh ? VAIN_ROUNDS_MAX : 1) &&
 		 concurrent_stats.rounds < ROUNDS_MAX);
 	return true;
+}
+
+bool concurrent_mark_roots(void)
+{
+	return tracked_roots_mark(&marker, cycle_may_go_on, cycle_rest);
 }
 
 bool concurrent_mark(bool *ret_is_broken)
@@ -261,6 +270,7 @@ void concurrent_abort(void)
 
 void concurrent_fork_child(void)
 {
+	blank_pages_forget();
 	pacer_set_brake(0);
 	page_heap_set_marking(false);
 	page_heap_allow_moves();

@@ -4,6 +4,7 @@
  *
  *	concurrent_begin	watch the whole window and protect it; spans are born MARKING; all others become MARKING and are preset
  *	pause, roots		the first mark, so that there is something to mark from
+ *	concurrent_mark_roots	large roots that the pause left out: watched, protected, read (tracked_roots.h)
  *	concurrent_mark		through the heap; then what was written, again and again until that is little or does not get less
  *	pause, concurrent_catch_up, roots, mark_drain
  *	concurrent_look_at_cold	and if need be concurrent_mark_again and the pause again
@@ -11,7 +12,8 @@
  *
  * Why nothing reachable is left unmarked at the last pause: a slot that was in use when it was preset is marked when a word that names it is read, and then read
  * itself; every word that was stored into the heap after the protection lies on a page that is told as written, and is read again if its slot is marked and in
- * use. A slot that was free then is marked from the start: its contents were stored later. All roots are read in the pause.
+ * use. A slot that was free then is marked from the start: its contents were stored later. All roots are read in the pause, but for pages that hold what was read of
+ * them before.
  *
  * The walk over the page tables grows with the heap (1.2 ms per GiB), so the pause looks only where the program wrote lately, and at what is new. The rest,
  * which is cold, is looked at when the program runs again: a page counts as written until it is protected anew, so if none is, none was at the pause, and
@@ -39,6 +41,9 @@ bool concurrent_begin(bool *ret_is_broken);
 
 /* Of both tiers that mark beside the program: spans are born MARKING, all others become MARKING and are preset. False: call concurrent_abort(). */
 bool concurrent_preset(void);
+
+/* Beside the program. False: told to end; call concurrent_abort(). */
+bool concurrent_mark_roots(void);
 
 /* Beside the program. False: call concurrent_abort(). */
 bool concurrent_mark(bool *ret_is_broken);

@@ -24,6 +24,7 @@
 #include "core/gc/cycle.h"
 
 #include "core/base/attr.h"
+#include "core/base/check.h"
 #include "core/base/option.h"
 #include "core/gc/collector.h"
 #include "core/gc/concurrent.h"
@@ -36,6 +37,7 @@
 #include "core/gc/snapshot.h"
 #include "core/gc/thread.h"
 #include "core/gc/trace.h"
+#include "core/gc/tracked_roots.h"
 #include "core/gc/verdict.h"
 #include "core/gc/world.h"
 #include "core/heap/central.h"
@@ -55,9 +57,10 @@ enum {
 		10, // a pause that is not noticed: about what a thread waits for the CPU behind three others
 	CLEARING_FROM = 64 << 20, // dangling bytes
 	FULL_EVERY_MS = 1000,
-	FULL_COST_FACTOR = 10,   // a full cycle of t is followed by 10 t without one
-	REST = 64,               // cycles in which a tier is not tried again after it failed
-	CLONE_NS_PER_MB = 50000, // the first guess; 17 to 121 ms per GiB were seen
+	FULL_COST_FACTOR = 10,       // a full cycle of t is followed by 10 t without one
+	REST = 64,                   // cycles in which a tier is not tried again after it failed
+	ROOT_BYTES_PER_MS = 2 << 20, // what copying and filtering them takes; 1 to 2 GB/s were seen
+	CLONE_NS_PER_MB = 50000,     // the first guess; 17 to 121 ms per GiB were seen
 	CLONE_MS_MAX =
 		100, // there is no sign of life meanwhile, and threads that stand still wait 200 ms for one
 };
@@ -69,12 +72,13 @@ static struct {
 	struct lock lock;
 	uint64_t mark_ns_per_mb
 		[2]; // of the last complete mark, and of the last quick one, for the estimate of the next pause
-	uint64_t next_full_ns; // until then nothing but freed memory needs to be looked for
-	uint64_t roots_ns;     // the same for the roots, which do not grow with the heap
+	uint64_t next_full_ns;       // until then nothing but freed memory needs to be looked for
+	uint64_t roots_ns;           // the same for the roots, which do not grow with the heap
+	uint64_t untracked_roots_ns; // for what of them a pause of the concurrent tier reads
 	uint64_t clone_ns_per_mb;
 	uint64_t resident_mb; // when it was last estimated
 	uint64_t live_bytes;  // at the last verdict
-	uint64_t root_bytes;  // read by the last scan
+	uint64_t root_bytes;  // read by the last scan of all
 	uint32_t concurrent_rest, snapshot_rest;
 	bool requests_in_flight;
 } cycle WRITTEN_BY_FORK = {.lock = LOCK_INITIAL(CYCLE)};
@@ -145,10 +149,18 @@ static bool may_be_snapshot(void)
 	       clone_ns() <= CLONE_MS_MAX * NS_PER_MS;
 }
 
+/* It reads all roots in its pause. */
+static bool is_snapshot_short(uint64_t ns)
+{
+	return may_be_snapshot() &&
+	       cycle.roots_ns + clone_ns() <= min_u64(options.pause_max_ms * NS_PER_MS, ns);
+}
+
 /* Each refusal lowers the estimates a little, so that one wrong measurement does not stand for ever: tried again after minutes. */
 static enum stats_tier refuse_pause(void)
 {
 	cycle.roots_ns -= cycle.roots_ns / ESTIMATE_DECAY;
+	cycle.untracked_roots_ns -= cycle.untracked_roots_ns / ESTIMATE_DECAY;
 	for (int i = 0; i < 2; i++)
 		cycle.mark_ns_per_mb[i] -= cycle.mark_ns_per_mb[i] / ESTIMATE_DECAY;
 	cycle.clone_ns_per_mb -= cycle.clone_ns_per_mb / ESTIMATE_DECAY;
@@ -168,10 +180,10 @@ static enum stats_tier choose_tier(bool is_quick)
 		return STATS_TIER_SNAPSHOT;
 	if (options.collector != COLLECTOR_AUTO || stw <= min_u64(limit, STW_SHORT_MS * NS_PER_MS))
 		return STATS_TIER_STW;
-	// each of its two pauses reads the roots: where they are most of the work, one pause is better
-	if (cycle.roots_ns <= min_u64(limit, stw / 2) && may_be_concurrent())
+	// each of its two pauses reads roots: where these are most of the work, one pause is better
+	if (cycle.untracked_roots_ns <= min_u64(limit, stw / 2) && may_be_concurrent())
 		return STATS_TIER_CONCURRENT;
-	if (may_be_snapshot() && cycle.roots_ns + clone_ns() <= min_u64(limit, stw))
+	if (is_snapshot_short(stw))
 		return STATS_TIER_SNAPSHOT;
 	if (stw <= limit)
 		return STATS_TIER_STW;
@@ -192,9 +204,25 @@ static bool prepare(struct cycle_result *result)
 	return true;
 }
 
-static bool scan_roots(struct cycle_result *result)
+/* What the next pass over the roots may take, by one that took `ns`. */
+static void learn_of_roots(const struct root_scan *scan, uint64_t ns)
 {
-	struct root_scan scan = {.marker = &marker};
+	uint64_t untracked = scan->bytes_read - scan->trackable_bytes;
+
+	if (scan->tracking == ROOT_TRACKING_OFF) {
+		cycle.roots_ns = ns;
+		cycle.root_bytes = scan->bytes_read;
+		ns = ns / (scan->bytes_read / OS_PAGE_BYTES + 1) * (untracked / OS_PAGE_BYTES + 1);
+	} else if (scan->tracking == ROOT_TRACKING_NOTE) {
+		cycle.roots_ns = ns; // and what is read beside the program
+		cycle.root_bytes = scan->bytes_read;
+	}
+	cycle.untracked_roots_ns = ns;
+}
+
+static bool scan_roots(struct cycle_result *result, enum root_tracking tracking)
+{
+	struct root_scan scan = {.marker = &marker, .tracking = tracking};
 	uint64_t start = clock_now_ns(), cpu = clock_thread_cpu_ns();
 
 	if (!roots_scan(&scan)) {
@@ -205,9 +233,28 @@ static bool scan_roots(struct cycle_result *result)
 	}
 	ignored_mark(&marker);
 	result->roots_ns = clock_now_ns() - start;
-	cycle.roots_ns = clock_thread_cpu_ns() - cpu;
-	cycle.root_bytes = scan.bytes_read;
+	learn_of_roots(&scan, clock_thread_cpu_ns() - cpu);
 	cycle.requests_in_flight = scan.requests_in_flight;
+	return true;
+}
+
+/* Of the concurrent tier: but for what can be tracked. */
+static bool scan_first_roots(struct cycle_result *result)
+{
+	return scan_roots(result, ROOT_TRACKING_NOTE);
+}
+
+/* Beside the program. */
+static bool mark_tracked_roots(struct cycle_result *result)
+{
+	uint64_t cpu = clock_thread_cpu_ns();
+
+	if (!concurrent_mark_roots())
+		return no_verdict(result, STATS_NO_VERDICT_EXITING);
+	result->tracked_root_bytes = tracked_roots_bytes();
+	cycle.roots_ns += max_u64(clock_thread_cpu_ns() - cpu,
+		result->tracked_root_bytes * NS_PER_MS / ROOT_BYTES_PER_MS);
+	cycle.root_bytes += tracked_roots_bytes_read();
 	return true;
 }
 
@@ -237,7 +284,17 @@ static bool mark_stopped(struct cycle_result *result)
 		heap_check();
 	if (!mark_preset())
 		return no_verdict(result, STATS_NO_VERDICT_NO_MEMORY);
-	return scan_roots(result) && measure_mark(result, drain, &result->mark_ns);
+	return scan_roots(result, ROOT_TRACKING_OFF) &&
+	       measure_mark(result, drain, &result->mark_ns);
+}
+
+/* Whatever is called unwritten or blank: all roots once more, read whole. */
+static void check_roots(void)
+{
+	struct root_scan scan = {.marker = &marker};
+
+	check(roots_scan(&scan));
+	mark_check_done(&marker);
 }
 
 /* The same, after all but what was written lately was marked beside the program. */
@@ -252,14 +309,17 @@ static bool mark_rest(struct cycle_result *result)
 		return no_verdict(
 			result, is_broken ? STATS_NO_VERDICT_TRACKING : STATS_NO_VERDICT_ROOTS);
 	result->mark_ns = clock_now_ns() - start;
-	if (!scan_roots(result))
+	if (!scan_roots(result, ROOT_TRACKING_USE))
 		return false;
 	start = clock_now_ns();
 	if (!drain(result))
 		return false;
 	result->mark_ns += clock_now_ns() - start;
-	if (CHECKS && options.scribble && concurrent_look_at_cold() == CONCURRENT_COLD_UNWRITTEN)
+	if (CHECKS && options.scribble && concurrent_look_at_cold() == CONCURRENT_COLD_UNWRITTEN) {
+		if (!roots_are_off("written_roots"))
+			check_roots();
 		mark_check_closed();
+	}
 	return true;
 }
 
@@ -354,7 +414,7 @@ static bool mark_concurrently(struct cycle_result *result)
 	if (!concurrent_begin(&is_broken))
 		return no_verdict(result,
 			is_broken ? STATS_NO_VERDICT_TRACKING : STATS_NO_VERDICT_STOP_TIMEOUT);
-	complete = pause(result, scan_roots) &&
+	complete = pause(result, scan_first_roots) && mark_tracked_roots(result) &&
 		   measure_mark(result, mark_beside, &result->beside_ns) && finish_mark(result);
 	result->rounds = concurrent_stats.rounds;
 	result->pauses = 1 + concurrent_stats.pauses;
@@ -370,7 +430,7 @@ static bool take_snapshot(struct cycle_result *result)
 {
 	uint64_t start, cpu;
 
-	if (!scan_roots(result))
+	if (!scan_roots(result, ROOT_TRACKING_OFF))
 		return false;
 	start = clock_now_ns();
 	cpu = clock_thread_cpu_ns();
@@ -426,7 +486,8 @@ static bool mark(struct cycle_result *result)
 				"the kernel does not tell which pages of the heap are written (does the program watch them itself?): other ways to collect are used",
 				&is_said_of_tracking);
 		// it writes faster than we read
-		if (result->pause_ns > options.pause_max_ms * NS_PER_MS && may_be_snapshot())
+		if (result->pause_ns > options.pause_max_ms * NS_PER_MS &&
+			is_snapshot_short(UINT64_MAX))
 			cycle.concurrent_rest = REST;
 		return complete;
 	case STATS_TIER_SNAPSHOT:
@@ -472,6 +533,7 @@ static void publish(const struct cycle_result *result)
 	stats_add(snapshot_cycles, result->tier == STATS_TIER_SNAPSHOT && result->has_verdict);
 	stats_add(quick_cycles, result->is_quick && result->has_verdict);
 	stats_set(brakes, pacer_brake_count());
+	stats_set(tracked_root_bytes, result->tracked_root_bytes);
 	stats_set(heap_bytes, result->heap_bytes_after);
 	stats_set(reused_blocks, load_relaxed(&heap_stats.reused_hint_count));
 	stats_set(threads, threads_count());

@@ -44,6 +44,7 @@ struct cycle_result {
 	uint32_t rounds;                     // of reading again what it wrote
 	uint32_t pauses;                     // concurrent tier
 	uint64_t written_bytes;              // what of that was left to the last pause
+	uint64_t tracked_root_bytes;         // roots read beside the program
 	uint64_t verdict_ns, sweep_ns, cpu_ns;
 	uint64_t heap_bytes_before, heap_bytes_after; // in spans
 	uint64_t live_blocks, live_bytes;

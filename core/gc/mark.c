@@ -677,6 +677,12 @@ static void check_word(uintptr_t word)
 		check(slot_is_marked(slot));
 }
 
+void mark_check_done(struct marker *marking)
+{
+	mark_all_candidates(marking);
+	check(marking->count == 0 && !marking->overflowed);
+}
+
 void mark_check_closed(void)
 {
 	heap_for_each_span(span)

@@ -67,6 +67,9 @@ void mark_fork_child(void);
  */
 void mark_check_closed(void);
 
+/* Checking builds, in a pause: no word that was tried since the mark was complete has named anything new. Ends the process if not. */
+void mark_check_done(struct marker *marker);
+
 /* The spans listed by mark_preset(). Until mark_set_spans() moves them on none of them is released. */
 void mark_for_each_span(void (*visit)(struct span *span, void *argument), void *argument);
 

@@ -8,6 +8,7 @@
 #include "core/base/option.h"
 #include "core/gc/root_reader.h"
 #include "core/gc/root_regions.h"
+#include "core/gc/tracked_roots.h"
 #include "core/gc/world.h"
 #include "core/heap/heap.h"
 #include "core/os/memory.h"
@@ -210,11 +211,13 @@ const char *roots_scanner_name(uint32_t scanner)
 static bool read_as(struct root_scan *scan, uint32_t owner, const struct mapping *mapping,
 	uintptr_t start, uintptr_t end)
 {
-	if (start >= end || owner == ROOT_OWNER_NOBODY ||
-		(owner < roots.count && roots_are_off(roots.scanners[owner]->name)))
+	const struct scanner *scanner = owner < roots.count ? roots.scanners[owner] : 0;
+
+	if (start >= end || owner == ROOT_OWNER_NOBODY || (scanner && roots_are_off(scanner->name)))
 		return true;
 	scan->scanner = owner;
-	return root_read_mapping(scan, mapping, start, end);
+	return scanner && scanner->is_trackable ? tracked_roots_read(scan, mapping, start, end)
+						: root_read_mapping(scan, mapping, start, end);
 }
 
 /* One mapping, range by range; *at is the first range that may concern it. */
@@ -314,6 +317,7 @@ static bool begin(struct root_scan *scan)
 	scan->failure_scanner = 0;
 	scan->requests_in_flight = false;
 	scan->bytes_read = 0;
+	scan->trackable_bytes = 0;
 	scan->swap_is_noted = false;
 	scan->maps = &roots.maps;
 	scan->claims = &roots.claims;
@@ -356,16 +360,22 @@ static uintptr_t top_of(const struct maps *maps)
 	return maps->list[i - 1].end;
 }
 
-/* Before the claims, when only what is ours is left out: the page tables of heap, marks and queue would be most of the walk. */
+/*
+ * Before the claims, when only what is ours is left out: the page tables of heap, marks and queue would be most of the walk. And what is tracked: even where it is
+ * not any more, that costs only a further question.
+ */
 static void hold_pages(const struct root_scan *scan)
 {
+	const struct root_range *range;
+
 	pages_hold(top_of(scan->maps));
 	for (size_t i = 0; i < scan->claims->count; i++) {
-		const struct root_range *range = &scan->claims->list[i];
-
+		range = &scan->claims->list[i];
 		if (range->end - range->start >= SKIP_BYTES_MIN)
 			pages_skip(range->start, range->end);
 	}
+	for (size_t i = 0; (range = tracked_roots_range(i)); i++)
+		pages_skip(range->start, range->end);
 }
 
 /* The regions first: the claims are then what is ours, and the heap. */
@@ -382,6 +392,7 @@ bool roots_scan(struct root_scan *scan)
 	if (!begin(scan))
 		return false;
 	hold_pages(scan);
+	tracked_roots_begin(scan->tracking);
 	complete = scan_held(scan);
 	pages_release();
 	if (complete && !(pages_were_all_told() && swap_is_the_same(scan)))

@@ -38,18 +38,23 @@ enum roots_failure {
 	ROOTS_FAILURE_COUNT
 };
 
+/* What becomes of large private memory: tracked_roots.h. */
+enum root_tracking { ROOT_TRACKING_OFF, ROOT_TRACKING_NOTE, ROOT_TRACKING_USE };
+
 /* One pass over all roots. The caller sets sink or marker, the rest is output. */
 struct root_scan {
 	/* Gets every word, in a copy; NULL: candidates go to mark_words(marker). */
 	void (*sink)(void *argument, const uintptr_t *words, size_t count);
 	void *sink_argument;
 	struct marker *marker;
+	enum root_tracking tracking;
 
 	enum roots_failure failure;
 	uintptr_t failure_address;   // what could not be read, or 0
 	const char *failure_scanner; // who wanted it, or NULL
 	bool requests_in_flight; // the kernel may hold pointers that nobody can ask for: this cycle proves no leak
 	uint64_t bytes_read;
+	uint64_t trackable_bytes; // of them, but for ROOT_TRACKING_USE
 
 	/* For scanners. */
 	const struct maps *maps;
@@ -68,6 +73,7 @@ struct scanner {
 	void (*prepare)(void);                 // before the pause, or NULL
 	bool (*claim)(struct root_scan *scan); // or NULL
 	bool (*scan)(struct root_scan *scan);  // or NULL
+	bool is_trackable; // what it claims may be read beside the program, if the kernel tells what is written there
 };
 
 /* The scanners, in order of their claims; what nobody claims is the last one's. The table is the caller's, for life. At start, once. */

@@ -2,24 +2,17 @@
  * The mark runs beside the program: whatever the program does meanwhile, nothing it can reach is taken back, and nothing of what it does fails. Each test has
  * a heap whose mark takes a while (a long list in random order) and goes on through several cycles; blocks that are taken back are overwritten.
  *
- * Built for each TIER that marks so; TRACKS: it is told by the kernel what is written.
+ * Built for each TIER that marks so.
  */
-#include "tests/gc/hidden.h"
+#include "tests/gc/beside.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 
 enum {
-	PAGE = 4096,
-	BALLAST_NODES = 300000,
-	CYCLES = 3, // asked for; each call has two run
-	THREADS = 3,
 	TABLES = 64,
 	SLOTS = 64, // of a table
 	BIG_SLOTS = 1 << 17,
@@ -28,102 +21,8 @@ enum {
 	WIDE_SLOTS = 1 << 13,
 	WIDE_NODES = 2000,
 	WIDE_CYCLES = 8,
-	LOST_WITHIN = 1000, // cycles
 	PAGE_SLOTS = PAGE / sizeof(void *),
 };
-
-#define MAGIC 0x6e6f64656e6f6465ull
-
-struct ballast {
-	struct ballast *next;
-	uint64_t payload[7];
-};
-
-struct node {
-	uint64_t magic; // ^ address
-	struct node *peer;
-	uint64_t payload[6];
-};
-
-static struct ballast *ballast;
-static uint32_t ends;
-
-static void need_tracking(void)
-{
-	long file = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | 1);
-	uint64_t api[3] = {0xaa, 1 << 15, 0};
-	long result = file < 0 ? -1 : syscall(SYS_ioctl, file, 0xc018aa3f, api);
-
-	if (file >= 0)
-		close((int)file);
-	if (result < 0)
-		test_skip("the kernel has no asynchronous write protection (Linux 6.7)");
-}
-
-static uint64_t random_step(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
-
-/* A list through all nodes in random order. */
-static NOINLINE void make_ballast(void)
-{
-	static struct ballast *nodes[BALLAST_NODES];
-	uint64_t seed = 1;
-
-	if (TRACKS)
-		need_tracking();
-	for (size_t i = 0; i < BALLAST_NODES; i++) {
-		size_t other = random_step(&seed) % (i + 1);
-
-		nodes[i] = nodes[other];
-		nodes[other] = malloc(sizeof(struct ballast));
-	}
-	for (size_t i = 0; i < BALLAST_NODES; i++) {
-		nodes[i]->next = ballast;
-		ballast = nodes[i];
-	}
-	memset(nodes, 0, sizeof(nodes));
-}
-
-static struct node *make_node(void)
-{
-	struct node *node = malloc(sizeof(*node));
-
-	node->magic = MAGIC ^ (uintptr_t)node;
-	node->peer = NULL;
-	return node;
-}
-
-static void check_node(const struct node *node)
-{
-	if (node)
-		CHECK_EQ(node->magic ^ (uintptr_t)node, MAGIC);
-}
-
-static int cycles = CYCLES;
-
-static void run_beside_cycles(void *(*body)(void *argument), size_t threads)
-{
-	pthread_t ids[THREADS];
-
-	make_ballast();
-	for (size_t i = 0; i < threads; i++)
-		CHECK_EQ(pthread_create(&ids[i], NULL, body, (void *)(i + 1)), 0);
-	for (int i = 0; i < cycles; i++)
-		collect();
-	__atomic_store_n(&ends, 1, __ATOMIC_RELAXED);
-	for (size_t i = 0; i < threads; i++)
-		CHECK_EQ(pthread_join(ids[i], NULL), 0);
-}
-
-static bool goes_on(void)
-{
-	return !__atomic_load_n(&ends, __ATOMIC_RELAXED);
-}
 
 TEST(the_tier_is_used, .options = "gctrace=1", .contains = " " TIER " ")
 {
@@ -149,11 +48,6 @@ TEST(auto_stops_the_world_where_that_is_short, .options = "collector=auto:gctrac
 /* ---- pointers that move ---- */
 
 typedef void (*store_pointer)(struct node **place, struct node *node);
-
-static void store_plainly(struct node **place, struct node *node)
-{
-	*(struct node *volatile *)place = node;
-}
 
 /* As read(2) does: the kernel writes. */
 static void store_by_kernel(struct node **place, struct node *node)

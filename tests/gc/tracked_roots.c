@@ -1,0 +1,322 @@
+/*
+ * Memory of the program's own that is large enough to be read beside it: what is stored there while the heap is marked, what becomes of its mapping meanwhile, and
+ * pages that were seen to hold nothing. Most nodes are referred to by one word of an arena, and by a stack while they are carried to another.
+ */
+#include "tests/gc/beside.h"
+
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+enum {
+	ARENA_BYTES = 6 << 20,
+	CELL_BYTES = 64, // room for one pointer, and for none across its end but its own
+	CELLS = ARENA_BYTES / CELL_BYTES - 1,
+	CARRIED = 2000, // nodes of an arena
+	PART_BYTES = 4 * PAGE,
+	PARTS = ARENA_BYTES / PART_BYTES - 1,
+	PART_CELLS = PART_BYTES / CELL_BYTES,
+	GROWTHS = 40,
+	GROWTH_BYTES = 32 << 20,
+};
+
+struct arena {
+	char *start;
+	size_t offset; // of the pointer in its cell: where code may have one, on two pages
+	int protection;
+	uint64_t seed;
+	void *grown[GROWTHS];
+	size_t grown_count;
+	uint32_t cell_of[CARRIED];
+	uint8_t is_used[CELLS];
+};
+
+static struct arena arenas[THREADS];
+
+static char *place_of(const struct arena *arena, uint32_t cell)
+{
+	return arena->start + (size_t)cell * CELL_BYTES + arena->offset;
+}
+
+static struct node *load(const struct arena *arena, uint32_t cell)
+{
+	struct node *node;
+
+	memcpy(&node, place_of(arena, cell), sizeof(node));
+	return node;
+}
+
+static void store(const struct arena *arena, uint32_t cell, struct node *node)
+{
+	memcpy(place_of(arena, cell), &node, sizeof(node));
+	__asm__ volatile("" : : : "memory");
+}
+
+static NOINLINE void carry_node(struct arena *arena)
+{
+	size_t i = random_step(&arena->seed) % CARRIED;
+	uint32_t from = arena->cell_of[i], to = (uint32_t)(random_step(&arena->seed) % CELLS);
+	struct node *volatile node;
+
+	if (arena->is_used[to])
+		return;
+	node = load(arena, from);
+	check_node(node);
+	store(arena, from, NULL);
+	arena->is_used[from] = 0;
+	if (random_step(&arena->seed) % 8 == 0)
+		usleep(20);
+	if (random_step(&arena->seed) % 8 == 0) {
+		free(node);
+		node = make_node();
+	}
+	store(arena, to, node);
+	arena->is_used[to] = 1;
+	arena->cell_of[i] = to;
+}
+
+static NOINLINE void fill(struct arena *arena)
+{
+	for (uint32_t i = 0; i < CARRIED; i++) {
+		uint32_t cell = i * (CELLS / CARRIED);
+
+		store(arena, cell, make_node());
+		arena->is_used[cell] = 1;
+		arena->cell_of[i] = cell;
+	}
+}
+
+static void carry_nodes(struct arena *arena, void (*between)(struct arena *arena))
+{
+	fill(arena);
+	while (goes_on()) {
+		for (int i = 0; i < 20; i++)
+			carry_node(arena);
+		if (between)
+			between(arena);
+	}
+	for (size_t i = 0; i < CARRIED; i++)
+		check_node(load(arena, arena->cell_of[i]));
+}
+
+static struct arena *make_arena(void *argument, int protection, size_t offset)
+{
+	struct arena *arena = &arenas[(uintptr_t)argument - 1];
+
+	arena->seed = (uintptr_t)argument;
+	arena->protection = protection;
+	arena->offset = offset;
+	arena->start = mmap(NULL, ARENA_BYTES, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(arena->start != MAP_FAILED);
+	return arena;
+}
+
+static void *carry_through_data(void *argument)
+{
+	carry_nodes(make_arena(argument, PROT_READ | PROT_WRITE, 0), NULL);
+	return NULL;
+}
+
+TEST(pointers_in_an_arena)
+{
+	run_beside_cycles(carry_through_data, THREADS);
+}
+
+#if CHECKS
+/* The twin: what was written meanwhile, or since the page was seen to hold nothing, is not read again. */
+TEST(pointers_in_an_arena_are_lost_if_written_pages_are_not_read,
+	.options = "scan_off=written_roots", .exit_code = TEST_FAILED, .limit_seconds = 120)
+{
+	cycles = LOST_WITHIN;
+	run_beside_cycles(carry_through_data, THREADS);
+}
+#endif
+
+static void *carry_through_code(void *argument)
+{
+	carry_nodes(make_arena(argument, PROT_READ | PROT_WRITE | PROT_EXEC, CELL_BYTES - 3), NULL);
+	return NULL;
+}
+
+TEST(pointers_in_code)
+{
+	run_beside_cycles(carry_through_code, THREADS);
+}
+
+static void *carry_through_file(void *argument)
+{
+	struct arena *arena = make_arena(argument, PROT_READ | PROT_WRITE, 0);
+	char name[] =
+		"/tmp/gasket-arena.XXXXXX"; // without a name it is shared memory to the collector
+	int file = mkstemp(name);
+
+	CHECK_GE(file, 0);
+	CHECK_EQ(ftruncate(file, ARENA_BYTES), 0);
+	CHECK_EQ(mmap(arena->start, ARENA_BYTES, arena->protection, MAP_PRIVATE | MAP_FIXED, file,
+			 0),
+		(void *)arena->start);
+	close(file);
+	carry_nodes(arena, NULL);
+	unlink(name);
+	return NULL;
+}
+
+TEST(pointers_in_the_private_copy_of_a_file)
+{
+	run_beside_cycles(carry_through_file, THREADS);
+}
+
+/* ---- mappings that change ---- */
+
+/* All nodes of some pages are on the stack while there is other memory in their place. */
+static NOINLINE void renew_part(struct arena *arena, char *part, bool is_mapped_anew)
+{
+	struct node *volatile nodes[PART_CELLS];
+	uint32_t first = (uint32_t)((size_t)(part - arena->start) / CELL_BYTES);
+
+	for (uint32_t i = 0; i < PART_CELLS; i++) {
+		nodes[i] = load(arena, first + i);
+		check_node(nodes[i]);
+	}
+	if (is_mapped_anew)
+		CHECK_EQ(mmap(part, PART_BYTES, arena->protection,
+				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+			(void *)part);
+	else
+		CHECK_EQ(madvise(part, PART_BYTES, MADV_DONTNEED), 0);
+	usleep(50);
+	for (uint32_t i = 0; i < PART_CELLS; i++)
+		store(arena, first + i, nodes[i]);
+}
+
+static void change_part(struct arena *arena)
+{
+	char *part = arena->start + random_step(&arena->seed) % PARTS * PART_BYTES, *other;
+
+	switch (random_step(&arena->seed) % 5) {
+	case 0:
+		CHECK_EQ(mprotect(part, PART_BYTES, PROT_NONE), 0);
+		usleep(50);
+		CHECK_EQ(mprotect(part, PART_BYTES, arena->protection), 0);
+		break;
+	case 1: // code that is being written, and not
+		CHECK_EQ(mprotect(part, PART_BYTES, PROT_READ | PROT_EXEC), 0);
+		usleep(50);
+		CHECK_EQ(mprotect(part, PART_BYTES, arena->protection), 0);
+		break;
+	case 2: // away and back
+		other = mmap(NULL, PART_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		CHECK(other != MAP_FAILED);
+		CHECK_EQ(mremap(part, PART_BYTES, PART_BYTES,
+				 MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, other),
+			(void *)other);
+		usleep(50);
+		CHECK_EQ(mremap(other, PART_BYTES, PART_BYTES, MREMAP_MAYMOVE | MREMAP_FIXED, part),
+			(void *)part);
+		break;
+	case 3:
+		renew_part(arena, part, true);
+		break;
+	default:
+		renew_part(arena, part, false);
+	}
+}
+
+static void *carry_through_changes(void *argument)
+{
+	carry_nodes(make_arena(argument, PROT_READ | PROT_WRITE, 0), change_part);
+	return NULL;
+}
+
+TEST(pointers_in_an_arena_whose_mappings_change)
+{
+	run_beside_cycles(carry_through_changes, THREADS);
+}
+
+static void *carry_through_changing_code(void *argument)
+{
+	carry_nodes(make_arena(argument, PROT_READ | PROT_WRITE | PROT_EXEC, 0), change_part);
+	return NULL;
+}
+
+TEST(pointers_in_code_whose_mappings_change)
+{
+	run_beside_cycles(carry_through_changing_code, THREADS);
+}
+
+/* ---- pages that held nothing ---- */
+
+/* Blocks come to lie where none could when the pages were read. */
+static void grow(struct arena *arena)
+{
+	if (random_step(&arena->seed) % 64 == 0 && arena->grown_count < GROWTHS)
+		arena->grown[arena->grown_count++] = malloc(GROWTH_BYTES);
+}
+
+static void *carry_and_grow(void *argument)
+{
+	carry_nodes(make_arena(argument, PROT_READ | PROT_WRITE, 0), grow);
+	return NULL;
+}
+
+TEST(pointers_in_an_arena_while_the_heap_grows)
+{
+	run_beside_cycles(carry_and_grow, 1);
+}
+
+static bool a_page_that_held_nothing_keeps_a_block(void)
+{
+	struct arena *arena = make_arena((void *)1, PROT_READ | PROT_WRITE, 0);
+	uintptr_t hidden;
+
+	make_ballast();
+	for (size_t i = 0; i < ARENA_BYTES; i += PAGE)
+		arena->start[i] = 1;
+	collect();
+	collect();
+	hidden = hide_block(64);
+	put(hidden, arena->start + ARENA_BYTES / 2);
+	collect();
+	collect();
+	return is_kept(hidden);
+}
+
+TEST(a_page_that_held_nothing, .options = "interval_ms=0")
+{
+	CHECK(a_page_that_held_nothing_keeps_a_block());
+}
+
+#if CHECKS
+TEST(a_page_that_held_nothing_loses_a_block_if_it_is_not_read_again,
+	.options = "interval_ms=0:pause_max_ms=10000:scan_off=written_roots")
+{
+	CHECK(!a_page_that_held_nothing_keeps_a_block());
+	_exit(0);
+}
+#endif
+
+/* In a child nobody watches what its parent had watched. */
+TEST(an_arena_in_a_child, .options = "interval_ms=0")
+{
+	struct arena *arena = make_arena((void *)1, PROT_READ | PROT_WRITE, 0);
+	int status;
+	pid_t child;
+
+	make_ballast();
+	for (size_t i = 0; i < ARENA_BYTES; i += PAGE)
+		arena->start[i] = 1;
+	collect();
+	child = fork();
+	CHECK_GE(child, 0);
+	if (child == 0) {
+		for (int i = 0; i < 20; i++) {
+			uintptr_t hidden = hide_block(64);
+
+			put(hidden, arena->start + i * 10 * PAGE);
+			collect();
+			CHECK(is_kept(hidden));
+		}
+		_exit(0);
+	}
+	CHECK_EQ(waitpid(child, &status, 0), child);
+	CHECK_EQ(status, 0);
+}
