@@ -19,6 +19,7 @@
 #include "core/os/syscall.h"
 #include "core/profile/stats_page.h"
 #include "preload/jump.h"
+#include "preload/mappings.h"
 #include "preload/real.h"
 #include "preload/signals.h"
 #include "preload/start.h"
@@ -466,6 +467,7 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 	va_start(list, request);
 	argument = va_arg(list, void *);
 	va_end(list);
+	mappings_before_ioctl(request);
 	GATED(WORDS(fd, request, argument));
 	do
 		result = REAL(ioctl)(fd, request, argument);

@@ -4,11 +4,16 @@
  * pages they are about, and wait until nobody reads there.
  * What they change is found by comparing mappings at each collection (core/gc/roots.c).
  */
+#include "preload/mappings.h"
+
 #include "core/base/arith.h"
+#include "core/gc/cycle.h"
 #include "core/gc/mark.h"
+#include "core/gc/tracked_roots.h"
 #include "core/gc/world.h"
 #include "core/heap/heap.h"
 #include "core/os/memory.h"
+#include "core/os/tracking.h"
 #include "preload/real.h"
 
 #include <stdarg.h>
@@ -82,4 +87,10 @@ EXPORT void *mremap(void *address, size_t old_bytes, size_t bytes, int flags, ..
 	if ((flags & MREMAP_FIXED) != 0)
 		before_change(target, bytes);
 	return REAL(mremap)(address, old_bytes, bytes, flags, target);
+}
+
+void mappings_before_ioctl(unsigned long request)
+{
+	if (UNLIKELY((uint32_t)request == TRACKING_OF_PROGRAM) && tracked_roots_give_way())
+		cycle_collect();
 }

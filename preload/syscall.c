@@ -8,6 +8,7 @@
 #include "core/os/peek.h"
 #include "core/os/syscall.h"
 #include "preload/jump.h"
+#include "preload/mappings.h"
 #include "preload/signals.h"
 
 #include <errno.h>
@@ -289,6 +290,8 @@ long syscall_gated(long number, long a, long b, long c, long d, long e, long f)
 	};
 	long *x = gated.arguments, result;
 
+	if (number == SYS_ioctl)
+		mappings_before_ioctl((unsigned long)b);
 	note_start(&gated, number);
 	strip_mask(&gated, number);
 	gate_publish(&gated.frame);

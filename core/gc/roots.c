@@ -89,6 +89,11 @@ bool roots_prepare(void)
 		return false;
 	if (!proc_is_open() || !root_reader_prepare() || !maps_reserve(&roots.maps))
 		return false;
+	if (tracked_roots_must_go()) {
+		if (!maps_read(&roots.maps))
+			return false;
+		tracked_roots_let_go(&roots.maps);
+	}
 	for (size_t i = 0; i < roots.count; i++) {
 		if (roots.scanners[i]->prepare)
 			roots.scanners[i]->prepare();

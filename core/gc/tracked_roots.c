@@ -14,11 +14,15 @@
 
 enum {
 	RANGES_MAX = 1024,
-	PIECE_BYTES = 4 << 20, // read at once beside the program
+	PIECE_BYTES = 32 << 20, // read at once beside the program
 };
 
-/* Smaller ones are read in the pauses: watching costs two calls of the kernel a range, and the program a fault for each page that it writes. */
+/*
+ * Smaller ones are read in the pauses: watching costs two calls of the kernel a range, and the program a fault for each page that it writes. So are larger ones, which
+ * hold next to nothing: they would be asked for piece by piece.
+ */
 #define RANGE_BYTES_MIN (1ull << 20)
+#define RANGE_BYTES_MAX (64ull << 30)
 
 static struct {
 	struct root_range list
@@ -27,6 +31,31 @@ static struct {
 	size_t next;                // no range before it concerns the mapping that is read next
 	uint64_t bytes, bytes_read; // beside the program
 } tracked;
+
+static uint32_t is_given_way; // set by any thread, for good
+static uint32_t is_watching;  // set and cleared by the collector
+
+bool tracked_roots_give_way(void)
+{
+	store_seq(&is_given_way, 1u);
+	return load_seq(&is_watching);
+}
+
+bool tracked_roots_must_go(void)
+{
+	return load_relaxed(&is_given_way) && load_relaxed(&is_watching);
+}
+
+void tracked_roots_let_go(const struct maps *maps)
+{
+	for (size_t i = 0; i < maps->count; i++) {
+		const struct mapping *mapping = &maps->list[i];
+
+		if (!mapping->shared && !heap_contains(mapping->start))
+			tracking_unregister(mapping->start, mapping->end);
+	}
+	store_seq(&is_watching, 0u);
+}
 
 void tracked_roots_begin(enum root_tracking tracking)
 {
@@ -68,9 +97,9 @@ static bool is_trackable(const struct mapping *mapping)
 		       (mapping->protection & (PROT_WRITE | PROT_EXEC)) == PROT_WRITE);
 }
 
-static bool is_large(uintptr_t start, uintptr_t end)
+static bool is_worth_it(uintptr_t start, uintptr_t end)
 {
-	return end > start && end - start >= RANGE_BYTES_MIN;
+	return end > start && end - start >= RANGE_BYTES_MIN && end - start <= RANGE_BYTES_MAX;
 }
 
 static bool read_whole(
@@ -96,7 +125,7 @@ static bool note(
 {
 	uintptr_t first = align_up(start, OS_PAGE_BYTES), last = align_down(end, OS_PAGE_BYTES);
 
-	if (!is_large(first, last) || tracked.count == RANGES_MAX)
+	if (!is_worth_it(first, last) || tracked.count == RANGES_MAX || load_seq(&is_given_way))
 		return read_whole(scan, mapping, start, end);
 	tracked.list[tracked.count++] = (struct root_range){first, last, flags_of(mapping)};
 	return read_whole(scan, mapping, start, first) && read_whole(scan, mapping, last, end);
@@ -169,8 +198,8 @@ bool tracked_roots_read(
 	case ROOT_TRACKING_USE:
 		return use(scan, mapping, start, end);
 	default:
-		return is_large(start, end) ? read_trackable(scan, mapping, start, end)
-					    : root_read_mapping(scan, mapping, start, end);
+		return is_worth_it(start, end) ? read_trackable(scan, mapping, start, end)
+					       : root_read_mapping(scan, mapping, start, end);
 	}
 }
 
@@ -232,7 +261,8 @@ static bool forget_blank(uintptr_t start, uintptr_t end, void *argument)
 /* What was written since the range was last protected is not blank any more. */
 static bool watch(const struct root_range *range)
 {
-	return tracking_register(range->start, range->end) &&
+	store_seq(&is_watching, 1u);
+	return !load_seq(&is_given_way) && tracking_register(range->start, range->end) &&
 	       tracking_harvest(range->start, range->end, HARVEST_PROTECT, forget_blank, NULL);
 }
 

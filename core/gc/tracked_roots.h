@@ -9,7 +9,7 @@
  * Nothing depends on what is noted: what cannot be watched, or became something else meanwhile, is read whole in the last pause. A page is protected before it is
  * read, and WRITTEN stays until it is protected anew, which is followed by a read: so at the last pause an unwritten page holds what was read.
  *
- * Collector thread only.
+ * Collector thread only, but for what says so.
  */
 #pragma once
 
@@ -18,6 +18,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/*
+ * The program is about to watch memory itself, and would be refused what we watch: no more of it outside the heap from the next cycle on. True: there may be some
+ * until that has begun. Any thread.
+ */
+bool tracked_roots_give_way(void);
+
+/* Before a cycle: true if that is still to be done, with the list of mappings as it is. */
+bool tracked_roots_must_go(void);
+void tracked_roots_let_go(const struct maps *maps);
 
 /* A pass over the roots begins. */
 void tracked_roots_begin(enum root_tracking tracking);

@@ -38,6 +38,7 @@ struct register_argument {
 
 #define API_REQUEST _IOWR(0xaa, 0x3f, struct api_argument)
 #define REGISTER_REQUEST _IOWR(0xaa, 0x00, struct register_argument)
+#define UNREGISTER_REQUEST _IOR(0xaa, 0x01, struct range_argument)
 
 enum {
 	REGIONS = 1024,
@@ -57,6 +58,13 @@ bool tracking_register(uintptr_t start, uintptr_t end)
 	struct register_argument argument = {{start, end - start}, MODE_WP, 0};
 
 	return !syscall_failed(SYSCALL(ioctl, tracking.descriptor, REGISTER_REQUEST, &argument));
+}
+
+void tracking_unregister(uintptr_t start, uintptr_t end)
+{
+	struct range_argument range = {start, end - start};
+
+	SYSCALL(ioctl, tracking.descriptor, UNREGISTER_REQUEST, &range);
 }
 
 /* What one scan tells: pages of which all of `of` is set (and any of PRESENT and SWAPPED), after the bits of `inverted` are turned around. */

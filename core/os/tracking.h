@@ -26,6 +26,12 @@ void tracking_forget(void);
  * program watches it itself). */
 bool tracking_register(uintptr_t start, uintptr_t end);
 
+/* Ends that for all of [start, end), whatever lies there: of this process's own watching only if nobody else watches. Best effort. */
+void tracking_unregister(uintptr_t start, uintptr_t end);
+
+/* The request of ioctl by which a program begins to watch memory itself: UFFDIO_API. The kernel allows one watcher of a mapping. */
+#define TRACKING_OF_PROGRAM 0xc018aa3ful
+
 enum tracking_harvest {
 	HARVEST_PROTECT, // written pages that are watched; from the moment of the answer they count as not written
 	HARVEST_WRITTEN,   // the same pages; changes nothing

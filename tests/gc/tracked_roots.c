@@ -4,6 +4,7 @@
  */
 #include "tests/gc/beside.h"
 
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
@@ -294,6 +295,30 @@ TEST(a_page_that_held_nothing_loses_a_block_if_it_is_not_read_again,
 }
 #endif
 
+/* The kernel lets one watch a mapping: it is the program, which may begin at any time. */
+TEST(a_program_that_watches_its_own_arena, .options = "interval_ms=0")
+{
+	struct arena *arena = make_arena((void *)1, PROT_READ | PROT_WRITE, 0);
+	uint64_t api[3] = {0xaa, 1 << 15, 0};
+	uint64_t range[4] = {(uintptr_t)arena->start, ARENA_BYTES, 2, 0};
+	uintptr_t hidden;
+	long file;
+
+	make_ballast();
+	for (size_t i = 0; i < ARENA_BYTES; i += PAGE)
+		arena->start[i] = 1;
+	collect();
+	file = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | 1);
+	CHECK_GE(file, 0);
+	CHECK_EQ(ioctl((int)file, 0xc018aa3f, api), 0);
+	CHECK_EQ(ioctl((int)file, 0xc020aa00, range), 0);
+	collect();
+	hidden = hide_block(64);
+	put(hidden, arena->start + 10 * PAGE);
+	collect();
+	CHECK(is_kept(hidden));
+}
+
 /* In a child nobody watches what its parent had watched. */
 TEST(an_arena_in_a_child, .options = "interval_ms=0")
 {
@@ -308,7 +333,7 @@ TEST(an_arena_in_a_child, .options = "interval_ms=0")
 	child = fork();
 	CHECK_GE(child, 0);
 	if (child == 0) {
-		for (int i = 0; i < 20; i++) {
+		for (int i = 0; i < 8; i++) {
 			uintptr_t hidden = hide_block(64);
 
 			put(hidden, arena->start + i * 10 * PAGE);
