@@ -1,5 +1,6 @@
 /*
- * Two levels: a table of all areas of 128 MiB below 2^47, and for each that has such a page a bitmap of 4 KiB. Memory is never given back.
+ * Two levels: a table of all areas of 128 MiB below 2^47, and for each that has such a page a bitmap of 4 KiB. Memory is never given back; to forget costs
+ * nothing, for each fork does.
  */
 #include "core/gc/blank_pages.h"
 
@@ -19,40 +20,22 @@ enum {
 
 _Static_assert(1 << PAGE_SHIFT == OS_PAGE_BYTES, "");
 
+#define BYTES_MIN (256ull << 20)
+
+_Static_assert(1 << PAGE_SHIFT == OS_PAGE_BYTES, "");
+
 struct area {
-	uint64_t words[AREA_PAGES / 64];
+	uint64_t *words; // AREA_PAGES bits; NULL: not used yet
+	uint64_t generation;
 };
 
 static struct {
-	struct area **areas; // AREA_COUNT; NULL: not used yet
+	struct area *areas; // AREA_COUNT
+	bool no_memory;
+	uint64_t generation; // bits of an older one do not count
 	uintptr_t base;
 	uint64_t bytes;
 } blank;
-
-static struct area *area_of(uintptr_t page)
-{
-	uintptr_t number = page >> AREA_SHIFT;
-
-	return blank.areas && number < AREA_COUNT ? blank.areas[number] : NULL;
-}
-
-static struct area *make_area(uintptr_t page)
-{
-	uintptr_t number = page >> AREA_SHIFT;
-
-	if (!blank.areas)
-		blank.areas = os_map(AREA_COUNT * sizeof(*blank.areas));
-	if (!blank.areas || number >= AREA_COUNT)
-		return NULL;
-	if (!blank.areas[number])
-		blank.areas[number] = os_map(sizeof(struct area));
-	return blank.areas[number];
-}
-
-static size_t index_of(uintptr_t page)
-{
-	return (page >> PAGE_SHIFT) % AREA_PAGES;
-}
 
 uint64_t blank_pages_begin(uintptr_t base, uint64_t bytes)
 {
@@ -64,21 +47,63 @@ uint64_t blank_pages_begin(uintptr_t base, uint64_t bytes)
 	return blank.bytes;
 }
 
+void blank_pages_forget(void)
+{
+	blank.generation++;
+	blank.no_memory = false;
+}
+
+static struct area *area_of(uintptr_t page)
+{
+	uintptr_t number = page >> AREA_SHIFT;
+
+	return blank.areas && number < AREA_COUNT ? &blank.areas[number] : NULL;
+}
+
+static bool has_bits(const struct area *area)
+{
+	return area && area->words && area->generation == blank.generation;
+}
+
+static size_t index_of(uintptr_t page)
+{
+	return (page >> PAGE_SHIFT) % AREA_PAGES;
+}
+
 bool page_is_blank(uintptr_t page)
 {
 	const struct area *area = area_of(page);
 	size_t index = index_of(page);
 
-	return area && (area->words[index / 64] >> (index % 64) & 1);
+	return has_bits(area) && (area->words[index / 64] >> (index % 64) & 1);
+}
+
+/* False: no memory. */
+static bool make_bits(struct area *area)
+{
+	if (!area->words)
+		area->words = os_map(AREA_PAGES / 8);
+	else
+		memset(area->words, 0, AREA_PAGES / 8);
+	area->generation = blank.generation;
+	return area->words != NULL;
 }
 
 void page_set_blank(uintptr_t page)
 {
-	struct area *area = make_area(page);
+	struct area *area;
 	size_t index = index_of(page);
 
-	if (area)
-		area->words[index / 64] |= 1ull << (index % 64);
+	if (blank.no_memory)
+		return;
+	if (!blank.areas)
+		blank.areas = os_map(AREA_COUNT * sizeof(*blank.areas));
+	area = area_of(page);
+	if (!area || !(has_bits(area) || make_bits(area))) {
+		blank.no_memory = true;
+		return;
+	}
+	area->words[index / 64] |= 1ull << (index % 64);
 }
 
 void blank_pages_clear(uintptr_t start, uintptr_t end)
@@ -87,15 +112,7 @@ void blank_pages_clear(uintptr_t start, uintptr_t end)
 		struct area *area = area_of(page);
 		size_t index = index_of(page);
 
-		if (area)
+		if (has_bits(area))
 			area->words[index / 64] &= ~(1ull << (index % 64));
-	}
-}
-
-void blank_pages_forget(void)
-{
-	for (size_t i = 0; blank.areas && i < AREA_COUNT; i++) {
-		if (blank.areas[i])
-			memset(blank.areas[i], 0, sizeof(struct area));
 	}
 }

@@ -258,11 +258,13 @@ static bool forget_blank(uintptr_t start, uintptr_t end, void *argument)
 	return true;
 }
 
-/* What was written since the range was last protected is not blank any more. */
+/* What was written since the range was last protected is not blank any more; nor is what nobody watches yet: mremap may have brought it, with the bit of where it was. */
 static bool watch(const struct root_range *range)
 {
 	store_seq(&is_watching, 1u);
-	return !load_seq(&is_given_way) && tracking_register(range->start, range->end) &&
+	return !load_seq(&is_given_way) &&
+	       tracking_harvest(range->start, range->end, HARVEST_UNWATCHED, forget_blank, NULL) &&
+	       tracking_register(range->start, range->end) &&
 	       tracking_harvest(range->start, range->end, HARVEST_PROTECT, forget_blank, NULL);
 }
 

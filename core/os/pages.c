@@ -151,9 +151,14 @@ static bool add_present(struct walk *walk, uintptr_t start, uintptr_t end)
 	return add_run(walk, start, end);
 }
 
+uint64_t pages_guard_category(void)
+{
+	return pages.scan == SCAN_WITH_GUARD ? SCAN_IS_GUARD : 0;
+}
+
 static struct scan_argument scan_request(uintptr_t start, uintptr_t end)
 {
-	uint64_t guard = pages.scan == SCAN_WITH_GUARD ? SCAN_IS_GUARD : 0;
+	uint64_t guard = pages_guard_category();
 
 	return (struct scan_argument){
 		.size = sizeof(struct scan_argument),

@@ -42,6 +42,9 @@ bool pages_were_all_told(void);
 /* True when the kernel answers PAGEMAP_SCAN (Linux 6.7); else /proc/PID/pagemap is read, 8 bytes a page. */
 bool pages_scan_is_fast(void);
 
+/* The category of guard pages, which hold nothing and look swapped out, if the kernel tells it (Linux 6.15); else 0. */
+uint64_t pages_guard_category(void);
+
 /* Called now and then during long walks (NULL: nothing): the collector's sign of life. */
 void pages_set_beat(void (*beat)(void));
 void pages_beat(void);

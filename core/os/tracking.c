@@ -93,8 +93,8 @@ static long scan(
 		.end = end,
 		.vector = (uintptr_t)tracking.regions,
 		.vector_length = REGIONS,
-		.category_inverted = question->inverted,
-		.category_mask = question->of,
+		.category_inverted = question->inverted | pages_guard_category(),
+		.category_mask = question->of | pages_guard_category(),
 		.category_anyof_mask = SCAN_IS_PRESENT | SCAN_IS_SWAPPED,
 		.return_mask = SCAN_IS_WATCHED | SCAN_IS_WRITTEN,
 	};

@@ -4,6 +4,7 @@
  */
 #include "tests/gc/beside.h"
 
+#include <errno.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -169,7 +170,7 @@ TEST(pointers_in_the_private_copy_of_a_file)
 /* ---- mappings that change ---- */
 
 /* All nodes of some pages are on the stack while there is other memory in their place. */
-static NOINLINE void renew_part(struct arena *arena, char *part, bool is_mapped_anew)
+static NOINLINE void renew_part(struct arena *arena, char *part, int how)
 {
 	struct node *volatile nodes[PART_CELLS];
 	uint32_t first = (uint32_t)((size_t)(part - arena->start) / CELL_BYTES);
@@ -178,20 +179,63 @@ static NOINLINE void renew_part(struct arena *arena, char *part, bool is_mapped_
 		nodes[i] = load(arena, first + i);
 		check_node(nodes[i]);
 	}
-	if (is_mapped_anew)
+	if (how == 0) // installs guards, since Linux 6.13
+		CHECK(madvise(part, PART_BYTES, 102) == 0 || errno == EINVAL);
+	else if (how == 1)
 		CHECK_EQ(mmap(part, PART_BYTES, arena->protection,
 				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
 			(void *)part);
 	else
 		CHECK_EQ(madvise(part, PART_BYTES, MADV_DONTNEED), 0);
 	usleep(50);
+	if (how == 0)
+		CHECK(madvise(part, PART_BYTES, 103) == 0 || errno == EINVAL);
 	for (uint32_t i = 0; i < PART_CELLS; i++)
 		store(arena, first + i, nodes[i]);
 }
 
+static void move_part(char *from, char *to, int flags)
+{
+	CHECK_EQ(mremap(from, PART_BYTES, PART_BYTES, MREMAP_MAYMOVE | MREMAP_FIXED | flags, to),
+		(void *)to);
+}
+
+/* By way of a third place. */
+static void exchange_parts(struct arena *arena, char *part)
+{
+	char *other = arena->start + random_step(&arena->seed) % PARTS * PART_BYTES;
+	char *third = mmap(NULL, PART_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint32_t first = (uint32_t)((size_t)(part - arena->start) / CELL_BYTES);
+	uint32_t second = (uint32_t)((size_t)(other - arena->start) / CELL_BYTES);
+
+	CHECK(third != MAP_FAILED);
+	if (part == other) {
+		munmap(third, PART_BYTES);
+		return;
+	}
+	move_part(part, third, MREMAP_DONTUNMAP);
+	usleep(50);
+	move_part(other, part, MREMAP_DONTUNMAP);
+	move_part(third, other, 0);
+	for (uint32_t i = 0; i < PART_CELLS; i++) {
+		uint8_t used = arena->is_used[first + i];
+
+		arena->is_used[first + i] = arena->is_used[second + i];
+		arena->is_used[second + i] = used;
+	}
+	for (size_t i = 0; i < CARRIED; i++) {
+		uint32_t cell = arena->cell_of[i];
+
+		if (cell >= first && cell < first + PART_CELLS)
+			arena->cell_of[i] = cell - first + second;
+		else if (cell >= second && cell < second + PART_CELLS)
+			arena->cell_of[i] = cell - second + first;
+	}
+}
+
 static void change_part(struct arena *arena)
 {
-	char *part = arena->start + random_step(&arena->seed) % PARTS * PART_BYTES, *other;
+	char *part = arena->start + random_step(&arena->seed) % PARTS * PART_BYTES;
 
 	switch (random_step(&arena->seed) % 5) {
 	case 0:
@@ -204,21 +248,11 @@ static void change_part(struct arena *arena)
 		usleep(50);
 		CHECK_EQ(mprotect(part, PART_BYTES, arena->protection), 0);
 		break;
-	case 2: // away and back
-		other = mmap(NULL, PART_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		CHECK(other != MAP_FAILED);
-		CHECK_EQ(mremap(part, PART_BYTES, PART_BYTES,
-				 MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, other),
-			(void *)other);
-		usleep(50);
-		CHECK_EQ(mremap(other, PART_BYTES, PART_BYTES, MREMAP_MAYMOVE | MREMAP_FIXED, part),
-			(void *)part);
-		break;
-	case 3:
-		renew_part(arena, part, true);
+	case 2:
+		exchange_parts(arena, part);
 		break;
 	default:
-		renew_part(arena, part, false);
+		renew_part(arena, part, (int)(random_step(&arena->seed) % 3));
 	}
 }
 
