@@ -6,6 +6,7 @@
 #include "cli/ab.h"
 
 #include "cli/command.h"
+#include "cli/output.h"
 #include "cli/program.h"
 
 #include <stdio.h>
@@ -212,17 +213,6 @@ static const char *demand_subject(struct subject *subject, int argc, char **argv
 	return subject->path;
 }
 
-/* A report that cannot be written is better known before the runs than after them. */
-static void demand_writable(const char *path)
-{
-	FILE *file = path ? fopen(path, "ae") : NULL;
-
-	if (path && !file)
-		fail(EXIT_FAILED, "ab: %s: cannot be written", path);
-	if (file)
-		fclose(file);
-}
-
 int ab_command(int argc, char **argv)
 {
 	static struct comparison comparison = {.rounds = RUNS_DEFAULT};
@@ -260,8 +250,8 @@ int ab_command(int argc, char **argv)
 	}
 	path = demand_subject(subject, argc, argv, first);
 	comparison_add_allocators(&comparison, allocators, path);
-	demand_writable(json);
-	demand_writable(html);
+	if ((json && !output_is_possible(json)) || (html && !output_is_possible(html)))
+		return EXIT_FAILED; // better known before the runs than after them
 	runs_take_input();
 	compare_outcomes(&comparison);
 	run_rounds(&comparison);

@@ -3,9 +3,8 @@
  * ratios, a dot with its interval per allocator, on a logarithmic scale that all charts share.
  */
 #include "cli/ab.h"
-#include "cli/command.h"
+#include "cli/output.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -156,12 +155,12 @@ static void print_chart(
 
 void comparison_write_html(const struct comparison *comparison, const char *path)
 {
-	FILE *file = fopen(path, "we");
 	double span = find_span(comparison);
-	bool failed;
+	struct output output;
+	FILE *file;
 
-	if (!file)
-		fail(EXIT_FAILED, "ab: %s: %s", path, strerror(errno));
+	output_demand_open(&output, path, NULL, 0666);
+	file = output.stream;
 	fprintf(file,
 		"<!DOCTYPE html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>gasket ab</title>"
 		"<style>%s</style>\n<h1>Allocators compared</h1>\n",
@@ -180,7 +179,5 @@ void comparison_write_html(const struct comparison *comparison, const char *path
 		comparison->output_varies
 			? "; the output varies by itself, only exit statuses were compared"
 			: "");
-	failed = ferror(file);
-	if (fclose(file) || failed)
-		fail(EXIT_FAILED, "ab: %s: %s", path, strerror(errno));
+	output_demand_close(&output);
 }

@@ -3,6 +3,7 @@
  */
 #include "cli/ab.h"
 #include "cli/command.h"
+#include "cli/report_output.h"
 
 #include <errno.h>
 #include <json-c/json.h>
@@ -176,6 +177,7 @@ void comparison_write_json(const struct comparison *comparison, const char *path
 {
 	json_object *object = json_object_new_object(), *program = json_object_new_array(),
 		    *contestants = json_object_new_array();
+	struct output output;
 	struct utsname machine;
 
 	uname(&machine);
@@ -198,8 +200,7 @@ void comparison_write_json(const struct comparison *comparison, const char *path
 	json_object_object_add(
 		object, "output_varies", json_object_new_boolean(comparison->output_varies));
 	json_object_object_add(object, "allocators", contestants);
-	if (json_object_to_file_ext(
-		    path, object, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE))
-		fail(EXIT_FAILED, "ab: %s: %s", path, strerror(errno));
-	json_object_put(object);
+	output_demand_open(&output, path, NULL, 0666);
+	report_print_json(output.stream, object);
+	output_demand_close(&output);
 }

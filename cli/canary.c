@@ -7,7 +7,7 @@
 #include "cli/command.h"
 #include "cli/hunt.h"
 #include "cli/launch.h"
-#include "cli/live_findings.h"
+#include "cli/live.h"
 
 #include <fcntl.h>
 #include <poll.h>

@@ -9,7 +9,7 @@
 #include "cli/live.h"
 #include "cli/memory.h"
 #include "cli/render.h"
-#include "core/base/trend.h"
+#include "core/profile/findings_growing.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -54,11 +54,6 @@ static size_t points_of(const struct findings *findings, const struct findings_s
 	return count;
 }
 
-static uint64_t rounded(double value)
-{
-	return value > 0 ? (uint64_t)(value + 0.5) : 0;
-}
-
 /* Blocks are there without stacks. */
 static bool keeps_few_stacks(const struct findings *findings)
 {
@@ -84,29 +79,14 @@ static void add(
 	struct findings *findings, const struct findings_site *site, const struct trend *trend)
 {
 	findings->list = memory_grow(findings->list, findings->list_count, sizeof(*findings->list));
-	findings->list[findings->list_count++] = (struct finding){
-		.kind = FINDING_GROWING,
-		.stack = site->stack,
-		.slot_bytes = site->slot_bytes,
-		.parent = FINDINGS_NONE,
-		.blocks = site->blocks,
-		.bytes = site->bytes,
-		.first_seen_ms = trend->from_ms,
-		.last_seen_ms = trend->to_ms,
-		.slope_bytes_per_s = rounded(trend->slope),
-		.slope_low_bytes_per_s = rounded(trend->low),
-		.slope_high_bytes_per_s = rounded(trend->high),
-		.grown_bytes = trend->grown_bytes,
-	};
+	findings->list[findings->list_count++] = finding_of_trend(site, trend);
 }
 
 /* A site rises as the size does: that is why. */
-static bool is_explained(const struct findings *findings, size_t sites, uint64_t slope)
+static bool is_explained(const struct findings *findings, size_t sites, double slope)
 {
 	for (size_t i = 0; i < sites; i++) {
-		uint64_t one = findings->list[i].slope_bytes_per_s;
-
-		if (one > slope / 2 && one / 2 < slope)
+		if (trend_explains((double)findings->list[i].slope_bytes_per_s, slope))
 			return true;
 	}
 	return false;
@@ -128,7 +108,7 @@ static void judge(struct findings *findings)
 	sites = findings->list_count;
 	for (size_t i = 0; i < findings->size_count && keeps_few_stacks(findings); i++) {
 		if (site_rises(findings, &findings->sizes[i], &trend) &&
-			!is_explained(findings, sites, rounded(trend.slope)))
+			!is_explained(findings, sites, trend.slope))
 			add(findings, &findings->sizes[i], &trend);
 	}
 }

@@ -3,24 +3,12 @@
  */
 #include "cli/command.h"
 #include "cli/live.h"
-#include "cli/memory.h"
-#include "cli/render.h"
+#include "cli/report_output.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <unistd.h>
+#include <string.h>
 
-enum heap_form { FORM_TEXT, FORM_JSON, FORM_PPROF, FORM_COLLAPSED, FORM_COUNT };
-
-static const char *const form_names[FORM_COUNT] = {"text", "json", "pprof", "collapsed"};
-
-enum { TOP = 20, TOP_MAX = 1000000 };
-
-static struct {
-	enum heap_form form;
-	size_t top; // 0: all
-	const char *root, *output;
-} asked;
+enum { TOP = 20 };
 
 static double mib(uint64_t bytes)
 {
@@ -43,9 +31,9 @@ static void print_site(FILE *out, const struct report *report, const struct repo
 	render_stack(out, site->stack, 0);
 }
 
-static void print_text(FILE *out, const struct live *live, const struct report *report)
+static void print_text(FILE *out, const struct live *live, const struct report *report, size_t top)
 {
-	size_t shown = asked.top && asked.top < report->site_count ? asked.top : report->site_count;
+	size_t shown = top && top < report->site_count ? top : report->site_count;
 	uint64_t known = 0;
 
 	for (size_t i = 0; i < report->site_count; i++)
@@ -65,86 +53,43 @@ static void print_text(FILE *out, const struct live *live, const struct report *
 		fprintf(out, "\n... and %zu more, see --top\n", report->site_count - shown);
 }
 
-static void print_json(FILE *out, json_object *object)
+static void write_form(FILE *out, const struct live *live, const struct report_set *set,
+	const struct report_order *order)
 {
-	fputs(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY |
-							     JSON_C_TO_STRING_SPACED |
-							     JSON_C_TO_STRING_NOSLASHESCAPE),
-		out);
-	fputc('\n', out);
-	json_object_put(object);
-}
-
-static void write_form(FILE *out, const struct live *live, struct report_set *set)
-{
-	struct report_view view = report_view_default();
 	struct report *report = &set->reports[0];
 
-	view.kinds = 0;
-	view.live = true;
-	if (asked.form == FORM_TEXT) {
-		print_text(out, live, report);
+	if (order->form == FORM_TEXT) {
+		print_text(out, live, report, order->view.top);
 		return;
 	}
-	if (asked.top && asked.top < report->site_count)
-		report->site_count = asked.top;
-	if (asked.form == FORM_JSON)
-		print_json(out, render_json(set, &view));
-	else if (asked.form == FORM_COLLAPSED)
-		render_collapsed(out, report, &view);
-	else if (!render_pprof(out, report, &view))
+	if (order->view.top && order->view.top < report->site_count)
+		report->site_count = order->view.top;
+	if (order->form == FORM_JSON)
+		report_print_json(out, render_json(set, &order->view));
+	else if (order->form == FORM_COLLAPSED)
+		render_collapsed(out, report, &order->view);
+	else if (!render_pprof(out, report, &order->view))
 		fail(EXIT_FAILED, "heap: the profile could not be compressed");
 }
 
-static void write_output(const struct live *live, struct report_set *set)
-{
-	FILE *out = asked.output ? fopen(asked.output, "we") : stdout;
-
-	if (!out)
-		fail(EXIT_FAILED, "%s: %s", asked.output, strerror(errno));
-	if (asked.form == FORM_PPROF && isatty(fileno(out)))
-		fail(EXIT_USAGE, "heap: a profile is not for a terminal: use -o FILE");
-	write_form(out, live, set);
-	if (fflush(out) || ferror(out) || (out != stdout && fclose(out)))
-		fail(EXIT_FAILED, "%s: %s", asked.output ? asked.output : "output",
-			strerror(errno));
-}
-
-static enum heap_form parse_form(const char *word)
-{
-	for (int form = 0; form < FORM_COUNT; form++) {
-		if (!strcmp(word, form_names[form]))
-			return (enum heap_form)form;
-	}
-	fail(EXIT_USAGE, "heap: --to takes text, json, pprof or collapsed, not '%s'", word);
-}
-
-static void parse(int argc, char **argv, int *ret_first)
+static int parse(int argc, char **argv, struct report_order *order)
 {
 	const char *argument;
 	bool has_top = false;
-	int letter;
+	int letter, first = 1;
 
-	while ((letter = command_next_switch(argc, argv, &argument, ret_first))) {
-		switch (letter) {
-		case 't':
-			asked.form = parse_form(argument);
-			break;
-		case 'n':
-			asked.top = live_parse_number("heap", "top", argument, TOP_MAX);
-			has_top = true;
-			break;
-		case 'r':
-			asked.root = argument;
-			break;
-		default:
-			asked.output = argument;
-		}
+	report_order_init(order, "heap", stdout);
+	while ((letter = command_next_switch(argc, argv, &argument, &first))) {
+		has_top |= letter == 'n';
+		report_order_take(order, command_switch_name("heap", letter), argument);
 	}
-	if (argc - *ret_first != 1)
+	if (argc - first != 1)
 		fail(EXIT_USAGE, "heap: needs one process id; see gasket help heap");
-	if (!has_top && asked.form == FORM_TEXT)
-		asked.top = TOP;
+	if (!has_top && order->form == FORM_TEXT)
+		order->view.top = TOP;
+	order->view.kinds = 0;
+	order->view.live = true;
+	return first;
 }
 
 /* 24: no cycle gave a verdict, so there is nothing to show, or an older picture. */
@@ -153,22 +98,26 @@ int heap_command(int argc, char **argv)
 	struct findings findings;
 	struct report_set set;
 	struct live live;
+	struct report_order order;
+	struct output output;
+	int first = parse(argc, argv, &order);
 	bool has_verdict;
-	int first = 1;
 
-	parse(argc, argv, &first);
 	live_open(&live, process_parse_pid("heap", argv[first]));
 	has_verdict = live_take_findings(&live, &findings);
 	if (findings.meta.stacks == 0 && findings.site_count == 0)
 		warn_line("%d (%s): no stacks are kept (stacks=off)", live.process.pid,
 			live.process.name);
 	findings.list_count = findings.holder_count = 0; // another command's
-	report_set_init(&set, asked.root);
+	report_set_init(&set, order.root);
 	report_set_add(&set, &findings);
 	report_set_sort(&set);
-	write_output(&live, &set);
+	output = report_order_open(&order);
+	write_form(output.stream, &live, &set, &order);
+	output_demand_close(&output);
 	report_set_finish(&set);
 	findings_release(&findings);
 	live_close(&live);
+	report_order_finish(&order);
 	return has_verdict ? 0 : EXIT_NOT_CHECKED;
 }

@@ -5,13 +5,9 @@
 
 #include "cli/command.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <fnmatch.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* ---- which processes ---- */
 
@@ -43,6 +39,16 @@ bool hunt_choice_has(const struct hunt_choice *choice, const char *path)
 }
 
 /* ---- verdicts ---- */
+
+void hunt_note_verdict(struct hunt_result *result, uint32_t verdict)
+{
+	if (verdict == FINDINGS_VERDICT_FULL)
+		result->checked++;
+	else if (verdict == FINDINGS_VERDICT_PARTIAL)
+		result->partial++;
+	else
+		result->unchecked++;
+}
 
 void hunt_leave_out_young(struct report_set *set, uint32_t confirm, struct hunt_result *result)
 {
@@ -125,31 +131,17 @@ int hunt_verdict_status(enum hunt_verdict verdict)
 
 bool hunt_write_status(const char *path, const struct hunt_result *result, int status)
 {
-	char *temporary;
-	bool done;
-	int fd;
+	struct output output;
 
-	if (asprintf(&temporary, "%s.%d.tmp", path, getpid()) < 0)
-		fail(EXIT_FAILED, "no memory");
-	unlink(temporary);
-	fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-	done = fd >= 0 &&
-	       dprintf(fd,
-		       "%s bytes=%" PRIu64 " blocks=%" PRIu64
-		       " sites=%zu suppressed=%zu unconfirmed=%zu checked=%u partial=%u unchecked=%u status=%d\n",
-		       hunt_verdict_word(hunt_verdict(result)), result->bytes, result->blocks,
-		       result->sites, result->suppressed, result->unconfirmed, result->checked,
-		       result->partial, result->unchecked, status) > 0;
-	if (fd >= 0 && close(fd))
-		done = false;
-	done = done && !rename(temporary, path);
-	if (!done) {
-		warn_line("%s: %s", path, strerror(errno));
-		if (fd >= 0)
-			unlink(temporary);
-	}
-	free(temporary);
-	return done;
+	if (!output_open(&output, path, NULL, 0644))
+		return false;
+	fprintf(output.stream,
+		"%s bytes=%" PRIu64 " blocks=%" PRIu64
+		" sites=%zu suppressed=%zu unconfirmed=%zu checked=%u partial=%u unchecked=%u status=%d\n",
+		hunt_verdict_word(hunt_verdict(result)), result->bytes, result->blocks,
+		result->sites, result->suppressed, result->unconfirmed, result->checked,
+		result->partial, result->unchecked, status);
+	return output_close(&output);
 }
 
 /* ---- words ---- */

@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { CONFIRM_MAX = 1000, STATUS_MAX = 255 };
 
@@ -83,6 +85,34 @@ static bool are_processes(int count, char **words)
 	return count > 0;
 }
 
+void leaks_keep(const struct leaks_order *order, int fd, const char *name)
+{
+	char *path;
+
+	if (!order->keep)
+		return;
+	if (asprintf(&path, "%s/%s", order->keep, name) < 0)
+		fail(EXIT_FAILED, "no memory");
+	output_copy(fd, path, 0600);
+	lseek(fd, 0, SEEK_SET);
+	free(path);
+}
+
+/* What keeps an answer from being written is better known before there is one. */
+static void demand_writable(const struct leaks_order *order)
+{
+	const char *files[] = {order->report.output, order->status_file};
+
+	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
+		if (files[i] && !output_is_possible(files[i]))
+			exit(EXIT_FAILED);
+	}
+	if (order->keep && mkdir(order->keep, 0700) && errno != EEXIST)
+		fail(EXIT_FAILED, "%s: %s", order->keep, strerror(errno));
+	if (order->keep && access(order->keep, W_OK | X_OK))
+		fail(EXIT_FAILED, "%s: %s", order->keep, strerror(errno));
+}
+
 int leaks_command(int argc, char **argv)
 {
 	struct leaks_order order = default_order();
@@ -97,6 +127,10 @@ int leaks_command(int argc, char **argv)
 	if (first == argc)
 		fail(EXIT_USAGE, "leaks: no program; see gasket help leaks");
 	is_live = strcmp(argv[first - 1], "--") != 0 && are_processes(argc - first, argv + first);
+	if (is_live && order.options)
+		fail(EXIT_USAGE,
+			"leaks: --options are for a program that is started here; for a process see gasket help set");
+	demand_writable(&order);
 	status = is_live ? leaks_of_processes(&order, argc - first, argv + first)
 			 : leaks_of_program(&order, argv + first);
 	report_order_finish(&order.report);

@@ -8,6 +8,8 @@
 
 #include <stdint.h>
 
+#define LEAKS_FINDINGS_SUFFIX ".findings" /* behind the process id */
+
 struct leaks_order {
 	struct report_order report;
 	struct hunt_choice choice;
@@ -25,6 +27,9 @@ int leaks_of_program(struct leaks_order *order, char **argv);
 
 /* Asks live processes; the exit status. */
 int leaks_of_processes(struct leaks_order *order, int count, char **words);
+
+/* With --keep: a copy of a file of findings there, for the user alone; the file is read from its start again. What fails is one line. */
+void leaks_keep(const struct leaks_order *order, int fd, const char *name);
 
 /* Takes over what LSAN_OPTIONS says. */
 void leaks_take_lsan_options(struct leaks_order *order, const char *text);

@@ -7,28 +7,38 @@
  */
 #include "cli/command.h"
 #include "cli/leaks.h"
-#include "cli/live_findings.h"
+#include "cli/live.h"
 #include "cli/process.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { CONFIRM_PAUSE_SECONDS = 1 };
 
-/* Asks again and again; the last findings count. */
+/* Asks again and again; the last findings count, and are kept. */
 static bool ask_confirmed(const struct process *process, const struct leaks_order *order,
 	struct findings *ret_findings)
 {
 	const struct timespec pause = {CONFIRM_PAUSE_SECONDS, 0};
+	char name[32];
+	bool loaded;
+	int fd;
 
 	for (uint32_t i = 1; i < order->confirm; i++) {
-		if (live_findings_take(process, order->seconds, ret_findings) !=
-			LIVE_FINDINGS_TAKEN)
+		if (live_findings_open(process, order->seconds, &fd) != LIVE_FINDINGS_TAKEN)
 			return false;
-		findings_release(ret_findings);
+		close(fd);
 		nanosleep(&pause, NULL);
 	}
-	return live_findings_take(process, order->seconds, ret_findings) == LIVE_FINDINGS_TAKEN;
+	if (live_findings_open(process, order->seconds, &fd) != LIVE_FINDINGS_TAKEN)
+		return false;
+	snprintf(name, sizeof(name), "%d" LEAKS_FINDINGS_SUFFIX, process->pid);
+	leaks_keep(order, fd, name);
+	loaded = findings_load(ret_findings, fd, process->name);
+	close(fd);
+	return loaded;
 }
 
 static void take_process(struct report_set *set, struct hunt_result *result,
@@ -36,6 +46,7 @@ static void take_process(struct report_set *set, struct hunt_result *result,
 {
 	struct process process;
 	struct findings findings;
+	const char *executable;
 	enum process_result found = process_open(&process, pid, true);
 
 	if (found != PROCESS_FOUND) {
@@ -44,19 +55,11 @@ static void take_process(struct report_set *set, struct hunt_result *result,
 	} else if (!ask_confirmed(&process, order, &findings)) {
 		result->unchecked++;
 	} else {
-		if (!hunt_choice_has(
-			    &order->choice, findings_text(&findings, findings.meta.executable))) {
-			findings_release(&findings);
-			process_close(&process);
-			return;
+		executable = findings_text(&findings, findings.meta.executable);
+		if (hunt_choice_has(&order->choice, executable)) {
+			report_set_add(set, &findings);
+			hunt_note_verdict(result, findings.meta.verdict);
 		}
-		report_set_add(set, &findings);
-		if (findings.meta.verdict == FINDINGS_VERDICT_FULL)
-			result->checked++;
-		else if (findings.meta.verdict == FINDINGS_VERDICT_PARTIAL)
-			result->partial++;
-		else
-			result->unchecked++;
 		findings_release(&findings);
 	}
 	process_close(&process);

@@ -22,12 +22,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define FINDINGS_SUFFIX ".findings"
 
 static char directory[128];
 
@@ -80,7 +77,8 @@ static void add_own_options(const struct leaks_order *order)
 	free(text);
 	if (has_option(order->options, "report"))
 		return;
-	if (asprintf(&text, "report_format=findings:report=%s/%%p" FINDINGS_SUFFIX, directory) < 0)
+	if (asprintf(&text, "report_format=findings:report=%s/%%p" LEAKS_FINDINGS_SUFFIX,
+		    directory) < 0)
 		fail(EXIT_FAILED, "no memory");
 	launch_add_options(text);
 	free(text);
@@ -111,45 +109,7 @@ static bool is_findings(const char *name)
 {
 	const char *dot = strrchr(name, '.');
 
-	return dot && !strcmp(dot, FINDINGS_SUFFIX);
-}
-
-/* A copy that appears whole, for the user alone. */
-static void keep_copy(const char *place, int fd, const char *name)
-{
-	char temporary[64];
-	int folder = open(place, O_PATH | O_DIRECTORY | O_CLOEXEC), copy = -1;
-	ssize_t bytes = -1;
-
-	snprintf(temporary, sizeof(temporary), ".%.40s.tmp", name);
-	if (folder >= 0) {
-		unlinkat(folder, temporary, 0);
-		copy = openat(folder, temporary,
-			O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	}
-	if (copy >= 0) {
-		while ((bytes = sendfile(copy, fd, NULL, 1 << 20)) > 0)
-			;
-		if (close(copy) || bytes < 0 || renameat(folder, temporary, folder, name)) {
-			bytes = -1;
-			unlinkat(folder, temporary, 0);
-		}
-	}
-	if (bytes < 0)
-		warn_line("%s/%s: %s", place, name, strerror(errno));
-	if (folder >= 0)
-		close(folder);
-	lseek(fd, 0, SEEK_SET);
-}
-
-static void note_verdict(struct hunt_result *result, uint32_t verdict)
-{
-	if (verdict == FINDINGS_VERDICT_FULL)
-		result->checked++;
-	else if (verdict == FINDINGS_VERDICT_PARTIAL)
-		result->partial++;
-	else
-		result->unchecked++;
+	return dot && !strcmp(dot, LEAKS_FINDINGS_SUFFIX);
 }
 
 static bool is_program(const struct outcome *outcome, const char *name)
@@ -164,19 +124,21 @@ static void take_findings(struct outcome *outcome, const struct leaks_order *ord
 	int fd = open_file(directory_fd, name);
 	struct findings findings;
 	const char *path;
+	bool loaded;
 
 	if (fd < 0)
 		return;
-	if (order->keep)
-		keep_copy(order->keep, fd, name);
-	if (!findings_load(&findings, fd, name)) {
+	leaks_keep(order, fd, name);
+	loaded = findings_load(&findings, fd, name);
+	close(fd);
+	if (!loaded) {
 		outcome->result.unchecked++;
 		return;
 	}
 	path = findings_text(&findings, findings.meta.executable);
 	if (hunt_choice_has(&order->choice, path)) {
 		report_set_add(&outcome->set, &findings);
-		note_verdict(&outcome->result, findings.meta.verdict);
+		hunt_note_verdict(&outcome->result, findings.meta.verdict);
 	} else if (is_program(outcome, name)) {
 		outcome->is_chosen = false;
 	}
@@ -189,7 +151,7 @@ static bool has_findings(int directory_fd, const char *name)
 {
 	char path[64];
 
-	snprintf(path, sizeof(path), "%.40s" FINDINGS_SUFFIX, name);
+	snprintf(path, sizeof(path), "%.40s" LEAKS_FINDINGS_SUFFIX, name);
 	return !faccessat(directory_fd, path, F_OK, AT_SYMLINK_NOFOLLOW);
 }
 
@@ -260,8 +222,6 @@ static void take_files(struct outcome *outcome, const struct leaks_order *order)
 {
 	DIR *list = opendir(directory);
 
-	if (order->keep && mkdir(order->keep, 0700) && errno != EEXIST)
-		warn_line("%s: %s", order->keep, strerror(errno));
 	if (list) {
 		each_file(outcome, order, list, true);
 		each_file(outcome, order, list, false);

@@ -1,11 +1,50 @@
+/*
+ * The request findings=now, and the file that is the answer. The cycle may have given no verdict: the file then says so and why, and it is loaded
+ * all the same.
+ */
 #include "cli/live.h"
 
 #include "cli/command.h"
 
 #include <stdlib.h>
-#include <string.h>
+#include <unistd.h>
 
 enum { SECONDS = 60 }; // a cycle of a large heap beside the program takes some
+
+enum live_findings live_findings_open(const struct process *process, int seconds, int *ret_fd)
+{
+	struct request_answer answer;
+	enum request_result result =
+		request_try(process, STATS_REQUEST_FINDINGS_NOW, seconds, &answer);
+
+	if (result != REQUEST_ANSWERED) {
+		request_warn(process, result, seconds);
+		return result == REQUEST_ENDED ? LIVE_FINDINGS_ENDED : LIVE_FINDINGS_FAILED;
+	}
+	if (answer.reply != STATS_REPLY_DONE && answer.reply != STATS_REPLY_NO_VERDICT) {
+		warn_line("%d (%s): %s%s%s", process->pid, process->name,
+			request_reply_words(answer.reply), *answer.text ? ": " : "", answer.text);
+		return LIVE_FINDINGS_FAILED;
+	}
+	*ret_fd = process_take_findings(process);
+	if (*ret_fd < 0)
+		warn_line("%d (%s): its findings cannot be opened", process->pid, process->name);
+	return *ret_fd < 0 ? LIVE_FINDINGS_FAILED : LIVE_FINDINGS_TAKEN;
+}
+
+enum live_findings live_findings_take(
+	const struct process *process, int seconds, struct findings *ret_findings)
+{
+	int fd;
+	enum live_findings taken = live_findings_open(process, seconds, &fd);
+
+	if (taken != LIVE_FINDINGS_TAKEN)
+		return taken;
+	if (!findings_load(ret_findings, fd, process->name))
+		taken = LIVE_FINDINGS_FAILED;
+	close(fd);
+	return taken;
+}
 
 void live_open(struct live *live, pid_t pid)
 {
@@ -33,23 +72,13 @@ void live_ask(const struct live *live, enum stats_request request)
 
 bool live_take_findings(const struct live *live, struct findings *ret_findings)
 {
-	struct request_answer answer =
-		request_make(&live->process, STATS_REQUEST_FINDINGS_NOW, SECONDS);
-	int fd;
-
-	if (answer.reply != STATS_REPLY_DONE && answer.reply != STATS_REPLY_NO_VERDICT)
-		fail(EXIT_FAILED, "%d (%s): %s%s%s", live->process.pid, live->process.name,
-			request_reply_words(answer.reply), *answer.text ? ": " : "", answer.text);
-	fd = process_take_findings(&live->process);
-	if (fd < 0)
-		fail(EXIT_FAILED, "%d (%s): its findings cannot be opened", live->process.pid,
-			live->process.name);
-	if (!findings_load(ret_findings, fd, live->process.name))
+	if (live_findings_take(&live->process, SECONDS, ret_findings) != LIVE_FINDINGS_TAKEN)
 		exit(EXIT_FAILED);
-	if (answer.reply == STATS_REPLY_NO_VERDICT)
-		warn_line("%d (%s): the cycle gave no verdict: what is shown is of the last one",
-			live->process.pid, live->process.name);
-	return answer.reply == STATS_REPLY_DONE;
+	if (ret_findings->meta.verdict != FINDINGS_VERDICT_NONE)
+		return true;
+	warn_line("%d (%s): the cycle gave no verdict: what is shown is of the last one",
+		live->process.pid, live->process.name);
+	return false;
 }
 
 size_t live_parse_number(

@@ -1,5 +1,5 @@
 /*
- * Findings of a live process: one request, one file. What cannot be had ends the command with one line.
+ * Findings of a live process: one request, one file.
  */
 #pragma once
 
@@ -10,6 +10,20 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+enum live_findings {
+	LIVE_FINDINGS_TAKEN,
+	LIVE_FINDINGS_FAILED, // there was one line about it
+	LIVE_FINDINGS_ENDED,  // the process has ended; one line, too
+};
+
+/* Has the process (opened to write) run a cycle and write what it knows then; the file, already taken away, is the caller's. */
+enum live_findings live_findings_open(const struct process *process, int seconds, int *ret_fd);
+
+/* The same, and loads it. meta.verdict tells how far that can be believed. */
+enum live_findings live_findings_take(
+	const struct process *process, int seconds, struct findings *ret_findings);
+
+/* For commands that look at one process only: what cannot be had ends them with one line. */
 struct live {
 	struct process process;
 };
@@ -20,7 +34,7 @@ void live_close(struct live *live);
 /* Makes a request that must be obeyed. */
 void live_ask(const struct live *live, enum stats_request request);
 
-/* Has a cycle run and loads what the process then knows. False: that cycle gave no verdict; a line says so. */
+/* live_findings_take(). False: its cycle gave no verdict; a line says so. */
 bool live_take_findings(const struct live *live, struct findings *ret_findings);
 
 /* A number from 1 to `most` behind a switch. */

@@ -5,7 +5,6 @@
 
 #include "cli/memory.h"
 
-#include <errno.h>
 #include <unistd.h>
 
 static const char *const form_names[FORM_COUNT] = {"text", "json", "pprof", "collapsed"};
@@ -106,7 +105,7 @@ void report_order_settle(struct report_order *order)
 		order->view.kinds = 1u << FINDING_LEAK | 1u << FINDING_INDIRECT;
 }
 
-static void print_json(FILE *out, json_object *object)
+void report_print_json(FILE *out, json_object *object)
 {
 	fputs(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY |
 							     JSON_C_TO_STRING_SPACED |
@@ -144,7 +143,7 @@ static void write_set(FILE *out, const struct report_set *set, const struct repo
 		object = render_json(set, &order->view);
 		json_object_object_add(
 			object, "suppressions", suppressions_json(order->suppressions));
-		print_json(out, object);
+		report_print_json(out, object);
 		return;
 	case FORM_PPROF:
 		if (set->count == 0)
@@ -170,17 +169,21 @@ static void write_set(FILE *out, const struct report_set *set, const struct repo
 		suppressions_print(out, order->suppressions);
 }
 
-void report_order_write(const struct report_order *order, const struct report_set *set)
+struct output report_order_open(const struct report_order *order)
 {
-	FILE *out = order->output ? fopen(order->output, "we") : order->stream;
+	struct output output;
 
-	if (!out)
-		fail(EXIT_FAILED, "%s: %s", order->output, strerror(errno));
-	if (order->form == FORM_PPROF && isatty(fileno(out)))
+	output_demand_open(&output, order->output, order->stream, 0666);
+	if (order->form == FORM_PPROF && isatty(fileno(output.stream)))
 		fail(EXIT_USAGE, "%s: a profile is not for a terminal: use --output FILE",
 			order->command);
-	write_set(out, set, order);
-	if (fflush(out) || ferror(out) || (order->output && fclose(out)))
-		fail(EXIT_FAILED, "%s: %s", order->output ? order->output : "output",
-			strerror(errno));
+	return output;
+}
+
+void report_order_write(const struct report_order *order, const struct report_set *set)
+{
+	struct output output = report_order_open(order);
+
+	write_set(output.stream, set, order);
+	output_demand_close(&output);
 }

@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include "cli/output.h"
 #include "cli/render.h"
 #include "cli/suppressions.h"
 
@@ -37,3 +38,9 @@ void report_order_settle(struct report_order *order);
 
 /* Writes the reports of a sorted set; what cannot be written ends the command with one line. */
 void report_order_write(const struct report_order *order, const struct report_set *set);
+
+/* Opens what was ordered; what cannot be opened, or is not for a terminal, ends the command with one line. */
+struct output report_order_open(const struct report_order *order);
+
+/* An object on lines of its own; it is gone then. */
+void report_print_json(FILE *out, json_object *object);

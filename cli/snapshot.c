@@ -4,14 +4,11 @@
 #include "cli/snapshot.h"
 
 #include "cli/command.h"
+#include "cli/output.h"
 #include "cli/request.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 int snapshot_take(const char *command, pid_t pid, int seconds)
@@ -37,54 +34,27 @@ int snapshot_take(const char *command, pid_t pid, int seconds)
 	return fd;
 }
 
-static bool copy_bytes(int from, int to)
-{
-	static char buffer[1 << 18];
-	ssize_t bytes;
-
-	while ((bytes = read(from, buffer, sizeof(buffer))) > 0) {
-		for (ssize_t done = 0, part; done < bytes; done += part) {
-			part = write(to, buffer + done, (size_t)(bytes - done));
-			if (part < 0)
-				return false;
-		}
-	}
-	return bytes == 0;
-}
-
-static void copy_to(int from, const char *path)
-{
-	char beside[PATH_MAX];
-	int fd;
-
-	if (snprintf(beside, sizeof(beside), "%s.%d.tmp", path, getpid()) >= (int)sizeof(beside))
-		fail(EXIT_FAILED, "%s: %s", path, strerror(ENAMETOOLONG));
-	fd = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0)
-		fail(EXIT_FAILED, "%s: %s", beside, strerror(errno));
-	if (copy_bytes(from, fd) && close(fd) == 0 && rename(beside, path) == 0)
-		return;
-	fd = errno;
-	unlink(beside);
-	fail(EXIT_FAILED, "%s: %s", path, strerror(fd));
-}
-
 int snapshot_command(int argc, char **argv)
 {
 	int seconds = SNAPSHOT_TIMEOUT_SECONDS, first = 1, letter, fd;
-	const char *argument, *output = NULL;
+	const char *argument, *path = NULL;
+	pid_t pid;
+	bool done;
 
 	while ((letter = command_next_switch(argc, argv, &argument, &first))) {
 		if (letter == 't')
 			seconds = request_parse_timeout("snapshot", argument);
 		else
-			output = argument;
+			path = argument;
 	}
-	if (argc - first != 1 || !output || !*output)
+	if (argc - first != 1 || !path || !*path)
 		fail(EXIT_USAGE,
 			"snapshot: needs a process id and -o FILE; see gasket help snapshot");
-	fd = snapshot_take("snapshot", process_parse_pid("snapshot", argv[first]), seconds);
-	copy_to(fd, output);
+	pid = process_parse_pid("snapshot", argv[first]);
+	if (!output_is_possible(path))
+		return EXIT_FAILED;
+	fd = snapshot_take("snapshot", pid, seconds);
+	done = output_copy(fd, path, 0600);
 	close(fd);
-	return 0;
+	return done ? 0 : EXIT_FAILED;
 }

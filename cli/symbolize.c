@@ -421,15 +421,23 @@ static void find_in_debug_data(struct symbol *symbol, Dwfl_Module *module, Dwarf
 	memcpy(symbol->frames, frames, known * sizeof(*frames));
 }
 
+const char *symbolizer_table_name(
+	struct Dwfl_Module *module, uint64_t address, uint64_t *ret_distance)
+{
+	GElf_Sym entry;
+	const char *name =
+		dwfl_module_addrinfo(module, address, ret_distance, &entry, NULL, NULL, NULL);
+
+	return name && *name && *ret_distance < entry.st_size ? name : NULL;
+}
+
 /* Gives the outermost frame its name if it has none yet. */
 static void find_in_symbol_table(struct symbol *symbol, Dwfl_Module *module, Dwarf_Addr address)
 {
-	GElf_Off distance;
-	GElf_Sym entry;
-	const char *name =
-		dwfl_module_addrinfo(module, address, &distance, &entry, NULL, NULL, NULL);
+	uint64_t distance;
+	const char *name = symbolizer_table_name(module, address, &distance);
 
-	if (!name || !*name || distance >= entry.st_size)
+	if (!name)
 		return;
 	if (symbol->count == 0) {
 		free(symbol->frames);

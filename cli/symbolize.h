@@ -58,6 +58,10 @@ bool symbolizer_has_file(struct symbolizer *symbolizer, struct symbol_module *mo
 struct Dwfl_Module *symbolizer_open(
 	struct symbolizer *symbolizer, struct symbol_module *module, uint64_t *ret_bias);
 
+/* Name, as the linker knows it, of the symbol that an address of libdw's lies in, and how far in; NULL: none reaches that far. */
+const char *symbolizer_table_name(
+	struct Dwfl_Module *module, uint64_t address, uint64_t *ret_distance);
+
 /* What is at `offset` in the module; for a return address pass the offset of the byte before. Never NULL. */
 const struct symbol *symbolizer_find(
 	struct symbolizer *symbolizer, struct symbol_module *module, uint64_t offset);

@@ -112,12 +112,10 @@ static void find_in_debug_data(struct symbol_data *data, Dwfl_Module *module, Dw
 
 static void find_in_symbol_table(struct symbol_data *data, Dwfl_Module *module, Dwarf_Addr address)
 {
-	GElf_Off distance;
-	GElf_Sym entry;
-	const char *name =
-		dwfl_module_addrinfo(module, address, &distance, &entry, NULL, NULL, NULL);
+	uint64_t distance;
+	const char *name = symbolizer_table_name(module, address, &distance);
 
-	if (!name || !*name || distance >= entry.st_size)
+	if (!name)
 		return;
 	data->name = symbol_demangle(name);
 	data->offset = distance;

@@ -7,7 +7,7 @@
 #include "cli/command.h"
 #include "cli/figures.h"
 #include "cli/hunt.h"
-#include "cli/live_findings.h"
+#include "cli/live.h"
 #include "cli/memory.h"
 #include "cli/request.h"
 

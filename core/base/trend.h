@@ -59,5 +59,17 @@ size_t trend_dispensable(const uint64_t *ms, size_t count);
 /* 1 - exp(-x), x >= 0: how likely a block of x times the mean distance of samples is sampled. */
 double trend_sampled_share(double x);
 
+/* A rise of `site` bytes per second accounts for one of `size`, the slope of all blocks of a size: they are alike. */
+static inline bool trend_explains(double site, double size)
+{
+	return site > size / 2 && site < size * 2;
+}
+
+/* To a record's whole number; 0 for what is negative. */
+static inline uint64_t trend_rounded(double value)
+{
+	return value > 0 ? (uint64_t)(value + 0.5) : 0;
+}
+
 /* The square root; 0 for what is negative. */
 double trend_root(double value);

@@ -7,6 +7,7 @@
 #include "core/gc/growth.h"
 #include "core/gc/sites.h"
 #include "core/os/lock.h"
+#include "core/profile/findings_growing.h"
 #include "core/profile/findings_writer.h"
 
 enum { SITES_MAX = 64 };
@@ -31,26 +32,30 @@ static bool site_rises(const struct site *site, struct trend *ret_trend)
 	return trend_rises(points, count, &rules, ret_trend);
 }
 
-static uint64_t rounded(double value)
+/* All but what only its place in the listing tells. */
+static struct findings_site record_of(const struct site *site)
 {
-	return value > 0 ? (uint64_t)(value + 0.5) : 0;
+	bool is_size = site->stack & SITE_OF_SIZE;
+
+	return (struct findings_site){
+		.stack = is_size ? 0 : site->stack,
+		.slot_bytes = is_size ? site_slot_bytes(site) : 0,
+		.blocks = trend_rounded(site->blocks),
+		.bytes = trend_rounded(site->bytes),
+		.error_bytes = trend_rounded(trend_root(site->variance)),
+	};
 }
 
 static void put_site(const struct site *site, void *argument)
 {
 	struct listing *listing = argument;
-	struct findings_site record = {
-		.stack = site->stack & SITE_OF_SIZE ? 0 : site->stack,
-		.slot_bytes = site->stack & SITE_OF_SIZE ? site_slot_bytes(site) : 0,
-		.series = site->history ? ++listing->series : 0,
-		.blocks = rounded(site->blocks),
-		.bytes = rounded(site->bytes),
-		.error_bytes = rounded(trend_root(site->variance)),
-	};
+	struct findings_site record = record_of(site);
 	struct trend trend;
 
+	if (site->history)
+		record.series = ++listing->series;
 	if (site_rises(site, &trend))
-		record.slope_bytes_per_s = rounded(trend.slope);
+		record.slope_bytes_per_s = trend_rounded(trend.slope);
 	findings_put(listing->writer, &record, 1);
 }
 
@@ -84,24 +89,10 @@ void growth_put_sites(struct findings_writer *writer)
 
 static void put_finding(struct listing *listing, const struct site *site, const struct trend *trend)
 {
-	bool is_size = site->stack & SITE_OF_SIZE;
+	struct findings_site record = record_of(site);
+	struct finding finding = finding_of_trend(&record, trend);
 
-	findings_put(listing->writer,
-		&(struct finding){
-			.kind = FINDING_GROWING,
-			.stack = is_size ? 0 : site->stack,
-			.slot_bytes = is_size ? site_slot_bytes(site) : 0,
-			.parent = FINDINGS_NONE,
-			.blocks = rounded(site->blocks),
-			.bytes = rounded(site->bytes),
-			.first_seen_ms = trend->from_ms,
-			.last_seen_ms = trend->to_ms,
-			.slope_bytes_per_s = rounded(trend->slope),
-			.slope_low_bytes_per_s = rounded(trend->low),
-			.slope_high_bytes_per_s = rounded(trend->high),
-			.grown_bytes = trend->grown_bytes,
-		},
-		1);
+	findings_put(listing->writer, &finding, 1);
 	listing->findings++;
 }
 
@@ -121,7 +112,7 @@ static void put_if_rises(const struct site *site, void *argument)
 static bool is_explained(const struct listing *listing, double slope)
 {
 	for (size_t i = 0; i < listing->slope_count; i++) {
-		if (listing->slopes[i] > slope / 2 && listing->slopes[i] < slope * 2)
+		if (trend_explains(listing->slopes[i], slope))
 			return true;
 	}
 	return false;
