@@ -9,20 +9,11 @@
  * Where there is no record of the thread yet, or it is inside another gated call, the call goes straight through (core/gc/gate.c decides).
  * errno is libc's alone: it is put back when a call is repeated.
  */
-#include "core/base/atomic.h"
-#include "core/base/option.h"
-#include "core/gc/cycle.h"
-#include "core/gc/gate.h"
-#include "core/gc/stop_signal.h"
 #include "core/os/clock.h"
-#include "core/os/sandbox.h"
-#include "core/os/syscall.h"
-#include "core/profile/stats_page.h"
-#include "preload/jump.h"
+#include "preload/gated.h"
 #include "preload/mappings.h"
 #include "preload/real.h"
 #include "preload/signals.h"
-#include "preload/start.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -31,26 +22,6 @@
 
 #define US_PER_S 1000000
 #define NS_PER_US 1000
-
-/* A call under way. */
-struct blocked {
-	struct gate_frame frame;
-	int error; // errno before it
-	uint64_t
-		deadline; // of a socket with a time-out of its own, set when the call was interrupted first; 0: none
-};
-
-static inline void leave(struct blocked *blocked)
-{
-	gate_leave(&blocked->frame);
-}
-
-/* A process that waits is one that somebody may want to look at: it gets its public page. */
-static inline void be_seen(void)
-{
-	if (UNLIKELY(!stats_publish_was_tried() || stats_command_is_pending()))
-		start_be_seen();
-}
 
 /* Was it only our stop signal that interrupted the call? Then it is to be made again. */
 static COLD bool interrupted_by_us(struct blocked *blocked)
@@ -191,35 +162,6 @@ static COLD bool socket_left(struct blocked *blocked, int fd, int option)
 
 /* ---- the wrappers ---- */
 
-#define WORD(value) (uintptr_t)(value)
-#define WORDS_1(a) \
-	{ \
-		WORD(a) \
-	}
-#define WORDS_2(a, b) \
-	{ \
-		WORD(a), WORD(b) \
-	}
-#define WORDS_3(a, b, c) \
-	{ \
-		WORD(a), WORD(b), WORD(c) \
-	}
-#define WORDS_4(a, b, c, d) \
-	{ \
-		WORD(a), WORD(b), WORD(c), WORD(d) \
-	}
-#define WORDS_5(a, b, c, d, e) \
-	{ \
-		WORD(a), WORD(b), WORD(c), WORD(d), WORD(e) \
-	}
-#define WORDS_6(a, b, c, d, e, f) \
-	{ \
-		WORD(a), WORD(b), WORD(c), WORD(d), WORD(e), WORD(f) \
-	}
-#define WORDS_PICK(_1, _2, _3, _4, _5, _6, name, ...) name
-#define WORDS(...) \
-	WORDS_PICK(__VA_ARGS__, WORDS_6, WORDS_5, WORDS_4, WORDS_3, WORDS_2, WORDS_1)(__VA_ARGS__)
-
 #define ERRNO(result) ((long)(result) == -1 && errno == EINTR)
 #define CODE(result) ((result) == EINTR)
 #define ADDRESS(result) ((result) == EAI_INTR)
@@ -251,18 +193,6 @@ static COLD bool socket_left(struct blocked *blocked, int fd, int option)
 	set = signals_strip_waited(asked_, &stripped_);
 #define WAITED_AGAIN(set) &&((set = signals_strip_waited(asked_, &stripped_)), true)
 
-/* Publishes the caller's frame and enters the gate; `blocked` leaves it at the end of its scope. */
-#define GATED(...) \
-	struct blocked blocked __attribute__((cleanup(leave))) = {.frame.arguments = __VA_ARGS__}; \
-	blocked.error = errno; \
-	gate_publish(&blocked.frame); \
-	gate_enter(&blocked.frame)
-
-/* The same for calls in which a process waits; a program that is about to be replaced needs no page. */
-#define BLOCKED(...) \
-	be_seen(); \
-	GATED(__VA_ARGS__)
-
 #define CALL(type, name, parameters, arguments, words, failed, prepare, again) \
 	EXPORT type name parameters \
 	{ \
@@ -277,9 +207,6 @@ static COLD bool socket_left(struct blocked *blocked, int fd, int option)
 #undef CALL
 
 /* Names libc gives the same functions. */
-#define SAME(name, other) \
-	extern __typeof__(name) name##_as_##other __asm__(#other) \
-		__attribute__((alias(#name), visibility("default")));
 SAME(read, __read)
 SAME(write, __write)
 SAME(pread, pread64)
@@ -539,113 +466,4 @@ EXPORT int thrd_sleep(const struct timespec *span, struct timespec *ret_left)
 	int result = clock_nanosleep(CLOCK_REALTIME, 0, span, ret_left);
 
 	return result == 0 ? 0 : result == EINTR ? -1 : -2;
-}
-
-/* ---- becoming another program ---- */
-
-/* The page belongs to the program; one that could not be replaced after all mostly ends. */
-static void leave_program(void)
-{
-	stats_unpublish();
-	gate_forbid_signals();
-}
-
-EXPORT int execve(const char *path, char *const arguments[], char *const environment[])
-{
-	GATED(WORDS(path, arguments, environment));
-
-	leave_program();
-	return REAL(execve)(path, arguments, environment);
-}
-
-EXPORT int execvpe(const char *file, char *const arguments[], char *const environment[])
-{
-	GATED(WORDS(file, arguments, environment));
-
-	leave_program();
-	return REAL(execvpe)(file, arguments, environment);
-}
-
-EXPORT int fexecve(int fd, char *const arguments[], char *const environment[])
-{
-	GATED(WORDS(fd, arguments, environment));
-
-	leave_program();
-	return REAL(fexecve)(fd, arguments, environment);
-}
-
-EXPORT int execveat(
-	int folder, const char *path, char *const arguments[], char *const environment[], int flags)
-{
-	GATED(WORDS(folder, path, arguments, environment));
-
-	leave_program();
-	return REAL(execveat)(folder, path, arguments, environment, flags);
-}
-
-long syscall_exec(long number, long a, long b, long c, long d, long e)
-{
-	long result;
-	GATED(WORDS(a, b, c, d, e));
-
-	leave_program();
-	result = syscall6(number, a, b, c, d, e, 0);
-	return syscall_failed_with((int)-result);
-}
-
-EXPORT int execv(const char *path, char *const arguments[])
-{
-	return execve(path, arguments, environ);
-}
-
-EXPORT int execvp(const char *file, char *const arguments[])
-{
-	return execvpe(file, arguments, environ);
-}
-
-/* Counts the arguments of execl and friends, without the final NULL. */
-#define COUNT_ARGUMENTS(count, first) \
-	va_list list; \
-	size_t count = 1; \
-	va_start(list, first); \
-	while (va_arg(list, char *)) \
-		count++; \
-	va_end(list)
-
-/* Copies them, final NULL included, and leaves `list` behind it. */
-#define COPY_ARGUMENTS(vector, first) \
-	va_start(list, first); \
-	vector[0] = (char *)first; \
-	for (size_t i_ = 1; (vector[i_] = va_arg(list, char *)) != 0; i_++) \
-		;
-
-EXPORT int execl(const char *path, const char *first, ...)
-{
-	COUNT_ARGUMENTS(count, first);
-	char *arguments[count + 1];
-
-	COPY_ARGUMENTS(arguments, first);
-	va_end(list);
-	return execve(path, arguments, environ);
-}
-
-EXPORT int execlp(const char *file, const char *first, ...)
-{
-	COUNT_ARGUMENTS(count, first);
-	char *arguments[count + 1];
-
-	COPY_ARGUMENTS(arguments, first);
-	va_end(list);
-	return execvpe(file, arguments, environ);
-}
-
-EXPORT int execle(const char *path, const char *first, ...)
-{
-	COUNT_ARGUMENTS(count, first);
-	char *arguments[count + 1], **environment;
-
-	COPY_ARGUMENTS(arguments, first);
-	environment = va_arg(list, char **);
-	va_end(list);
-	return execve(path, arguments, environment);
 }
