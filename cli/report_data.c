@@ -6,29 +6,22 @@
 
 #include "cli/memory.h"
 
-#include <fnmatch.h>
-#include <inttypes.h>
 #include <search.h>
 #include <stdio.h>
 
 /* ---- stacks ---- */
 
-static int compare_addresses(uint64_t a, uint64_t b)
-{
-	return a < b ? -1 : a > b;
-}
-
 static int compare_stacks(const void *left, const void *right)
 {
 	const struct report_stack *a = left, *b = right;
-	int order = compare_addresses(a->depth, b->depth);
+	int order = report_compare(a->depth, b->depth);
 
 	for (size_t i = 0; order == 0 && i < a->depth; i++) {
 		const struct report_frame *x = &a->frames[i], *y = &b->frames[i];
 
-		order = compare_addresses((uintptr_t)x->symbol, (uintptr_t)y->symbol);
+		order = report_compare((uintptr_t)x->symbol, (uintptr_t)y->symbol);
 		if (order == 0 && !x->symbol)
-			order = compare_addresses(x->address, y->address);
+			order = report_compare(x->address, y->address);
 	}
 	return order;
 }
@@ -117,96 +110,6 @@ static const struct report_stack *get_stack(struct adding *adding, uint32_t id)
 	return *slot;
 }
 
-/* ---- ids ---- */
-
-bool report_frame_is_plumbing(const struct report_frame *frame)
-{
-	static const char *const modules[] = {"libgasket.so*", "libc.so*", "libc-2.*",
-		"libpthread*", "libstdc++.so*", "libc++*.so*", "libgcc_s.so*", "ld-linux-*",
-		"ld-2.*", "ld-musl-*"};
-	static const char *const functions[] = {"_start", "operator new*", "std::*", "void* std::*",
-		"__gnu_cxx::*", "malloc", "calloc", "realloc", "aligned_alloc", "posix_memalign",
-		"strdup", "strndup"};
-	const struct symbol *symbol = frame->symbol;
-	const char *function;
-
-	if (!symbol)
-		return false;
-	for (size_t i = 0; i < sizeof(modules) / sizeof(*modules); i++) {
-		if (!fnmatch(modules[i], symbol->module->base_name, 0))
-			return true;
-	}
-	function = symbol->count ? symbol->frames[symbol->count - 1].function : NULL;
-	for (size_t i = 0; function && i < sizeof(functions) / sizeof(*functions); i++) {
-		if (!fnmatch(functions[i], function, 0))
-			return true;
-	}
-	return false;
-}
-
-static uint64_t add_to_hash(uint64_t hash, const char *text)
-{
-	const uint64_t prime = 0x100000001b3;
-
-	do
-		hash = (hash ^ (unsigned char)*text) * prime; // FNV-1a, the closing 0 included
-	while (*text++);
-	return hash;
-}
-
-static uint64_t add_frame_to_hash(uint64_t hash, const struct report_frame *frame)
-{
-	const struct symbol *symbol = frame->symbol;
-	char place[24];
-
-	if (!symbol)
-		return add_to_hash(hash, "?");
-	hash = add_to_hash(hash, symbol->module->base_name);
-	for (size_t i = 0; i < symbol->count; i++) {
-		if (symbol->frames[i].function)
-			hash = add_to_hash(hash, symbol->frames[i].function);
-	}
-	if (symbol->count == 0) {
-		/* Without a name only the place tells one stack from another. */
-		snprintf(place, sizeof(place), "+0x%" PRIx64, symbol->offset);
-		hash = add_to_hash(hash, place);
-	}
-	return hash;
-}
-
-static uint64_t add_stack_to_hash(uint64_t hash, const struct report_stack *stack)
-{
-	bool any = false;
-
-	for (size_t i = 0; stack && i < stack->depth; i++) {
-		if (report_frame_is_plumbing(&stack->frames[i]))
-			continue;
-		hash = add_frame_to_hash(hash, &stack->frames[i]);
-		any = true;
-	}
-	for (size_t i = 0; !any && stack && i < stack->depth; i++)
-		hash = add_frame_to_hash(hash, &stack->frames[i]);
-	return add_to_hash(hash, "|");
-}
-
-static void make_id(struct report_finding *finding)
-{
-	uint64_t hash = 0xcbf29ce484222325; // FNV's start
-	char number[48];
-
-	hash = add_to_hash(hash, findings_kind_word(finding->sum.kind));
-	hash = add_to_hash(hash, findings_misuse_words(finding->sum.detail));
-	hash = add_stack_to_hash(hash, finding->stack);
-	hash = add_stack_to_hash(hash, finding->other_stack);
-	if (!finding->stack) {
-		snprintf(number, sizeof(number), "%" PRIu64, finding->sum.slot_bytes);
-		hash = add_to_hash(hash, number);
-	}
-	/* Twelve digits of it, the rest folded in. */
-	snprintf(finding->id, sizeof(finding->id), "%012" PRIx64,
-		(hash ^ hash >> 48) & 0xffffffffffff);
-}
-
 /* ---- merging ---- */
 
 /* What makes two findings, or two sites, one. */
@@ -281,7 +184,7 @@ static void add_finding(struct adding *adding, size_t index, size_t parent)
 			.stack = key.stack,
 			.other_stack = key.other_stack,
 			.parent = parent};
-		make_id(finding);
+		report_make_id(finding);
 	} else {
 		finding = &report->findings[place];
 		add_counts(&finding->sum, one);
@@ -529,67 +432,7 @@ struct report_leaked report_leaked(const struct report *report)
 	return sum;
 }
 
-/* ---- order ---- */
-
-static int compare_findings(const void *left, const void *right)
-{
-	const struct report_finding *const *one = left, *const *other = right;
-	const struct report_finding *a = *one, *b = *other;
-	int order = compare_addresses(a->sum.kind, b->sum.kind);
-
-	if (order == 0 && a->sum.kind == FINDING_GROWING)
-		order = compare_addresses(b->sum.slope_bytes_per_s, a->sum.slope_bytes_per_s);
-	if (order == 0)
-		order = compare_addresses(report_total_bytes(b), report_total_bytes(a));
-	if (order == 0)
-		order = compare_addresses(report_total_blocks(b), report_total_blocks(a));
-	if (order == 0)
-		order = strcmp(a->id, b->id);
-	return order ? order : compare_addresses((uintptr_t)a, (uintptr_t)b); // as in the files
-}
-
-static int compare_sites(const void *left, const void *right)
-{
-	const struct report_site *a = left, *b = right;
-	int order = compare_addresses(b->bytes, a->bytes);
-
-	return order ? order : compare_addresses(b->blocks, a->blocks);
-}
-
-static void sort_findings(struct report *report)
-{
-	size_t count = report->finding_count;
-	struct report_finding **order = memory_get(count, sizeof(*order));
-	struct report_finding *sorted = memory_get(count, sizeof(*sorted));
-	size_t *places = memory_get(count, sizeof(*places)); // by the old index
-
-	for (size_t i = 0; i < count; i++)
-		order[i] = &report->findings[i];
-	qsort(order, count, sizeof(*order), compare_findings);
-	for (size_t i = 0; i < count; i++)
-		places[order[i] - report->findings] = i;
-	for (size_t i = 0; i < count; i++) {
-		sorted[i] = *order[i];
-		if (sorted[i].parent != SIZE_MAX)
-			sorted[i].parent = places[sorted[i].parent];
-	}
-	free(places);
-	free(order);
-	free(report->findings);
-	report->findings = sorted;
-}
-
-void report_set_sort(struct report_set *set)
-{
-	for (size_t i = 0; i < set->count; i++) {
-		struct report *report = &set->reports[i];
-
-		sort_findings(report);
-		if (report->sites)
-			qsort(report->sites, report->site_count, sizeof(*report->sites),
-				compare_sites);
-	}
-}
+/* ---- the end ---- */
 
 static void free_report(struct report *report)
 {

@@ -109,3 +109,12 @@ struct report_leaked report_leaked(const struct report *report);
 
 /* A frame of the C or C++ library, the loader or this project's own library: it says how memory was got, not for what. */
 bool report_frame_is_plumbing(const struct report_frame *frame);
+
+/* Gives a finding its id; kind, detail and stacks are set. */
+void report_make_id(struct report_finding *finding);
+
+/* -1, 0 or 1, for qsort() and <search.h>. */
+static inline int report_compare(uint64_t a, uint64_t b)
+{
+	return a < b ? -1 : a > b;
+}
