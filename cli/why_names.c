@@ -116,6 +116,26 @@ void why_print_origin(FILE *out, struct why_names *names, uint32_t stack)
 
 /* ---- roots ---- */
 
+/* "`name`+8 " if it is known. */
+static void print_variable(FILE *out, const struct symbol_data *data)
+{
+	if (!data->name)
+		return;
+	fputs(" `", out);
+	print_printable(out, data->name);
+	fputc('`', out);
+	if (data->offset)
+		fprintf(out, "+%" PRIu64, data->offset);
+}
+
+static void print_declaration(FILE *out, const struct symbol_data *data)
+{
+	if (!data->file)
+		return;
+	fputs(", ", out);
+	print_file_line(out, data->file, data->line);
+}
+
 static void print_global(FILE *out, struct why_names *names, const struct findings_holder *holder)
 {
 	const struct findings_module *module;
@@ -130,20 +150,50 @@ static void print_global(FILE *out, struct why_names *names, const struct findin
 	offset = holder->address - module->bias;
 	data = symbolizer_find_data(names->symbolizer, names->modules[holder->module], offset);
 	fputs("global", out);
-	if (data.name) {
-		fputs(" `", out);
-		print_printable(out, data.name);
-		fputc('`', out);
-	}
-	if (data.name && data.offset)
-		fprintf(out, "+%" PRIu64, data.offset);
+	print_variable(out, &data);
 	fputs(" (", out);
 	print_printable(out, names->modules[holder->module]->base_name);
 	fprintf(out, "+0x%" PRIx64, offset);
-	if (data.file) {
-		fputs(", ", out);
-		print_file_line(out, data.file, data.line);
+	print_declaration(out, &data);
+	fputc(')', out);
+	symbol_data_release(&data);
+}
+
+/* The executable as a module of the file, or NULL. */
+static struct symbol_module *find_executable(const struct why_names *names)
+{
+	const char *path = findings_text(names->findings, names->findings->meta.executable);
+
+	for (size_t i = 0; i < names->findings->module_count; i++) {
+		if (!strcmp(names->modules[i]->path, path))
+			return names->modules[i];
 	}
+	return NULL;
+}
+
+/* Of the executable's variables names are known; those of libraries lie further below the thread pointer, in an order that only the loader knows. */
+static void print_thread_local(
+	FILE *out, struct why_names *names, const struct findings_holder *holder)
+{
+	struct symbol_module *executable = find_executable(names);
+	struct symbol_data data;
+	uint64_t offset;
+
+	if (!executable || !symbolizer_find_thread_local(
+				   names->symbolizer, executable, holder->stack, &offset, &data)) {
+		fprintf(out, "thread-local storage of thread %" PRIu32 " (0x%" PRIx64,
+			holder->thread, holder->address);
+		if (holder->stack)
+			fprintf(out, ", 0x%" PRIx32 " below the thread pointer", holder->stack);
+		fputc(')', out);
+		return;
+	}
+	fputs("thread-local", out);
+	print_variable(out, &data);
+	fprintf(out, " of thread %" PRIu32 " (", holder->thread);
+	print_printable(out, executable->base_name);
+	fprintf(out, ", TLS+0x%" PRIx64, offset);
+	print_declaration(out, &data);
 	fputc(')', out);
 	symbol_data_release(&data);
 }
@@ -174,8 +224,8 @@ void why_print_holder(FILE *out, struct why_names *names, const struct findings_
 		fprintf(out, "register of thread %" PRIu32, holder->thread);
 		return;
 	case FINDINGS_HOLDER_THREAD_STORAGE:
-		fprintf(out, "thread-local storage of thread %" PRIu32, holder->thread);
-		break;
+		print_thread_local(out, names, holder);
+		return;
 	case FINDINGS_HOLDER_MAPPING:
 		fputs("mapping ", out);
 		print_printable(out, findings_text(names->findings, holder->name));

@@ -311,6 +311,8 @@ static void name_memory(struct findings_holder *holder)
 		holder->thread = (uint32_t)thread->tid;
 		if (holder->kind == FINDINGS_HOLDER_STACK)
 			holder->stack = stack_at(thread, holder->address);
+		else if (thread->storage - holder->address < UINT32_MAX)
+			holder->stack = (uint32_t)(thread->storage - holder->address);
 		return;
 	}
 	if (holder->kind == FINDINGS_HOLDER_GLOBAL)

@@ -196,7 +196,7 @@ struct findings_holder {
 	uint32_t finding; // index in FINDINGS_LIST, or FINDINGS_NONE
 	uint32_t thread;  // task id
 	uint32_t module;  // index
-	uint32_t stack;   // of the holding block; STACK: the frame's
+	uint32_t stack;   // of the holding block; STACK: the frame's; THREAD_STORAGE: none, but bytes from the word up to the thread pointer (0: not below it)
 	uint32_t name;    // string
 	uint64_t address; // of the word
 	uint64_t target;  // the address it holds
