@@ -68,7 +68,7 @@ static void write_form(FILE *out, const struct live *live, const struct report_s
 		report_print_json(out, render_json(set, &order->view));
 	else if (order->form == FORM_COLLAPSED)
 		render_collapsed(out, report, &order->view);
-	else if (!render_pprof(out, report, &order->view))
+	else if (!render_pprof(out, set, &order->view))
 		fail(EXIT_FAILED, "heap: the profile could not be compressed");
 }
 

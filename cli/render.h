@@ -39,8 +39,8 @@ void render_notes(FILE *out, const struct report *report, const struct report_vi
 /* An object with all reports; the fields are described in the manual page. The caller's. */
 json_object *render_json(const struct report_set *set, const struct report_view *view);
 
-/* profile.proto, compressed; false: it could not be written. */
-bool render_pprof(FILE *out, const struct report *report, const struct report_view *view);
+/* profile.proto, compressed, of all reports (one at least); false: it could not be written. */
+bool render_pprof(FILE *out, const struct report_set *set, const struct report_view *view);
 
 /* Bytes of the kinds in the view, a stack per line from the root, as flame graph programs read them. */
 void render_collapsed(FILE *out, const struct report *report, const struct report_view *view);

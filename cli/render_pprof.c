@@ -3,6 +3,8 @@
  * and bytes), compressed as gzip. The field numbers are those of the published format.
  *
  * Four values for each stack: leaked objects and bytes, live objects and bytes. Strings, functions and locations are numbered as they come up.
+ *
+ * Of several programs each has mappings of its own, though they may lie at the same addresses: a location says which it means. A sample then bears the label "program".
  */
 #include "cli/memory.h"
 #include "cli/render.h"
@@ -31,6 +33,10 @@ enum {
 
 	SAMPLE_LOCATION = 1,
 	SAMPLE_VALUE = 2,
+	SAMPLE_LABEL = 3,
+
+	LABEL_KEY = 1,
+	LABEL_TEXT = 2,
 
 	MAPPING_ID = 1,
 	MAPPING_LOW = 2,
@@ -161,7 +167,9 @@ static bool find_number(struct numbers *numbers, const char *key, uint64_t *ret_
 
 /* A profile under construction. Functions and locations are numbered from 1. */
 struct profile {
-	const struct report *report;
+	const struct report *report; // that is being added
+	uint64_t mappings;           // of those before
+	bool is_of_several;
 	struct message message;
 	struct numbers strings, functions, locations;
 };
@@ -198,14 +206,21 @@ static uint64_t function(struct profile *profile, const char *name, const char *
 	return number + 1;
 }
 
-/* Number of the mapping, from 1; 0: none. */
-static uint64_t mapping_of(const struct report *report, const struct symbol_module *module)
+/* Of a module of the report; NULL: it has no such one. */
+static const struct report_module *find_module(
+	const struct report *report, const struct symbol_module *module)
 {
 	for (size_t i = 0; i < report->module_count; i++) {
 		if (report->modules[i].module == module)
-			return i + 1;
+			return &report->modules[i];
 	}
-	return 0;
+	return NULL;
+}
+
+/* Its mapping's number, from 1; 0: none. */
+static uint64_t mapping_of(const struct profile *profile, const struct report_module *module)
+{
+	return module ? profile->mappings + (uint64_t)(module - profile->report->modules) + 1 : 0;
 }
 
 static void put_line(struct profile *profile, struct message *location, const char *name,
@@ -219,12 +234,10 @@ static void put_line(struct profile *profile, struct message *location, const ch
 }
 
 static void put_symbol(struct profile *profile, struct message *location,
-	const struct symbol *symbol, uint64_t mapping)
+	const struct symbol *symbol, const struct report_module *module)
 {
-	put_number(location, LOCATION_MAPPING, mapping);
-	put_number(location, LOCATION_ADDRESS,
-		mapping ? profile->report->modules[mapping - 1].bias + symbol->offset
-			: symbol->offset);
+	put_number(location, LOCATION_MAPPING, mapping_of(profile, module));
+	put_number(location, LOCATION_ADDRESS, (module ? module->bias : 0) + symbol->offset);
 	for (size_t i = 0; i < symbol->count; i++) {
 		const struct symbol_frame *frame = &symbol->frames[i];
 
@@ -237,11 +250,13 @@ static void put_symbol(struct profile *profile, struct message *location,
 static uint64_t location(struct profile *profile, const struct report_frame *frame)
 {
 	const struct symbol *symbol = frame ? frame->symbol : NULL;
-	uint64_t mapping = symbol ? mapping_of(profile->report, symbol->module) : 0, number;
+	const struct report_module *module =
+		symbol ? find_module(profile->report, symbol->module) : NULL;
 	struct message message = {0};
+	uint64_t number;
 	char key[64];
 
-	snprintf(key, sizeof(key), "%" PRIu64 "+%" PRIx64, mapping,
+	snprintf(key, sizeof(key), "%" PRIu64 "+%" PRIx64, mapping_of(profile, module),
 		symbol  ? symbol->offset
 		: frame ? frame->address
 			: 0);
@@ -249,13 +264,23 @@ static uint64_t location(struct profile *profile, const struct report_frame *fra
 		return number + 1;
 	put_number(&message, LOCATION_ID, number + 1);
 	if (symbol)
-		put_symbol(profile, &message, symbol, mapping);
+		put_symbol(profile, &message, symbol, module);
 	else if (frame)
 		put_number(&message, LOCATION_ADDRESS, frame->address);
 	else
 		put_line(profile, &message, "[no stack]", NULL, 0);
 	put_message(&profile->message, PROFILE_LOCATION, &message);
 	return number + 1;
+}
+
+static void put_label(
+	struct profile *profile, struct message *sample, const char *key, const char *text)
+{
+	struct message label = {0};
+
+	put_number(&label, LABEL_KEY, string(profile, key));
+	put_number(&label, LABEL_TEXT, string(profile, text));
+	put_message(sample, SAMPLE_LABEL, &label);
 }
 
 static void put_sample(struct profile *profile, const struct report_stack *stack,
@@ -271,6 +296,8 @@ static void put_sample(struct profile *profile, const struct report_stack *stack
 		put_varint(&packed, values[i]);
 	put_message(&sample, SAMPLE_LOCATION, &locations);
 	put_message(&sample, SAMPLE_VALUE, &packed);
+	if (profile->is_of_several)
+		put_label(profile, &sample, "program", profile->report->executable);
 	put_message(&profile->message, PROFILE_SAMPLE, &sample);
 }
 
@@ -290,7 +317,7 @@ static void put_mapping(struct profile *profile, size_t index)
 	const struct report_module *module = &profile->report->modules[index];
 	struct message mapping = {0};
 
-	put_number(&mapping, MAPPING_ID, index + 1);
+	put_number(&mapping, MAPPING_ID, mapping_of(profile, module));
 	put_number(&mapping, MAPPING_LOW, module->low);
 	put_number(&mapping, MAPPING_HIGH, module->high);
 	put_number(&mapping, MAPPING_FILE, string(profile, module->module->path));
@@ -317,29 +344,31 @@ static void put_comments(struct profile *profile, const struct report_view *view
 	free(text);
 }
 
-static bool has_leaks(const struct report *report)
+/* The types of the values are those of all programs, and so is the one that is shown first. */
+static void put_types(struct profile *profile, const struct report_set *set)
 {
-	return report_leaked(report).blocks != 0;
-}
+	bool has_leaks = false, has_sites = false;
+	uint64_t period = 0;
+	int initial;
 
-static void put_head(struct profile *profile, const struct report_view *view)
-{
-	const struct report *report = profile->report;
-	int initial = has_leaks(report) || report->site_count == 0 ? LEAK_SPACE : INUSE_SPACE;
+	for (size_t i = 0; i < set->count; i++) {
+		const struct report *report = &set->reports[i];
 
-	string(profile, ""); // number 0
+		has_leaks |= report_leaked(report).blocks != 0;
+		has_sites |= report->site_count != 0;
+		if (report->meta.sample_bytes > period)
+			period = report->meta.sample_bytes;
+	}
+	initial = has_leaks || !has_sites ? LEAK_SPACE : INUSE_SPACE;
 	for (int i = 0; i < VALUE_COUNT; i++)
 		put_type(profile, PROFILE_SAMPLE_TYPE, value_types[i].name, value_types[i].unit);
 	put_number(&profile->message, PROFILE_DEFAULT_TYPE,
 		string(profile, value_types[initial].name));
-	put_number(&profile->message, PROFILE_TIME_NS, report->meta.written_ns);
-	if (report->meta.sample_bytes) {
+	put_number(&profile->message, PROFILE_TIME_NS, set->reports[0].meta.written_ns);
+	if (period) {
 		put_type(profile, PROFILE_PERIOD_TYPE, "space", "bytes");
-		put_number(&profile->message, PROFILE_PERIOD, report->meta.sample_bytes);
+		put_number(&profile->message, PROFILE_PERIOD, period);
 	}
-	for (size_t i = 0; i < report->module_count; i++)
-		put_mapping(profile, i);
-	put_comments(profile, view);
 }
 
 static void put_findings(struct profile *profile, const struct report_view *view)
@@ -394,13 +423,26 @@ static bool write_compressed(FILE *out, const struct message *message)
 	return done;
 }
 
-bool render_pprof(FILE *out, const struct report *report, const struct report_view *view)
+static void put_report(
+	struct profile *profile, const struct report *report, const struct report_view *view)
 {
-	struct profile profile = {.report = report};
+	profile->report = report;
+	for (size_t i = 0; i < report->module_count; i++)
+		put_mapping(profile, i);
+	put_comments(profile, view);
+	put_findings(profile, view);
+	profile->mappings += report->module_count;
+}
+
+bool render_pprof(FILE *out, const struct report_set *set, const struct report_view *view)
+{
+	struct profile profile = {.is_of_several = set->count > 1};
 	bool done;
 
-	put_head(&profile, view);
-	put_findings(&profile, view);
+	string(&profile, ""); // number 0
+	put_types(&profile, set);
+	for (size_t i = 0; i < set->count; i++)
+		put_report(&profile, &set->reports[i], view);
 	done = write_compressed(out, &profile.message);
 	free(profile.message.bytes);
 	tdestroy(profile.strings.tree, free_numbered);

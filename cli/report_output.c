@@ -115,16 +115,6 @@ void report_print_json(FILE *out, json_object *object)
 	json_object_put(object);
 }
 
-static const struct report *demand_one(
-	const struct report_order *order, const struct report_set *set)
-{
-	if (set->count > 1)
-		fail(EXIT_USAGE,
-			"%s: a profile is of one program, and these findings are of %s and %s",
-			order->command, set->reports[0].executable, set->reports[1].executable);
-	return &set->reports[0];
-}
-
 static bool has_something(const struct report_order *order, const struct report *report)
 {
 	for (size_t i = 0; i < report->finding_count; i++) {
@@ -149,7 +139,7 @@ static void write_set(FILE *out, const struct report_set *set, const struct repo
 		if (set->count == 0)
 			fail(EXIT_FAILED, "%s: nothing was found out, so there is no profile",
 				order->command);
-		if (!render_pprof(out, demand_one(order, set), &order->view))
+		if (!render_pprof(out, set, &order->view))
 			fail(EXIT_FAILED, "%s: the profile could not be compressed",
 				order->command);
 		return;
