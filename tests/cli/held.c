@@ -27,7 +27,7 @@ struct node *list;
 struct node *diamond;
 static struct node *volatile *mapped;
 __thread struct node *volatile own;
-static __thread struct node *volatile slots[3];
+static __thread struct node *volatile own_slots[3];
 
 /* What is printed: the program must not hold what nothing shall hold. */
 static struct {
@@ -85,7 +85,7 @@ __attribute__((noinline)) static void serve(void)
 	char byte = 0;
 
 	own = make_node("own", NULL);
-	slots[2] = make_node("slot", NULL);
+	own_slots[2] = make_node("slot", NULL);
 	clear_stack();
 	if (write(ready[1], &byte, 1) == 1 && read(pipes[0], &byte, 1) == 0)
 		on_stack[0]->value++;
