@@ -435,6 +435,7 @@ static void put_meta(struct findings_writer *writer, struct findings_meta *meta)
 	meta->invalid_frees = load_relaxed(&heap_stats.interior_free_count) +
 			      load_relaxed(&heap_stats.unused_free_count) +
 			      load_relaxed(&heap_stats.foreign_free_count);
+	meta->dropped_stacks = stack_table_dropped();
 	findings_begin(writer, FINDINGS_META, sizeof(*meta));
 	findings_put(writer, meta, 1);
 }

@@ -24,6 +24,7 @@ static struct {
 	struct region region; // guard: lock; base is constant once buckets are non-zero
 	size_t used_bytes;    // guard: lock, read relaxed
 	uint32_t count;       // guard: lock, read relaxed
+	uint64_t dropped;     // guard: lock, read relaxed
 } table = {.lock = LOCK_INITIAL(PROFILE)};
 
 /* Ids, 0: empty; release stores under the lock. Apart, for what is zero at first needs no room in the file. */
@@ -93,8 +94,10 @@ static uint32_t insert_locked(
 	static_assert(sizeof(struct stack) % ID_UNIT_BYTES == 0, "stacks stay aligned");
 	static_assert(REGION_BYTES / ID_UNIT_BYTES <= STACK_ID_SUSPECTED,
 		"ids reach the end, and leave a bit free");
-	if (!grow_locked(bytes))
+	if (!grow_locked(bytes)) {
+		store_relaxed(&table.dropped, table.dropped + 1);
 		return 0;
+	}
 	id = (uint32_t)(table.used_bytes / ID_UNIT_BYTES);
 	stack = (struct stack *)(table.region.base + table.used_bytes);
 	stack->next = buckets[hash % BUCKET_COUNT];
@@ -147,6 +150,11 @@ uint32_t stack_table_next(uint32_t id)
 uint32_t stack_table_count(void)
 {
 	return load_relaxed(&table.count);
+}
+
+uint64_t stack_table_dropped(void)
+{
+	return load_relaxed(&table.dropped);
 }
 
 uint32_t stack_capture(const void *skip_below)

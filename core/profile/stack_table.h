@@ -41,6 +41,9 @@ uint32_t stack_table_next(uint32_t id);
 /* Number of stacks. */
 uint32_t stack_table_count(void);
 
+/* How often a new stack was not kept for want of memory: blocks then have none. */
+uint64_t stack_table_dropped(void);
+
 /* For fork. */
 struct lock *stack_table_lock(void);
 

@@ -2,6 +2,7 @@
 #include "tests/harness/test.h"
 
 #include <pthread.h>
+#include <sys/resource.h>
 
 TEST(keeps_each_stack_once)
 {
@@ -40,6 +41,20 @@ TEST(knows_no_other_ids)
 	CHECK_NULL(stack_table_get(0));
 	CHECK_NULL(stack_table_get(1));
 	CHECK_NULL(stack_table_get(UINT32_MAX));
+}
+
+TEST(counts_what_finds_no_memory)
+{
+	const struct rlimit none = {.rlim_cur = 0, .rlim_max = RLIM_INFINITY};
+	const struct rlimit all = {.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+	uintptr_t a[] = {1, 2, 3};
+
+	CHECK_EQ(setrlimit(RLIMIT_AS, &none), 0);
+	CHECK_EQ(stack_table_add(a, 3, 0), 0u);
+	CHECK_EQ(setrlimit(RLIMIT_AS, &all), 0);
+	CHECK_EQ(stack_table_dropped(), 1ul);
+	CHECK_NE(stack_table_add(a, 3, 0), 0u);
+	CHECK_EQ(stack_table_dropped(), 1ul);
 }
 
 enum { STACKS = 20000, THREADS = 4 };
