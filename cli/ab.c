@@ -6,6 +6,7 @@
 #include "cli/ab.h"
 
 #include "cli/command.h"
+#include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/program.h"
 
@@ -61,6 +62,10 @@ static void demand_answer(const struct comparison *comparison, const struct outc
 {
 	const char *base = comparison->contestants[0].allocator.name;
 
+	if (interrupt_signal()) {
+		end_progress();
+		interrupt_end();
+	}
 	if (outcome->trouble)
 		fail(EXIT_FAILED, "ab: %s under %s: %s", subject_name(comparison), base,
 			outcome->trouble);
@@ -87,6 +92,8 @@ static void compare_outcomes(struct comparison *comparison)
 		show_progress("checking", contestant->allocator.name);
 		run_once(&comparison->subject, &contestant->allocator, &outcome);
 		contestant->trouble = trouble_of(comparison, &outcome);
+		if (interrupt_signal())
+			break;
 	}
 }
 
@@ -118,6 +125,8 @@ static void run_round(struct comparison *comparison, size_t round, const char *s
 			show_progress(step, contestant->allocator.name);
 		contestant->runs[round] =
 			run_once(&comparison->subject, &contestant->allocator, &outcome);
+		if (interrupt_signal())
+			return; // what it says of this run is of no worth
 		if (order[i] == 0) {
 			demand_answer(comparison, &outcome);
 			comparison->output_varies |=
@@ -133,6 +142,8 @@ static void run_round(struct comparison *comparison, size_t round, const char *s
 
 static void run_rounds(struct comparison *comparison)
 {
+	if (interrupt_signal())
+		comparison->rounds = 0;
 	for (size_t round = 0; round < comparison->rounds; round++) {
 		char step[64];
 
@@ -140,8 +151,12 @@ static void run_rounds(struct comparison *comparison)
 		if (!isatty(STDERR_FILENO))
 			show_progress(step, "");
 		run_round(comparison, round, step);
+		if (interrupt_signal())
+			comparison->rounds = round;
 	}
 	end_progress();
+	if (comparison->rounds == 0)
+		interrupt_end();
 }
 
 static size_t parse_rounds(const char *text)
@@ -253,6 +268,7 @@ int ab_command(int argc, char **argv)
 	if ((json && !output_is_possible(json)) || (html && !output_is_possible(html)))
 		return EXIT_FAILED; // better known before the runs than after them
 	runs_take_input();
+	interrupt_expect();
 	compare_outcomes(&comparison);
 	run_rounds(&comparison);
 	comparison_print(&comparison);
@@ -260,5 +276,6 @@ int ab_command(int argc, char **argv)
 		comparison_write_json(&comparison, json);
 	if (html)
 		comparison_write_html(&comparison, html);
+	interrupt_end();
 	return 0;
 }

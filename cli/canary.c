@@ -9,6 +9,7 @@
 #include "cli/launch.h"
 #include "cli/live.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -130,7 +131,6 @@ static void ask_dead(struct canary *canary, const char *path)
 
 	if (!access(path, F_OK) && findings_load_path(&findings, path))
 		canary->exit_blocks = look_into(canary, &findings);
-	unlink(path);
 }
 
 static void become(const char *library, const char *options, int in, int out)
@@ -170,10 +170,11 @@ bool canary_run(const char *collector, const char *directory, struct canary *ret
 	if (is_up)
 		ask_live(ret_canary, pid);
 	close(in[1]);
-	if (pid > 0)
-		waitpid(pid, &status, 0);
+	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
 	close(out[0]);
 	if (is_up)
 		ask_dead(ret_canary, path);
+	unlink(path);
 	return is_up;
 }

@@ -4,11 +4,13 @@
  */
 #include "cli/command.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { SWITCHES_MAX = 24, HELP_LETTER = 'h' };
 
@@ -39,6 +41,24 @@ void fail(int status, const char *format, ...)
 	print_message(format, arguments);
 	va_end(arguments);
 	exit(status);
+}
+
+void progress_line(const char *format, ...)
+{
+	va_list arguments;
+
+	if (!isatty(STDERR_FILENO))
+		return;
+	va_start(arguments, format);
+	print_message(format, arguments);
+	va_end(arguments);
+}
+
+void command_flush(void)
+{
+	errno = 0;
+	if (fflush(stdout) || ferror(stdout))
+		fail(EXIT_FAILED, "output: %s", errno ? strerror(errno) : "cannot be written");
 }
 
 const struct command *command_find(const char *name)
@@ -98,6 +118,7 @@ int command_next_switch(int argc, char **argv, const char **ret_argument, int *r
 		return 0;
 	case HELP_LETTER:
 		command_help(command_find(argv[0]));
+		command_flush();
 		exit(0);
 	case ':':
 		fail(EXIT_USAGE, "%s: %s needs a value; see gasket help %s", argv[0], word,

@@ -69,6 +69,12 @@ int command_next_switch(int argc, char **argv, const char **ret_argument, int *r
 /* The long name of a switch by its letter. */
 const char *command_switch_name(const char *command, int letter);
 
+/* What was printed so far is out, or the command ends with one line. */
+void command_flush(void);
+
+/* "gasket: MESSAGE" as one line on standard error if that is a terminal: for who waits. */
+void progress_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 /* Prints "gasket: MESSAGE" as one line on standard error; fail() then ends the process. */
 void warn_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3), noreturn));

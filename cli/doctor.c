@@ -5,6 +5,7 @@
 #include "cli/canary.h"
 #include "cli/command.h"
 #include "cli/figures.h"
+#include "cli/interrupt.h"
 #include "cli/launch.h"
 #include "cli/program.h"
 
@@ -168,11 +169,15 @@ static void look_at_tiers(const char *directory)
 {
 	struct canary canary;
 
+	if (interrupt_signal())
+		return;
 	if (canary_run("concurrent", directory, &canary) && canary.page.concurrent_cycles > 0)
 		say(OK, "concurrent", "large heaps are marked beside the program");
 	else
 		say(WARN, "concurrent",
 			"heaps cannot be marked beside the program (userfaultfd and Linux 6.7): a copy of the process marks, or threads stand still");
+	if (interrupt_signal())
+		return;
 	if (canary_run("snapshot", directory, &canary) && canary.page.snapshot_cycles > 0)
 		say(OK, "snapshot", "a copy of the process can mark");
 	else
@@ -182,8 +187,11 @@ static void look_at_tiers(const char *directory)
 static void look_at_canary(const char *directory)
 {
 	struct canary canary;
+	bool is_up = canary_run("auto", directory, &canary);
 
-	if (!canary_run("auto", directory, &canary)) {
+	if (interrupt_signal())
+		return;
+	if (!is_up) {
 		say(FAIL, "canary", "a program under Gasket does not start");
 		return;
 	}
@@ -205,7 +213,7 @@ static void ask_preloadable(const char *name, char *why, size_t capacity)
 	*why = 0;
 	if (pipe2(pipe_fds, O_CLOEXEC))
 		return;
-	fflush(stdout);
+	command_flush();
 	pid = fork();
 	if (pid == 0) {
 		dup2(pipe_fds[1], STDERR_FILENO);
@@ -308,10 +316,12 @@ static void look_at_machine(void)
 	look_at_seccomp();
 	look_at_ptrace();
 	look_at_limits();
+	interrupt_expect(); // from now on there is something to remove
 	if (look_at_directory(directory, sizeof(directory))) {
 		look_at_canary(directory);
 		rmdir(directory);
 	}
+	interrupt_end();
 	say(OK, "stacks",
 		"gasket leaks -- PROGRAM keeps all; gasket run samples one in 512 KiB, with -o stacks=all it keeps all");
 }

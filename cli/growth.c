@@ -6,6 +6,7 @@
  */
 #include "cli/command.h"
 #include "cli/findings.h"
+#include "cli/interrupt.h"
 #include "cli/live.h"
 #include "cli/memory.h"
 #include "cli/render.h"
@@ -23,6 +24,7 @@ enum {
 	WINDOW_MS = 600000,
 	INTERVAL_MS = 20000,
 	LOOKS_PER_WINDOW = 20,
+	SECONDS = 6 * REQUEST_TIMEOUT_SECONDS, // for an answer
 	TOP = 20,
 	TOP_MAX = 100000,
 	WINDOW_S_MAX = 366 * 86400,
@@ -184,7 +186,7 @@ static void show(const struct live *live, const struct findings *findings)
 		show_finding(&set.reports[0].findings[i]);
 	if (count > asked.top)
 		printf("\n... and %zu more, see --top\n", count - asked.top);
-	fflush(stdout);
+	command_flush();
 	report_set_finish(&set);
 }
 
@@ -199,11 +201,19 @@ static bool is_covered(const struct findings *findings)
 	       looks_in_window(findings) >= TREND_POINTS_MIN;
 }
 
+static uint64_t now_ms(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
+}
+
 static void sleep_ms(uint64_t ms)
 {
 	struct timespec pause = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000};
 
-	while (nanosleep(&pause, &pause) && errno == EINTR)
+	while (!interrupt_signal() && nanosleep(&pause, &pause) && errno == EINTR)
 		;
 }
 
@@ -213,25 +223,40 @@ static int status_of(const struct live *live, const struct findings *findings)
 		return EXIT_LEAKS;
 	if (looks_in_window(findings) >= TREND_POINTS_MIN)
 		return 0;
-	warn_line("%d (%s): not checked: %zu looks are too few to tell, %d are needed",
+	warn_line(
+		"%d (%s): not checked: it was looked at %zu time(s) in the window, %d are needed: a longer --window, or a shorter growth_interval_ms",
 		live->process.pid, live->process.name, looks_in_window(findings), TREND_POINTS_MIN);
 	return EXIT_NOT_CHECKED;
 }
 
-/* Shows what rises as soon as it does, and again when it is something else or the window has passed. */
+/* What it was is not asked for again: it was shown when it rose. */
+static int status_of_ended(size_t shown)
+{
+	return shown > 0 ? EXIT_LEAKS : EXIT_NOT_CHECKED;
+}
+
+/* Shows what rises as soon as it does, and again when it is something else or the window has passed: or twice that, for a process that is looked at too rarely to fill it. */
 static int watch(struct live *live)
 {
-	uint64_t pause_ms = (asked.window_ms ? asked.window_ms : WINDOW_MS) / LOOKS_PER_WINDOW;
+	uint64_t window_ms = asked.window_ms ? asked.window_ms : WINDOW_MS, begin_ms = now_ms();
+	char words[32];
 	size_t shown = 0;
+	bool is_first = true;
 
 	for (;;) {
 		struct findings findings;
+		enum live_findings taken = live_findings_take(&live->process, SECONDS, &findings);
 		bool is_last;
 		int status;
 
-		live_take_findings(live, &findings);
+		if (taken == LIVE_FINDINGS_ENDED)
+			return status_of_ended(shown);
+		if (taken == LIVE_FINDINGS_FAILED)
+			return EXIT_FAILED;
+		live_has_verdict(live, &findings);
 		judge(&findings);
-		is_last = asked.once || is_covered(&findings);
+		is_last = asked.once || interrupt_signal() || is_covered(&findings) ||
+			  now_ms() - begin_ms >= 2 * window_ms;
 		if (is_last || findings.list_count != shown)
 			show(live, &findings);
 		shown = findings.list_count;
@@ -239,7 +264,13 @@ static int watch(struct live *live)
 		findings_release(&findings);
 		if (is_last)
 			return status;
-		sleep_ms(pause_ms);
+		if (is_first)
+			progress_line(
+				"%d (%s): watching for %s; Ctrl-C shows what is known by then",
+				live->process.pid, live->process.name,
+				time_words(window_ms, words));
+		is_first = false;
+		sleep_ms(window_ms / LOOKS_PER_WINDOW);
 	}
 }
 
@@ -282,6 +313,7 @@ int growth_command(int argc, char **argv)
 			asked.top = live_parse_number("growth", "top", argument, TOP_MAX);
 			break;
 		default:
+			symbolizer_demand_root(argument);
 			asked.root = argument;
 		}
 	}
@@ -289,7 +321,9 @@ int growth_command(int argc, char **argv)
 		fail(EXIT_USAGE, "growth: needs one process id; see gasket help growth");
 	live_open(&live, process_parse_pid("growth", argv[first]));
 	live_ask(&live, STATS_REQUEST_GROWTH_WATCH);
+	interrupt_expect();
 	status = watch(&live);
 	live_close(&live);
+	interrupt_end();
 	return status;
 }

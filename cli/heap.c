@@ -6,6 +6,7 @@
 #include "cli/report_output.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { TOP = 20 };
@@ -112,7 +113,8 @@ int heap_command(int argc, char **argv)
 	report_set_init(&set, order.root);
 	report_set_add(&set, &findings);
 	report_set_sort(&set);
-	output = report_order_open(&order);
+	if (!report_order_open(&order, &output))
+		exit(EXIT_FAILED);
 	write_form(output.stream, &live, &set, &order);
 	output_demand_close(&output);
 	report_set_finish(&set);

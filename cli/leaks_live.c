@@ -70,6 +70,7 @@ int leaks_of_processes(struct leaks_order *order, int count, char **words)
 	struct hunt_result result = {0};
 	struct report_set set;
 	enum hunt_verdict verdict;
+	bool written;
 	int status;
 
 	order->report.stream = stdout;
@@ -80,13 +81,14 @@ int leaks_of_processes(struct leaks_order *order, int count, char **words)
 	report_set_sort(&set);
 	hunt_leave_out_young(&set, order->confirm, &result);
 	hunt_count(&result, &set, &order->report);
-	if (set.count > 0)
-		report_order_write(&order->report, &set);
+	written = set.count == 0 || report_order_write(&order->report, &set);
 	if (result.unconfirmed > 0)
 		warn_line("%zu leaks that fewer than %u cycles found are left out",
 			result.unconfirmed, order->confirm);
 	verdict = hunt_verdict(&result);
-	status = verdict == HUNT_LEAKS ? order->exitcode : hunt_verdict_status(verdict);
+	status = !written                ? EXIT_FAILED
+		 : verdict == HUNT_LEAKS ? order->exitcode
+					 : hunt_verdict_status(verdict);
 	report_set_finish(&set);
 	if (order->status_file && !hunt_write_status(order->status_file, &result, status) &&
 		status == 0)

@@ -233,10 +233,26 @@ static void take_files(struct outcome *outcome, const struct leaks_order *order)
 
 /* ---- report and status ---- */
 
-static void write_report(struct outcome *outcome, struct leaks_order *order)
+/* What the program did may have taken long: what cannot be written where it should go is said here, as text. False: it was so. */
+static bool write_somewhere(struct report_order *report, const struct report_set *set)
+{
+	bool has_file = report->output != NULL;
+
+	if (set->count == 0 || report_order_write(report, set))
+		return true;
+	report->output = NULL;
+	report->form = FORM_TEXT;
+	if (has_file)
+		report_order_write(report, set);
+	return false;
+}
+
+/* False: not where it should go. */
+static bool write_report(struct outcome *outcome, struct leaks_order *order)
 {
 	struct report_order *report = &order->report;
 	char *path = NULL;
+	bool done;
 
 	suppressions_apply(report->suppressions, &outcome->set);
 	report_set_sort(&outcome->set);
@@ -247,9 +263,9 @@ static void write_report(struct outcome *outcome, struct leaks_order *order)
 			fail(EXIT_FAILED, "no memory");
 		report->output = path;
 	}
-	if (outcome->set.count > 0)
-		report_order_write(report, &outcome->set);
+	done = write_somewhere(report, &outcome->set);
 	free(path);
+	return done;
 }
 
 static const char *why_unchecked(const struct outcome *outcome)
@@ -310,6 +326,7 @@ int leaks_of_program(struct leaks_order *order, char **argv)
 	struct outcome outcome = {0};
 	char *path = program_demand_preloadable(argv[0]);
 	int ended, status;
+	bool written;
 
 	outcome.is_chosen = hunt_choice_has(&order->choice, path);
 	order->report.is_brief = true;
@@ -320,8 +337,10 @@ int leaks_of_program(struct leaks_order *order, char **argv)
 	report_set_init(&outcome.set, order->report.root);
 	take_files(&outcome, order);
 	judge_program(&outcome);
-	write_report(&outcome, order);
+	written = write_report(&outcome, order);
 	status = status_of(argv[0], ended, order, &outcome);
+	if (!written && status == 0)
+		status = EXIT_FAILED;
 	report_set_finish(&outcome.set);
 	free(path);
 	if (order->status_file && !hunt_write_status(order->status_file, &outcome.result, status) &&

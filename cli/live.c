@@ -70,15 +70,20 @@ void live_ask(const struct live *live, enum stats_request request)
 			request_reply_words(answer.reply));
 }
 
-bool live_take_findings(const struct live *live, struct findings *ret_findings)
+bool live_has_verdict(const struct live *live, const struct findings *findings)
 {
-	if (live_findings_take(&live->process, SECONDS, ret_findings) != LIVE_FINDINGS_TAKEN)
-		exit(EXIT_FAILED);
-	if (ret_findings->meta.verdict != FINDINGS_VERDICT_NONE)
+	if (findings->meta.verdict != FINDINGS_VERDICT_NONE)
 		return true;
 	warn_line("%d (%s): the cycle gave no verdict: what is shown is of the last one",
 		live->process.pid, live->process.name);
 	return false;
+}
+
+bool live_take_findings(const struct live *live, struct findings *ret_findings)
+{
+	if (live_findings_take(&live->process, SECONDS, ret_findings) != LIVE_FINDINGS_TAKEN)
+		exit(EXIT_FAILED);
+	return live_has_verdict(live, ret_findings);
 }
 
 size_t live_parse_number(

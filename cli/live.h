@@ -34,7 +34,10 @@ void live_close(struct live *live);
 /* Makes a request that must be obeyed. */
 void live_ask(const struct live *live, enum stats_request request);
 
-/* live_findings_take(). False: its cycle gave no verdict; a line says so. */
+/* False: the cycle gave no verdict; a line says so. */
+bool live_has_verdict(const struct live *live, const struct findings *findings);
+
+/* Both: live_findings_take(), and whether it has a verdict. */
 bool live_take_findings(const struct live *live, struct findings *ret_findings);
 
 /* A number from 1 to `most` behind a switch. */

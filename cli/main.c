@@ -4,8 +4,10 @@
  */
 #include "cli/command.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 const struct command commands[] = {
 #define COMMAND(name, synopsis, summary, text) {#name, synopsis, summary, text, name##_command},
@@ -36,7 +38,22 @@ const struct command_example command_examples[] = {
 	{0},
 };
 
-int main(int argc, char **argv)
+/*
+ * Where the caller has closed one of the standard descriptors, a file of ours would get its number, be it the page of a process, and what is printed would go there. The
+ * program that is run finds it closed.
+ */
+static void occupy_standard_descriptors(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
+static int run(int argc, char **argv)
 {
 	static char *help_arguments[] = {"help", NULL}, *version_arguments[] = {"version", NULL};
 	const struct command *command;
@@ -51,4 +68,14 @@ int main(int argc, char **argv)
 	if (!command)
 		fail(EXIT_USAGE, "unknown command '%s'; see gasket help", argv[1]);
 	return command->run(argc - 1, argv + 1);
+}
+
+int main(int argc, char **argv)
+{
+	int status;
+
+	occupy_standard_descriptors();
+	status = run(argc, argv);
+	command_flush();
+	return status;
 }

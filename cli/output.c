@@ -30,8 +30,11 @@ static int open_beside(struct output *output, mode_t mode)
 	unlink(output->beside);
 	fd = open(output->beside, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, (int)mode);
 	if (fd < 0) {
+		int error = errno;
+
 		free(output->beside);
 		output->beside = NULL;
+		errno = error;
 	}
 	return fd;
 }
@@ -58,21 +61,24 @@ bool output_is_possible(const char *path)
 {
 	struct output output = {.path = path};
 	struct stat status;
-	int fd;
+	int fd, error = EISDIR;
 
 	if (!is_regular_or_missing(path)) {
 		if (stat(path, &status) || !S_ISDIR(status.st_mode))
 			return true;
-		errno = EISDIR;
-	} else if ((fd = open_beside(&output, 0600)) >= 0) {
-		close(fd);
-		unlink(output.beside);
-		free(output.beside);
-		return true;
-	} else if (!access(path, W_OK)) {
-		return true;
+	} else {
+		fd = open_beside(&output, 0600);
+		error = errno;
+		if (fd >= 0) {
+			close(fd);
+			unlink(output.beside);
+			free(output.beside);
+			return true;
+		}
+		if (!access(path, W_OK))
+			return true;
 	}
-	warn_line("%s: %s", path, strerror(errno));
+	warn_line("%s: %s", path, strerror(error));
 	return false;
 }
 
@@ -82,7 +88,10 @@ static bool finish_stream(struct output *output)
 	bool done = !output->failed && !fflush(output->stream) && !ferror(output->stream);
 	int error = errno;
 
-	if (output->path && fclose(output->stream) && done) {
+	if (!output->path) {
+		clearerr(
+			output->stream); // it is told here, and not again at the end of the command
+	} else if (fclose(output->stream) && done) {
 		error = errno;
 		done = false;
 	}

@@ -34,6 +34,7 @@ struct view {
 	int fd;             // of /proc/PID
 	uid_t users[4];     // real, effective, saved, file system
 	uint64_t inner_pid; // its pid as itself sees it
+	bool has_ended;     // a zombie
 	bool has_library;
 	char page_path[PATH_MAX]; // "" when none is mapped
 	uint64_t page_pid;        // from the name of the file
@@ -81,6 +82,7 @@ static bool read_status(struct view *view, pid_t pid)
 		const char *last = strrchr(line, '\t');
 
 		sscanf(line, "Tgid: %d", &group);
+		view->has_ended |= !strncmp(line, "State:\tZ", 8) || !strncmp(line, "State:\tX", 8);
 		if (sscanf(line, "Uid: %u %u %u %u", &view->users[0], &view->users[1],
 			    &view->users[2], &view->users[3]) == 4)
 			known = true;
@@ -271,6 +273,8 @@ static enum process_result look(struct process *process, struct view *view, bool
 	read_name(view, process->name, sizeof(process->name));
 	if (!read_status(view, process->pid))
 		return PROCESS_MISSING;
+	if (view->has_ended)
+		return PROCESS_ENDED;
 	result = read_mappings(view);
 	if (result != PROCESS_FOUND)
 		return result;
@@ -305,6 +309,23 @@ enum process_result process_open(struct process *process, pid_t pid, bool to_wri
 	result = look(process, &view, to_write);
 	close(view.fd);
 	return result;
+}
+
+bool process_is_gone(enum process_result result)
+{
+	return result == PROCESS_MISSING || result == PROCESS_ENDED;
+}
+
+bool process_is_alive(pid_t pid)
+{
+	struct view view;
+	bool is_there;
+
+	if (!open_view(&view, pid))
+		return false;
+	is_there = read_status(&view, pid) && !view.has_ended;
+	close(view.fd);
+	return is_there;
 }
 
 static int take_file(const struct process *process, const char *suffix)
@@ -350,6 +371,8 @@ void process_close(struct process *process)
 static const char *reason_of(enum process_result result)
 {
 	switch (result) {
+	case PROCESS_ENDED:
+		return "has ended";
 	case PROCESS_NOT_UNDER:
 		return "not under Gasket";
 	case PROCESS_NOT_PERMITTED:

@@ -13,6 +13,7 @@ enum process_result {
 	PROCESS_FOUND,         // page[] holds its figures
 	PROCESS_WITHOUT_PAGE,  // under Gasket, has not made a page yet
 	PROCESS_MISSING,       // there is no such process
+	PROCESS_ENDED,         // it has ended, and its parent has not asked for its status yet
 	PROCESS_NOT_UNDER,     // it runs without Gasket
 	PROCESS_NOT_PERMITTED, // it belongs to somebody else
 	PROCESS_OTHER_VERSION, // its page has another format
@@ -39,6 +40,12 @@ int process_take_findings(const struct process *process);
 
 /* The same for the file that `snapshot=now` made. */
 int process_take_snapshot(const struct process *process);
+
+/* It is no more: PROCESS_MISSING or PROCESS_ENDED. */
+bool process_is_gone(enum process_result result);
+
+/* The process runs, or stands still, and has not ended. */
+bool process_is_alive(pid_t pid);
 
 /* Prints the line that fits the result. */
 void process_warn(const struct process *process, enum process_result result);

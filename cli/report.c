@@ -51,8 +51,7 @@ int report_command(int argc, char **argv)
 	}
 	suppressions_apply(order.suppressions, &set);
 	report_set_sort(&set);
-	report_order_write(&order, &set);
-	status = status_of(&set, &order);
+	status = report_order_write(&order, &set) ? status_of(&set, &order) : EXIT_FAILED;
 	report_set_finish(&set);
 	report_order_finish(&order);
 	return status;

@@ -81,6 +81,7 @@ bool report_order_take(struct report_order *order, const char *name, const char 
 	} else if (!strcmp(name, "output")) {
 		order->output = argument;
 	} else if (!strcmp(name, "sysroot")) {
+		symbolizer_demand_root(argument); // known before anything is asked or run
 		order->root = argument;
 	} else if (!strcmp(name, "kinds")) {
 		parse_kinds(order->command, argument, &order->view);
@@ -159,21 +160,22 @@ static void write_set(FILE *out, const struct report_set *set, const struct repo
 		suppressions_print(out, order->suppressions);
 }
 
-struct output report_order_open(const struct report_order *order)
+bool report_order_open(const struct report_order *order, struct output *ret_output)
+{
+	if (!output_open(ret_output, order->output, order->stream, 0666))
+		return false;
+	if (order->form == FORM_PPROF && isatty(fileno(ret_output->stream)))
+		fail(EXIT_USAGE, "%s: a profile is not for a terminal: use --output FILE",
+			order->command);
+	return true;
+}
+
+bool report_order_write(const struct report_order *order, const struct report_set *set)
 {
 	struct output output;
 
-	output_demand_open(&output, order->output, order->stream, 0666);
-	if (order->form == FORM_PPROF && isatty(fileno(output.stream)))
-		fail(EXIT_USAGE, "%s: a profile is not for a terminal: use --output FILE",
-			order->command);
-	return output;
-}
-
-void report_order_write(const struct report_order *order, const struct report_set *set)
-{
-	struct output output = report_order_open(order);
-
+	if (!report_order_open(order, &output))
+		return false;
 	write_set(output.stream, set, order);
-	output_demand_close(&output);
+	return output_close(&output);
 }

@@ -36,11 +36,11 @@ bool report_order_take(struct report_order *order, const char *name, const char 
 /* After the last switch: what follows from all of them. */
 void report_order_settle(struct report_order *order);
 
-/* Writes the reports of a sorted set; what cannot be written ends the command with one line. */
-void report_order_write(const struct report_order *order, const struct report_set *set);
+/* Writes the reports of a sorted set. False: they could not be written; there was one line about it. */
+bool report_order_write(const struct report_order *order, const struct report_set *set);
 
-/* Opens what was ordered; what cannot be opened, or is not for a terminal, ends the command with one line. */
-struct output report_order_open(const struct report_order *order);
+/* Opens what was ordered. False: there was one line about it. A profile for a terminal ends the command. */
+bool report_order_open(const struct report_order *order, struct output *ret_output);
 
 /* An object on lines of its own; it is gone then. */
 void report_print_json(FILE *out, json_object *object);

@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -18,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LOCK_POLL_NS = 10000000, ANSWER_POLL_NS = 200000000 };
+enum { LOCK_POLL_NS = 10000000, ANSWER_POLL_NS = 200000000, SILENT_SECONDS = 1 };
 
 static double now(void)
 {
@@ -50,17 +49,25 @@ static void post(struct stats_command_area *area, enum stats_request request)
 
 /* Sleeps on `done`; in slices, for the process may end without an answer. */
 static enum request_result wait_for_answer(
-	pid_t pid, struct stats_command_area *area, double deadline)
+	const struct process *process, struct stats_command_area *area, double deadline)
 {
 	const struct timespec slice = {0, ANSWER_POLL_NS};
+	double begin = now();
+	bool was_told = false;
 	uint32_t done;
 
 	while ((done = load_acquire(&area->done)) != load_relaxed(&area->sequence)) {
 		if (now() > deadline)
 			return REQUEST_TIMED_OUT;
 		syscall(SYS_futex, &area->done, FUTEX_WAIT, done, &slice, NULL, 0);
-		if (kill(pid, 0) && errno == ESRCH)
+		if (!process_is_alive(process->pid))
 			return REQUEST_ENDED;
+		if (!was_told && now() - begin > SILENT_SECONDS) {
+			progress_line(
+				"%d (%s) has not answered yet: waiting for %.0f s more at most",
+				process->pid, process->name, deadline - now());
+			was_told = true;
+		}
 	}
 	return REQUEST_ANSWERED;
 }
@@ -88,7 +95,7 @@ enum request_result request_try(const struct process *process, enum stats_reques
 		return REQUEST_UNMAPPED;
 	if (lock_until(process->page_fd, deadline)) {
 		post(&page->command, request);
-		result = wait_for_answer(process->pid, &page->command, deadline);
+		result = wait_for_answer(process, &page->command, deadline);
 		if (result == REQUEST_ANSWERED)
 			copy_answer(&page->command, ret_answer);
 		flock(process->page_fd, LOCK_UN);

@@ -12,6 +12,7 @@
 #include <dwarf.h>
 #include <elfutils/libdw.h>
 #include <elfutils/libdwfl.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <libiberty/demangle.h>
 #include <search.h>
@@ -95,10 +96,22 @@ static void free_symbol(void *element)
 	free(symbol);
 }
 
+void symbolizer_demand_root(const char *root)
+{
+	struct stat status;
+
+	if (stat(root, &status))
+		fail(EXIT_FAILED, "%s: %s", root, strerror(errno));
+	if (!S_ISDIR(status.st_mode))
+		fail(EXIT_FAILED, "%s: %s", root, strerror(ENOTDIR));
+}
+
 struct symbolizer *symbolizer_create(const char *root)
 {
 	struct symbolizer *symbolizer = memory_get(1, sizeof(*symbolizer));
 
+	if (root)
+		symbolizer_demand_root(root);
 	symbolizer->root = memory_copy_text(root ? root : "");
 	/* The debug link's file may stand beside the module, in .debug there, or below the root's /usr/lib/debug. */
 	if (asprintf(&symbolizer->debug_path, ":.debug:%s/usr/lib/debug", symbolizer->root) < 0)

@@ -41,7 +41,10 @@ struct symbol {
 
 struct symbolizer;
 
-/* `root`: directory that takes the place of /, or NULL. */
+/* A directory that can take the place of /; else the command ends with one line. */
+void symbolizer_demand_root(const char *root);
+
+/* `root`: directory that takes the place of /, or NULL. Demanded. */
 struct symbolizer *symbolizer_create(const char *root);
 
 /* Everything it gave out is gone. NULL is allowed. */

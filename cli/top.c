@@ -4,6 +4,7 @@
  */
 #include "cli/command.h"
 #include "cli/figures.h"
+#include "cli/interrupt.h"
 
 #include <curses.h>
 #include <errno.h>
@@ -299,6 +300,7 @@ static int watch_on_screen(void)
 	setlocale(LC_ALL, "");
 	has_blocks = !strcmp(nl_langinfo(CODESET), "UTF-8");
 	setlocale(LC_NUMERIC, "C");
+	interrupt_expect();
 	screen = newterm(NULL, stdout, stdin);
 	if (!screen)
 		fail(EXIT_FAILED, "top: the terminal '%s' is not known; use --once or --json",
@@ -311,9 +313,10 @@ static int watch_on_screen(void)
 		change_delay(key);
 		alive = take_all();
 		draw(has_blocks);
-	} while (alive > 0 && (key = getch()) != 'q');
+	} while (alive > 0 && (key = getch()) != 'q' && !interrupt_signal());
 	endwin();
 	delscreen(screen);
+	interrupt_end();
 	if (alive == 0)
 		warn_line(
 			watched_count == 1 ? "the process has ended" : "the processes have ended");
@@ -368,8 +371,7 @@ static int print_lines_of_json(void)
 {
 	while (take_all() > 0) {
 		print_as_json();
-		if (fflush(stdout) != 0)
-			return EXIT_FAILED;
+		command_flush();
 		rest();
 	}
 	return 0;

@@ -150,10 +150,10 @@ static bool is_the_same(
 	const struct watch *watch, const struct process *process, enum process_result found)
 {
 	if (watch->start_time == 0)
-		return found != PROCESS_MISSING;
+		return !process_is_gone(found);
 	if (found == PROCESS_FOUND)
 		return process->page.start_time == watch->start_time;
-	return found != PROCESS_MISSING && found != PROCESS_NOT_UNDER;
+	return !process_is_gone(found) && found != PROCESS_NOT_UNDER;
 }
 
 /* False: the process has ended. */
@@ -164,8 +164,8 @@ static bool look(struct watch *watch)
 	enum process_result found = process_open(&process, watch->pid, true);
 	enum live_findings taken = LIVE_FINDINGS_FAILED;
 	bool is_there =
-		found != PROCESS_MISSING && (found != PROCESS_FOUND || watch->start_time == 0 ||
-						    process.page.start_time == watch->start_time);
+		!process_is_gone(found) && (found != PROCESS_FOUND || watch->start_time == 0 ||
+						   process.page.start_time == watch->start_time);
 
 	if (is_there && found != PROCESS_FOUND) {
 		process_warn(&process, found);
@@ -186,7 +186,7 @@ static bool look(struct watch *watch)
 		findings_release(&findings);
 	}
 	process_close(&process);
-	fflush(stdout);
+	command_flush();
 	return is_there;
 }
 

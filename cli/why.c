@@ -5,6 +5,7 @@
 #include "cli/memory.h"
 #include "cli/request.h"
 #include "cli/snapshot.h"
+#include "cli/symbolize.h"
 #include "cli/why_names.h"
 
 #include <errno.h>
@@ -41,6 +42,7 @@ static struct question parse(int argc, char **argv)
 			question.all = true;
 			break;
 		case 'r':
+			symbolizer_demand_root(argument);
 			question.root = argument;
 			break;
 		case 't':
