@@ -146,7 +146,7 @@ bool hunt_write_status(const char *path, const struct hunt_result *result, int s
 
 /* ---- words ---- */
 
-void hunt_print_site(FILE *out, const struct report_finding *finding)
+const struct symbol *hunt_site(const struct report_finding *finding)
 {
 	const struct report_stack *stack = finding->stack;
 	const struct symbol *symbol = NULL;
@@ -155,8 +155,15 @@ void hunt_print_site(FILE *out, const struct report_finding *finding)
 		if (!report_frame_is_plumbing(&stack->frames[i]))
 			symbol = stack->frames[i].symbol;
 	}
+	return symbol;
+}
+
+void hunt_print_site(FILE *out, const struct report_finding *finding)
+{
+	const struct symbol *symbol = hunt_site(finding);
+
 	if (!symbol) {
-		fputs(stack ? "(unknown code)" : "(no stack)", out);
+		fputs(finding->stack ? "(unknown code)" : "(no stack)", out);
 		return;
 	}
 	if (symbol->count && symbol->frames[0].function) {

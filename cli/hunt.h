@@ -61,5 +61,8 @@ int hunt_verdict_status(enum hunt_verdict verdict);
 /* One line with verdict, figures and the status this command ends with, in a file that appears whole. Failure is one line. */
 bool hunt_write_status(const char *path, const struct hunt_result *result, int status);
 
+/* Where a finding comes from: the innermost frame that is no library's means of getting memory; NULL: not known. */
+const struct symbol *hunt_site(const struct report_finding *finding);
+
 /* The function, file and line a finding comes from, in a few words. */
 void hunt_print_site(FILE *out, const struct report_finding *finding);

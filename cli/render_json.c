@@ -9,31 +9,9 @@
  *	FRAME    address module offset build_id functions[]: function file line, the one inlined last first
  */
 #include "cli/figures.h"
+#include "cli/json.h"
 #include "cli/memory.h"
 #include "cli/render.h"
-
-#include <inttypes.h>
-
-static void add_number(json_object *object, const char *name, uint64_t number)
-{
-	json_object_object_add(object, name, json_object_new_uint64(number));
-}
-
-static void add_text(json_object *object, const char *name, const char *text)
-{
-	char *copy = printable(text);
-
-	json_object_object_add(object, name, json_object_new_string(copy));
-	free(copy);
-}
-
-static void add_address(json_object *object, const char *name, uint64_t address)
-{
-	char text[24];
-
-	snprintf(text, sizeof(text), "0x%" PRIx64, address);
-	add_text(object, name, text);
-}
 
 static json_object *json_of_function(const struct symbol_frame *frame)
 {

@@ -10,9 +10,9 @@
 #include "cli/live.h"
 #include "cli/memory.h"
 #include "cli/request.h"
+#include "cli/watch_lines.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -28,7 +28,7 @@ struct known {
 
 struct watch {
 	struct report_order report;
-	pid_t pid;
+	struct watch_lines lines;
 	uint64_t start_time; // of the process: another one may get its id
 	int seconds;         // for an answer
 	unsigned every;
@@ -75,16 +75,6 @@ static struct known *find_known(struct watch *watch, const char *id)
 	return &watch->known[watch->known_count++];
 }
 
-static void print_time(void)
-{
-	char text[32];
-	time_t now = time(NULL);
-	struct tm parts;
-
-	strftime(text, sizeof(text), "%H:%M:%S", localtime_r(&now, &parts));
-	fputs(text, stdout);
-}
-
 static void note(struct watch *watch, const struct report_finding *finding)
 {
 	struct known *known = find_known(watch, finding->id);
@@ -96,32 +86,22 @@ static void note(struct watch *watch, const struct report_finding *finding)
 }
 
 /* A line if there is more of it than at the look before; then this look is the one before. */
-static void compare(struct known *known)
+static void compare(const struct watch *watch, struct known *known)
 {
-	if (known->finding && known->now_blocks > known->blocks) {
-		print_time();
-		printf(" %s  %" PRIu64 " bytes in %" PRIu64 " objects  ",
-			known->blocks == 0 ? "new " : "more",
-			known->now_bytes > known->bytes ? known->now_bytes - known->bytes : 0,
-			known->now_blocks - known->blocks);
-		hunt_print_site(stdout, known->finding);
-		printf("  %s\n", known->id);
-	}
+	if (known->finding && known->now_blocks > known->blocks)
+		watch_tell_change(
+			&watch->lines, &(struct watch_change){.finding = known->finding,
+					       .is_new = known->blocks == 0,
+					       .bytes = known->now_bytes > known->bytes
+								? known->now_bytes - known->bytes
+								: 0,
+					       .blocks = known->now_blocks - known->blocks,
+					       .total_bytes = known->now_bytes,
+					       .total_blocks = known->now_blocks});
 	known->bytes = known->now_bytes;
 	known->blocks = known->now_blocks;
 	known->now_bytes = known->now_blocks = 0;
 	known->finding = NULL;
-}
-
-static void print_totals(struct watch *watch, const struct hunt_result *result, uint64_t live)
-{
-	print_time();
-	printf(" leaked %s in %" PRIu64 " objects of %zu sites, %+" PRId64
-	       " bytes since the last look; live %s\n",
-		size_of(result->bytes).text, result->blocks, result->sites,
-		(int64_t)(result->bytes - watch->bytes), size_of(live).text);
-	watch->bytes = result->bytes;
-	watch->blocks = result->blocks;
 }
 
 static void compare_all(struct watch *watch, const struct findings *findings)
@@ -140,8 +120,11 @@ static void compare_all(struct watch *watch, const struct findings *findings)
 			note(watch, &set.reports[0].findings[i]);
 	}
 	for (size_t i = 0; i < watch->known_count; i++)
-		compare(&watch->known[i]);
-	print_totals(watch, &result, findings->meta.live_bytes);
+		compare(watch, &watch->known[i]);
+	watch_tell_totals(&watch->lines, &result, (int64_t)(result.bytes - watch->bytes),
+		findings->meta.live_bytes);
+	watch->bytes = result.bytes;
+	watch->blocks = result.blocks;
 	report_set_finish(&set);
 }
 
@@ -161,7 +144,7 @@ static bool look(struct watch *watch)
 {
 	struct process process;
 	struct findings findings;
-	enum process_result found = process_open(&process, watch->pid, true);
+	enum process_result found = process_open(&process, watch->lines.pid, true);
 	enum live_findings taken = LIVE_FINDINGS_FAILED;
 	bool is_there =
 		!process_is_gone(found) && (found != PROCESS_FOUND || watch->start_time == 0 ||
@@ -176,8 +159,7 @@ static bool look(struct watch *watch)
 	}
 	if (taken == LIVE_FINDINGS_TAKEN) {
 		if (findings.meta.verdict == FINDINGS_VERDICT_NONE) {
-			print_time();
-			printf(" no verdict: %s\n",
+			watch_tell_no_verdict(&watch->lines,
 				word_of(STATS_NO_VERDICT_WORDS, findings.meta.no_verdict));
 		} else {
 			watch->has_verdict = true;
@@ -200,7 +182,8 @@ static bool wait_for_next(const struct watch *watch)
 		bool is_there;
 
 		nanosleep(&second, NULL);
-		is_there = is_the_same(watch, &process, process_open(&process, watch->pid, false));
+		is_there = is_the_same(
+			watch, &process, process_open(&process, watch->lines.pid, false));
 		process_close(&process);
 		if (!is_there)
 			return false;
@@ -211,7 +194,7 @@ static bool wait_for_next(const struct watch *watch)
 static void demand_watchable(struct watch *watch)
 {
 	struct process process;
-	enum process_result found = process_open(&process, watch->pid, true);
+	enum process_result found = process_open(&process, watch->lines.pid, true);
 
 	if (found != PROCESS_FOUND && found != PROCESS_WITHOUT_PAGE) {
 		process_warn(&process, found);
@@ -231,10 +214,8 @@ static int watch_to_the_end(struct watch *watch)
 			break;
 		is_there = is_there && wait_for_next(watch);
 	}
-	if (!is_there) {
-		print_time();
-		printf(" %d: the process has ended\n", watch->pid);
-	}
+	if (!is_there)
+		watch_tell_end(&watch->lines);
 	if (watch->blocks > 0)
 		return EXIT_LEAKS;
 	return watch->has_verdict ? 0 : EXIT_NOT_CHECKED;
@@ -255,12 +236,14 @@ int watch_command(int argc, char **argv)
 			watch.every = parse_time(argument);
 		else if (letter == 'c')
 			watch.count = parse_count(argument);
+		else if (letter == 'j')
+			watch.lines.json = true;
 		else
 			watch.seconds = request_parse_timeout("watch", argument);
 	}
 	if (argc - first != 1)
 		fail(EXIT_USAGE, "watch: needs one process id; see gasket help watch");
-	watch.pid = process_parse_pid("watch", argv[first]);
+	watch.lines.pid = process_parse_pid("watch", argv[first]);
 	status = watch_to_the_end(&watch);
 	report_order_finish(&watch.report);
 	free(watch.known);
