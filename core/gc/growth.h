@@ -6,6 +6,8 @@
  */
 #pragma once
 
+#include "core/profile/findings.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -32,6 +34,9 @@ void growth_fork_child(void);
 /* The section SITES, and those that belong to it. Lock CYCLE. */
 void growth_put_sites(struct findings_writer *writer);
 
-/* Appends a finding for each site that rises to the section LIST, which is open, and, where not all stacks are kept, for each size that rises while no site does so
- * as fast; their number. Lock CYCLE. */
-uint64_t growth_put_findings(struct findings_writer *writer);
+/* A finding for each site that rises and, where not all stacks are kept, for each size that rises while no site does so as fast. Lock CYCLE. */
+typedef void growth_take(const struct finding *finding, void *argument);
+void growth_for_each_rising(growth_take *take, void *argument);
+
+/* Appends them to the section LIST, which is open. */
+void growth_put_findings(struct findings_writer *writer);

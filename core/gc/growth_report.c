@@ -15,7 +15,8 @@ enum { SITES_MAX = 64 };
 struct listing {
 	struct findings_writer *writer;
 	uint32_t series; // rows so far
-	uint64_t findings;
+	growth_take *take;
+	void *argument;
 	double slopes[SITES_MAX]; // of sites that rise, the first of them
 	size_t slope_count;
 };
@@ -92,8 +93,7 @@ static void put_finding(struct listing *listing, const struct site *site, const 
 	struct findings_site record = record_of(site);
 	struct finding finding = finding_of_trend(&record, trend);
 
-	findings_put(listing->writer, &finding, 1);
-	listing->findings++;
+	listing->take(&finding, listing->argument);
 }
 
 static void put_if_rises(const struct site *site, void *argument)
@@ -127,13 +127,22 @@ static void put_if_unexplained(const struct site *size, void *argument)
 		put_finding(listing, size, &trend);
 }
 
-uint64_t growth_put_findings(struct findings_writer *writer)
+void growth_for_each_rising(growth_take *take, void *argument)
 {
-	struct listing listing = {.writer = writer};
+	struct listing listing = {.take = take, .argument = argument};
 
 	lock_assert_held(cycle_lock());
 	sites_for_each(put_if_rises, &listing);
 	if (options.stacks != STACKS_ALL)
 		sites_for_each_size(put_if_unexplained, &listing);
-	return listing.findings;
+}
+
+static void put_into(const struct finding *finding, void *argument)
+{
+	findings_put(argument, finding, 1);
+}
+
+void growth_put_findings(struct findings_writer *writer)
+{
+	growth_for_each_rising(put_into, writer);
 }

@@ -5,9 +5,11 @@
 #include "core/gc/leak_check.h"
 
 #include "core/base/option.h"
+#include "core/base/sort.h"
 #include "core/gc/cycle.h"
 #include "core/gc/dangling.h"
 #include "core/gc/findings_report.h"
+#include "core/gc/growth.h"
 #include "core/gc/leak_set.h"
 #include "core/gc/leak_sums.h"
 #include "core/gc/probation.h"
@@ -23,6 +25,7 @@
 enum {
 	TRIES = 5,     // cycles at exit until one judges leaks ...
 	TRY_MS = 1000, // ... but none begins later than this
+	GROWING_MAX = 32,
 };
 
 enum findings_reason leak_check_end_reason = FINDINGS_REASON_EXIT;
@@ -75,14 +78,52 @@ static bool add_up(struct leak_sums *sums)
 	return done;
 }
 
+/* What rises; the fastest first. Guard: CYCLE. */
+static struct {
+	struct finding list[GROWING_MAX];
+	const struct finding *order[GROWING_MAX];
+	size_t count;
+	uint64_t dropped;
+} growing;
+
+static void take_growing(const struct finding *finding, void *argument)
+{
+	(void)argument;
+	if (growing.count == GROWING_MAX) {
+		growing.dropped++;
+		return;
+	}
+	growing.list[growing.count] = *finding;
+	growing.order[growing.count] = &growing.list[growing.count];
+	growing.count++;
+}
+
+static bool grows_faster(const void *left, const void *right)
+{
+	const struct finding *const *a = left, *const *b = right;
+
+	return (*a)->slope_bytes_per_s > (*b)->slope_bytes_per_s;
+}
+
+static void list_growing(void)
+{
+	growing.count = growing.dropped = 0;
+	growth_for_each_rising(take_growing, 0);
+	sort_items(growing.order, growing.count, sizeof(growing.order[0]), grows_faster);
+}
+
 static struct leak_notes notes_now(bool is_complete)
 {
+	list_growing();
 	return (struct leak_notes){
 		.double_frees = load_relaxed(&heap_stats.double_free_count),
 		.invalid_frees = load_relaxed(&heap_stats.interior_free_count) +
 				 load_relaxed(&heap_stats.unused_free_count),
 		.dangling_blocks = cycle_last.dangling_blocks,
 		.dangling_bytes = cycle_last.dangling_bytes,
+		.growing = growing.order,
+		.growing_count = growing.count,
+		.growing_dropped = growing.dropped,
 		.incomplete = !is_complete,
 	};
 }

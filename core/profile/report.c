@@ -110,13 +110,12 @@ static void add_frame(struct text *text, unsigned index, uintptr_t frame, uint32
 	text_add(text, "+0x%lx)\n", symbol.offset);
 }
 
-static void add_stack(struct text *text, const struct leak_entry *entry)
+static void add_stack(struct text *text, uint32_t id, uint64_t slot_bytes)
 {
-	const struct stack *stack = stack_table_get(entry->stack);
+	const struct stack *stack = stack_table_get(id);
 
 	if (!stack) {
-		text_add(text, "    (no stack was recorded; slots of %lu bytes)\n",
-			entry->slot_bytes);
+		text_add(text, "    (no stack was recorded; slots of %lu bytes)\n", slot_bytes);
 		return;
 	}
 	for (unsigned i = 0; i < stack->depth; i++)
@@ -143,7 +142,7 @@ static void add_entry(struct text *text, const struct leak_entry *entry)
 {
 	text_add(text, "%s leak of %lu byte(s) in %lu object(s) allocated from:\n",
 		entry->is_indirect ? "Indirect" : "Direct", entry->bytes, entry->blocks);
-	add_stack(text, entry);
+	add_stack(text, entry->stack, entry->slot_bytes);
 	if (entry->reclaimed_blocks != 0)
 		text_add(text,
 			"    (%lu byte(s) in %lu object(s) of these were taken back while the program ran)\n",
@@ -151,14 +150,29 @@ static void add_entry(struct text *text, const struct leak_entry *entry)
 	text_add(text, "\n");
 }
 
+/* In the words of cli/render_text.c. */
+static void add_growing(struct text *text, const struct finding *finding)
+{
+	text_add(text,
+		"Growing by %lu byte(s) per second (%lu to %lu), %lu so far: %lu byte(s) in %lu object(s) allocated from:\n",
+		finding->slope_bytes_per_s, finding->slope_low_bytes_per_s,
+		finding->slope_high_bytes_per_s, finding->grown_bytes, finding->bytes,
+		finding->blocks);
+	add_stack(text, finding->stack, finding->slot_bytes);
+	text_add(text, "\n");
+}
+
 /* Notes that are worth a report of their own. Nearly every program has left a pointer to freed memory somewhere. */
 static bool has_news(const struct leak_notes *notes)
 {
-	return notes->double_frees | notes->invalid_frees | notes->incomplete;
+	return (notes->double_frees | notes->invalid_frees | notes->growing_count |
+		       notes->incomplete) != 0;
 }
 
 static void add_notes(struct text *text, const struct leak_notes *notes)
 {
+	if (notes->growing_dropped)
+		text_add(text, "Gasket: %lu more site(s) grow.\n", notes->growing_dropped);
 	if (notes->double_frees)
 		text_add(text, "Gasket: %lu free(s) of a block that was free already: ignored.\n",
 			notes->double_frees);
@@ -191,6 +205,8 @@ static void build(struct text *text, const struct leak_entry *entries, size_t co
 		blocks += entries[i].blocks;
 		bytes += entries[i].bytes;
 	}
+	for (size_t i = 0; i < notes->growing_count; i++)
+		add_growing(text, notes->growing[i]);
 	add_notes(text, notes);
 	if (count > 0)
 		text_add(text, "SUMMARY: Gasket: %lu byte(s) leaked in %lu allocation(s).\n", bytes,

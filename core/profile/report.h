@@ -9,11 +9,15 @@
  *
  *	Indirect leak of ...
  *
+ *	Growing by 1024 byte(s) per second ..., allocated from:
+ *
  *	SUMMARY: Gasket: 4096 byte(s) leaked in 64 allocation(s).
  *
  * One text, built in a buffer of its own and written at once, or to a file that appears whole under its name. Sizes are those of the slots.
  */
 #pragma once
+
+#include "core/profile/findings.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -49,13 +53,17 @@ struct leak_notes {
 	uint64_t invalid_frees;   // frees of what is no block, ignored
 	uint64_t dangling_blocks; // freed blocks something still refers to, kept
 	uint64_t dangling_bytes;
-	bool incomplete; // the last cycle gave no verdict: older results are shown
+	const struct finding *const
+		*growing; // what of the reachable heap rises, in the order it is to be shown
+	size_t growing_count;
+	uint64_t growing_dropped; // more of them than there was room for
+	bool incomplete;          // the last cycle gave no verdict: older results are shown
 };
 
 /*
  * Sorts `entries` (direct first, then by bytes, largest first) and writes the report to `where`: "stderr" (where messages go) or a path, in
  * which %p is the process id; the file is written beside its name and renamed. Nothing at all is written when there is no entry,
- * no misuse and a verdict.
+ * nothing that rises, no misuse and a verdict.
  * False if it could not be written. Not thread-safe (callers hold the lock of the cycle).
  */
 bool report_write(const char *where, struct leak_entry *entries, size_t count,
