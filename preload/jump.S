@@ -33,6 +33,29 @@
 	.cfi_adjust_cfa_offset -8
 	.endm
 
+	// all that C passes in registers; the stack is aligned for a call
+	.macro	save_arguments
+	save	%rdi
+	save	%rsi
+	save	%rdx
+	save	%rcx
+	save	%r8
+	save	%r9
+	sub	$8, %rsp
+	.cfi_adjust_cfa_offset 8
+	.endm
+
+	.macro	restore_arguments
+	add	$8, %rsp
+	.cfi_adjust_cfa_offset -8
+	restore	%r9
+	restore	%r8
+	restore	%rcx
+	restore	%rdx
+	restore	%rsi
+	restore	%rdi
+	.endm
+
 	.text
 
 /* RTLD_DEEPBIND is dropped: with it a library's malloc and free would be libc's. jump_dlopen(file, mode) notes the call; rax: libc's dlopen. */
@@ -63,24 +86,10 @@
 
 /* clone(function, stack, flags, argument, ...): jump_clone(flags) */
 	entry	clone
-	save	%rdi
-	save	%rsi
-	save	%rdx
-	save	%rcx
-	save	%r8
-	save	%r9
-	sub	$8, %rsp
-	.cfi_adjust_cfa_offset 8
+	save_arguments
 	mov	%rdx, %rdi
 	call	jump_clone
-	add	$8, %rsp
-	.cfi_adjust_cfa_offset -8
-	restore	%r9
-	restore	%r8
-	restore	%rcx
-	restore	%rdx
-	restore	%rsi
-	restore	%rdi
+	restore_arguments
 	jmp	*%rax
 	finish	clone
 	.globl	__clone
@@ -88,23 +97,9 @@
 
 /* makecontext(context, function, count, ...): jump_makecontext(context) */
 	entry	makecontext
-	save	%rdi
-	save	%rsi
-	save	%rdx
-	save	%rcx
-	save	%r8
-	save	%r9
-	sub	$8, %rsp
-	.cfi_adjust_cfa_offset 8
+	save_arguments
 	call	jump_makecontext
-	add	$8, %rsp
-	.cfi_adjust_cfa_offset -8
-	restore	%r9
-	restore	%r8
-	restore	%rcx
-	restore	%rdx
-	restore	%rsi
-	restore	%rdi
+	restore_arguments
 	jmp	*%rax
 	finish	makecontext
 

@@ -12,6 +12,7 @@
 #include "core/base/sort.h"
 #include "core/gc/socket_ask.h"
 #include "core/os/maps.h"
+#include "core/os/directory.h"
 #include "core/os/memory.h"
 #include "core/os/sandbox.h"
 #include "core/os/syscall.h"
@@ -22,13 +23,6 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
-#ifndef SYS_pidfd_getfd
-#define SYS_pidfd_getfd 438
-#endif
 
 enum {
 	BUFFER_BYTES = 16384,
@@ -43,15 +37,6 @@ enum {
 #endif
 
 #define FLAGS_UNKNOWN UINT64_MAX
-
-/* An entry of getdents64. */
-struct directory_entry {
-	uint64_t inode;
-	int64_t next;
-	uint16_t bytes;
-	uint8_t type;
-	char name[];
-};
 
 /* One end of a pipe, with a name (FIFO) or without. */
 struct pipe_end {

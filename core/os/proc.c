@@ -5,6 +5,7 @@
 #include "core/os/proc.h"
 
 #include "core/base/format.h"
+#include "core/os/directory.h"
 #include "core/os/memory.h"
 #include "core/os/syscall.h"
 
@@ -121,15 +122,6 @@ uint64_t proc_resident_bytes(void)
 }
 
 /* ---- tasks ---- */
-
-/* What getdents64 writes. */
-struct directory_entry {
-	uint64_t inode;
-	int64_t next;
-	uint16_t bytes;
-	uint8_t type;
-	char name[];
-};
 
 bool task_walk_begin(struct task_walk *walk)
 {

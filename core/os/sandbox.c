@@ -33,16 +33,6 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 
-#ifndef SYS_close_range
-#define SYS_close_range 436
-#endif
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
-#ifndef SYS_pidfd_getfd
-#define SYS_pidfd_getfd 438
-#endif
-
 enum { UNKNOWN, FILTERED, PROBING, KNOWN, ALLOWED_SHIFT };
 
 enum { RETRY_PROBE_MS = 1000 }; // after no child could be made for want of memory or of tasks

@@ -9,6 +9,17 @@
 #include <stdbool.h>
 #include <sys/syscall.h>
 
+/* Of kernels that are younger than the headers may be. */
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438
+#endif
+
 static inline long syscall6(long number, long a, long b, long c, long d, long e, long f)
 {
 	long fault;

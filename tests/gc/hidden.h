@@ -14,6 +14,7 @@
 
 #include "core/base/attr.h"
 #include "preload/gasket.h"
+#include "tests/harness/frames.h"
 #include "tests/harness/test.h"
 
 #include <cpuid.h>
@@ -26,16 +27,8 @@ enum { KEPT_ALLOCATED = 1, KEPT_HINTED = 2, LOST_PROBATION = 3, KEPT_SAMPLED = 4
 /* Overwrites the dead part of the stack and all registers that a call may change. */
 static NOINLINE UNUSED void scrub(void)
 {
-	volatile char dead[48 * 1024];
-
-	for (size_t i = 0; i < sizeof(dead); i++)
-		dead[i] = 0;
-	if (__builtin_cpu_supports("avx"))
-		__asm__ volatile("vzeroall" ::: "memory");
-	__asm__ volatile(
-		"xor %%eax, %%eax\n\txor %%ecx, %%ecx\n\txor %%edx, %%edx\n\txor %%esi, %%esi\n\txor %%edi, %%edi\n\t"
-		"xor %%r8d, %%r8d\n\txor %%r9d, %%r9d\n\txor %%r10d, %%r10d\n\txor %%r11d, %%r11d" ::
-			: "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "memory");
+	WIPE_STACK(48 * 1024);
+	wipe_registers();
 }
 
 /* The address itself; whoever calls this has a copy in a register. */

@@ -52,10 +52,7 @@ KEEP static __attribute__((unused)) void churn(unsigned long pairs)
 
 KEEP static void programs_wipe(void)
 {
-	volatile char dead[256 * 1024];
-
-	for (size_t i = 0; i < sizeof(dead); i++)
-		dead[i] = 0;
+	WIPE_STACK(256 * 1024);
 }
 
 KEEP static void programs_run_below(void (*run)(void))

@@ -6,6 +6,8 @@
  */
 #pragma once
 
+#include "tests/harness/frames.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -42,13 +44,6 @@ void shape_list(void);
 #endif
 
 #define SHAPE_LINK(path) "https://github.com/" path
-
-/* A function whose name a report must show. */
-#ifdef __clang__
-#define KEEP __attribute__((noinline))
-#else
-#define KEEP __attribute__((noinline, noclone))
-#endif
 
 /* A loop that no compiler unrolls: each copy of a call would be a site of its own. */
 #define TIMES(count) for (volatile int turn = 0; turn < (count); turn = turn + 1)

@@ -30,16 +30,8 @@ enum { TABLES = sizeof(tables) / sizeof(tables[0]) };
 /* The dead part of the stack, and the registers a call may change. */
 KEEP static void wipe(void)
 {
-	volatile char dead[WIPED_BYTES];
-
-	for (size_t i = 0; i < sizeof(dead); i++)
-		dead[i] = 0;
-	if (__builtin_cpu_supports("avx"))
-		__asm__ volatile("vzeroall" ::: "memory");
-	__asm__ volatile(
-		"xor %%eax, %%eax\n\txor %%ecx, %%ecx\n\txor %%edx, %%edx\n\txor %%esi, %%esi\n\txor %%edi, %%edi\n\t"
-		"xor %%r8d, %%r8d\n\txor %%r9d, %%r9d\n\txor %%r10d, %%r10d\n\txor %%r11d, %%r11d" ::
-			: "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "memory");
+	WIPE_STACK(WIPED_BYTES);
+	wipe_registers();
 }
 
 KEEP static void run_below(const struct shape *shape, bool fixed)

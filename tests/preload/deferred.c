@@ -4,6 +4,7 @@
  * are as if there were no malloc at all.
  */
 #include "tests/harness/test.h"
+#include "tests/preload/raw_action.h"
 
 #include "preload/gasket.h"
 
@@ -150,35 +151,45 @@ static void *send_values(void *argument)
 	return argument;
 }
 
-TEST(no_value_is_lost_doubled_or_out_of_turn)
+/* Four signals to the caller, every second one with `flags`. */
+static pthread_t start_sending(void (*handler)(int, siginfo_t *, void *), int flags)
 {
 	pthread_t sender;
-	time_t end = end_of_test();
 
 	main_thread = pthread_self();
 	for (int i = 0; i < 4; i++)
-		set_action(SIGRTMIN + i, check_value, i % 2 ? SA_RESTART : 0);
+		set_action(SIGRTMIN + i, handler, i % 2 ? SA_RESTART : flags);
 	CHECK_EQ(pthread_create(&sender, NULL, send_values, NULL), 0);
-	while (time(NULL) < end) {
-		churn_step(&main_churn);
-		steps++;
-	}
+	return sender;
+}
+
+/* All that was sent has come. */
+static void stop_sending(pthread_t sender)
+{
 	is_over = 1;
 	CHECK_EQ(pthread_join(sender, NULL), 0);
 	for (int i = 0; i < 4; i++)
 		CHECK_EQ(next_value[SIGRTMIN + i], sent_value[SIGRTMIN + i]);
+}
+
+TEST(no_value_is_lost_doubled_or_out_of_turn)
+{
+	time_t end = end_of_test();
+	pthread_t sender = start_sending(check_value, 0);
+
+	while (time(NULL) < end) {
+		churn_step(&main_churn);
+		steps++;
+	}
+	stop_sending(sender);
 	CHECK_GT(handled, 100ul);
 }
 
 TEST(children_of_fork_get_no_signal_of_their_parent)
 {
-	pthread_t sender;
 	time_t end = end_of_test();
+	pthread_t sender = start_sending(check_value, SA_RESTART);
 
-	main_thread = pthread_self();
-	for (int i = 0; i < 4; i++)
-		set_action(SIGRTMIN + i, check_value, SA_RESTART);
-	CHECK_EQ(pthread_create(&sender, NULL, send_values, NULL), 0);
 	while (time(NULL) < end) {
 		unsigned long before;
 		pid_t child;
@@ -200,10 +211,7 @@ TEST(children_of_fork_get_no_signal_of_their_parent)
 		CHECK_MSG(WIFSIGNALED(status) && WTERMSIG(status) == SIGRTMIN + 4,
 			"child ended with %#x", status);
 	}
-	is_over = 1;
-	CHECK_EQ(pthread_join(sender, NULL), 0);
-	for (int i = 0; i < 4; i++)
-		CHECK_EQ(next_value[SIGRTMIN + i], sent_value[SIGRTMIN + i]);
+	stop_sending(sender);
 }
 
 static void fork_now_and_then(int number, siginfo_t *info, void *context)
@@ -232,13 +240,9 @@ static void fork_now_and_then(int number, siginfo_t *info, void *context)
 /* Others may wait for their turn behind the one whose handler forks. */
 TEST(nor_do_those_that_a_handler_makes)
 {
-	pthread_t sender;
 	time_t end = end_of_test();
+	pthread_t sender = start_sending(fork_now_and_then, SA_RESTART);
 
-	main_thread = pthread_self();
-	for (int i = 0; i < 4; i++)
-		set_action(SIGRTMIN + i, fork_now_and_then, SA_RESTART);
-	CHECK_EQ(pthread_create(&sender, NULL, send_values, NULL), 0);
 	while (time(NULL) < end) {
 		churn_step(&main_churn);
 		steps++;
@@ -593,19 +597,6 @@ TEST(threads_stop_without_a_lock)
 }
 
 /* ---- who is told nothing of held off handlers ---- */
-
-struct raw_action {
-	void (*handler)(int);
-	unsigned long flags;
-	void (*restorer)(void);
-	unsigned long mask;
-};
-
-void raw_return(void);
-__asm__(".globl raw_return\n"
-	"raw_return:\n\t"
-	"mov $15, %rax\n\t"
-	"syscall\n");
 
 /* Blocks that no thread's cache keeps: the lock alone, for the cache of the interrupted malloc is nobody's to use. */
 static void take_lock_raw(int number)

@@ -6,6 +6,7 @@
  * repeat the calls.
  */
 #include "tests/harness/test.h"
+#include "tests/preload/raw_action.h"
 
 #include "preload/gasket.h"
 #include "tests/preload/sleeps.h"
@@ -895,21 +896,7 @@ static void *collect_until_the_end(void *argument)
 	return argument;
 }
 
-/* Here a socket's time-out counts from the first interruption, and 40 threads wake up for every stop. As the kernel takes it. */
-struct raw_action {
-	void (*handler)(int);
-	unsigned long flags;
-	void (*restorer)(void);
-	unsigned long mask;
-};
-
-/* Returns from a handler set past libc, which must not be without. */
-void raw_return(void);
-__asm__(".globl raw_return\n"
-	"raw_return:\n\t"
-	"mov $15, %eax\n\t"
-	"syscall");
-
+/* Here a socket's time-out counts from the first interruption, and 40 threads wake up for every stop. */
 TEST(signalled_calls_are_repeated, .limit_seconds = 90)
 {
 	struct raw_action action = {.handler = on_signal};

@@ -584,11 +584,12 @@ TEST(handlers_may_allocate_while_all_slots_are_cleared, .limit_seconds = 60)
  */
 enum { LONG_BLOCKS = 512, LONG_BYTES = 1040, LONG_BYTES_OF_HANDLER = 1100 };
 
-static void replace_long(unsigned char **at, size_t size, int owner)
+/* Frees the block at the place and puts one of `size` there, all bytes of which tell whose it is; of the old one the first `checked` must still say so. */
+static void replace(unsigned char **at, size_t checked, size_t size, int owner)
 {
 	unsigned char *old = *at;
 
-	for (size_t i = 0; old && i < size; i++)
+	for (size_t i = 0; old && i < checked; i++)
 		CHECK_EQ(old[i], (unsigned char)owner);
 	*at = NULL;
 	free(old);
@@ -603,7 +604,8 @@ static void allocate_long_in_handler(int number)
 
 	(void)number;
 	for (unsigned i = 0; i < 4; i++)
-		replace_long(&blocks[(handled * 4 + i) % 64], LONG_BYTES_OF_HANDLER, 0xee);
+		replace(&blocks[(handled * 4 + i) % 64], LONG_BYTES_OF_HANDLER,
+			LONG_BYTES_OF_HANDLER, 0xee);
 	handled++;
 }
 
@@ -621,7 +623,7 @@ TEST(handlers_may_allocate_over_slots_that_are_cleared, .limit_seconds = 60)
 	while (is_time_for_more(end, handled)) {
 		for (int i = 0; i < 1000; i++) {
 			random = random * 1103515245 + 12345;
-			replace_long(&blocks[(random >> 8) % LONG_BLOCKS], LONG_BYTES, 0x11);
+			replace(&blocks[(random >> 8) % LONG_BLOCKS], LONG_BYTES, LONG_BYTES, 0x11);
 		}
 	}
 	stop_collecting(20);
@@ -629,20 +631,7 @@ TEST(handlers_may_allocate_over_slots_that_are_cleared, .limit_seconds = 60)
 }
 
 /* Blocks of few sizes, so that a handler takes the slot that the code below it was about to take; each byte tells whose the block is. */
-enum { SMALL_BLOCKS = 512, SMALL_OF_HANDLER = 0xee };
-
-static void replace_small(unsigned char **at, unsigned size, int owner)
-{
-	unsigned char *old = *at;
-
-	for (unsigned i = 0; old && i < 16; i++)
-		CHECK_EQ(old[i], (unsigned char)owner);
-	*at = NULL;
-	free(old);
-	old = malloc(size);
-	memset(old, owner, size);
-	*at = old;
-}
+enum { SMALL_BLOCKS = 512, SMALL_OF_HANDLER = 0xee, SMALL_CHECKED = 16 };
 
 static void allocate_small_in_handler(int number)
 {
@@ -650,7 +639,8 @@ static void allocate_small_in_handler(int number)
 
 	(void)number;
 	for (unsigned i = 0; i < 8; i++)
-		replace_small(&blocks[(handled * 8 + i) % 64], 16 + 16 * i, SMALL_OF_HANDLER);
+		replace(&blocks[(handled * 8 + i) % 64], SMALL_CHECKED, 16 + 16 * i,
+			SMALL_OF_HANDLER);
 	handled++;
 }
 
@@ -666,7 +656,7 @@ TEST(handlers_may_allocate_over_malloc_of_mode_fast, .options = "mode=fast", .li
 			unsigned at =
 				(random = random * 1103515245 + 12345) >> 8 & (SMALL_BLOCKS - 1);
 
-			replace_small(&blocks[at], 16 + 16 * (at % 8), (int)(at % 200));
+			replace(&blocks[at], SMALL_CHECKED, 16 + 16 * (at % 8), (int)(at % 200));
 		}
 	}
 	CHECK_GT(handled, 1000ul);

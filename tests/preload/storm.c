@@ -6,6 +6,7 @@
  * A few seconds; STORM_SECONDS in the environment makes it longer.
  */
 #include "preload/gasket.h"
+#include "tests/harness/frames.h"
 #include "tests/harness/test.h"
 
 #include <dlfcn.h>
@@ -20,9 +21,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-#define KEEP __attribute__((noinline))
-#define AFTER_CALL __asm__ volatile("" : : : "memory")
 
 enum { THREADS = 8, SECONDS = 3, STUCK_SECONDS = 30, PLUGINS = 3, HELD_MAX = 50 };
 

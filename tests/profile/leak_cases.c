@@ -8,6 +8,8 @@
  *	misuse	a block freed twice
  *	race	like leaks, and a thread calls _exit(STATUS) while main looks for leaks
  */
+#include "tests/harness/frames.h"
+
 #include <dlfcn.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -15,13 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#ifdef __clang__
-#define KEEP __attribute__((noinline))
-#else
-#define KEEP __attribute__((noinline, noclone))
-#endif
-#define AFTER_CALL __asm__ volatile("" : : : "memory")
 
 struct node {
 	struct node *left, *right;
@@ -77,10 +72,7 @@ KEEP static struct node *make_tree(void)
 /* The dead part of the stack holds no address afterwards. */
 KEEP static void scrub(void)
 {
-	char dead[16384];
-
-	memset(dead, 0, sizeof(dead));
-	__asm__ volatile("" : : "r"(dead) : "memory");
+	WIPE_STACK(16384);
 }
 
 KEEP static void leak_all(void)

@@ -1,12 +1,11 @@
 /*
  * misuses [many]: frees what must not be freed, in each way that is told apart. With `many` 20000 blocks are freed twice.
  */
+#include "tests/harness/frames.h"
+
 #include <cstddef>
 #include <cstdlib>
 #include <new>
-
-#define KEEP __attribute__((noinline))
-#define AFTER_CALL __asm__ volatile("" : : : "memory")
 
 static char global[64] __attribute__((aligned(16)));
 static void *volatile kept[4];
@@ -79,7 +78,8 @@ KEEP static void right()
 	for (std::size_t size = 0; size < 200000; size = size * 3 / 2 + 1) {
 		::operator delete(::operator new(size), size);
 		::operator delete[](::operator new[](size), size);
-		::operator delete(::operator new(size, std::align_val_t(64)), size, std::align_val_t(64));
+		::operator delete(
+			::operator new(size, std::align_val_t(64)), size, std::align_val_t(64));
 	}
 }
 

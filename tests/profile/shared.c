@@ -1,16 +1,11 @@
 /*
  * shared [stay]: leaked structures whose counting is a matter of choice: rings of blocks of two origins, and blocks that several leaks hold. With `stay` it does not end.
  */
+#include "tests/harness/frames.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#ifdef __clang__
-#define KEEP __attribute__((noinline))
-#else
-#define KEEP __attribute__((noinline, noclone))
-#endif
-#define AFTER_CALL __asm__ volatile("" : : : "memory")
 
 struct node {
 	struct node *next, *other;
@@ -71,10 +66,7 @@ KEEP static void leak_shared(int turn)
 /* The dead part of the stack holds no address afterwards. */
 KEEP static void scrub(void)
 {
-	char dead[16384];
-
-	memset(dead, 0, sizeof(dead));
-	__asm__ volatile("" : : "r"(dead) : "memory");
+	WIPE_STACK(16384);
 }
 
 KEEP static void leak_all(void)

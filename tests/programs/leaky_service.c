@@ -12,6 +12,8 @@
  *
  * It prints its resident memory every half second, and says at the end how much it lost.
  */
+#include "tests/harness/frames.h"
+
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -24,13 +26,6 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
-
-#ifdef __clang__
-#define KEEP __attribute__((noinline))
-#else
-#define KEEP __attribute__((noinline, noclone))
-#endif
-#define NOT_A_TAIL_CALL __asm__ volatile("" : : : "memory")
 
 enum {
 	CLIENTS = 3,
@@ -208,7 +203,7 @@ KEEP static void request_finish(struct request *request, bool is_refused)
 	else
 		headers_free(request);
 	free(request);
-	NOT_A_TAIL_CALL;
+	AFTER_CALL;
 }
 
 KEEP static void request_handle(const char *line)
@@ -272,7 +267,7 @@ KEEP static void *worker(void *argument)
 	scratch[0] = 'w';
 	session_end(session, serve_lines(session));
 	lost(SCRATCH_BYTES);
-	NOT_A_TAIL_CALL;
+	AFTER_CALL;
 	return NULL;
 }
 

@@ -7,6 +7,7 @@
 #include "core/profile/stack_table.h"
 #include "core/profile/symbol.h"
 #include "core/profile/unwind.h"
+#include "tests/harness/frames.h"
 #include "tests/harness/test.h"
 
 #include <dlfcn.h>
@@ -18,13 +19,6 @@
 #include <sys/mman.h>
 #include <sys/time.h>
 #include <unistd.h>
-
-#ifdef __clang__
-#define KEEP __attribute__((noinline))
-#else
-#define KEEP __attribute__((noinline, noclone))
-#endif
-#define AFTER_CALL __asm__ volatile("" : : : "memory") /* no tail call */
 
 static uintptr_t frames[STACK_DEPTH_MAX];
 static unsigned frame_count;

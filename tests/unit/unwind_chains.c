@@ -6,6 +6,7 @@
  */
 #include "core/profile/module.h"
 #include "core/profile/unwind.h"
+#include "tests/harness/frames.h"
 #include "tests/harness/test.h"
 
 #include <alloca.h>
@@ -24,13 +25,6 @@
 #include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
-
-#ifdef __clang__
-#define KEEP __attribute__((noinline))
-#else
-#define KEEP __attribute__((noinline, noclone))
-#endif
-#define AFTER_CALL __asm__ volatile("" : : : "memory") /* no tail call */
 
 enum {
 	FRAMES_MAX = 400,
