@@ -196,6 +196,11 @@ struct thread *thread_adopt(int tid);
 void threads_dead_stacks(bool (*read_word)(uintptr_t address, uint64_t *ret_word),
 	void (*visit)(uintptr_t low, uintptr_t high, void *argument), void *argument);
 
+/*
+ * How many were found dead whose gate was not RUNNING: they did not leave it by themselves. Counted before the gate of the record changes. Any thread, no lock.
+ */
+uint32_t threads_died_at_gate(void);
+
 /* Records in use (not FREE). */
 uint32_t threads_count(void);
 
