@@ -258,8 +258,16 @@ static void call_hooks(struct thread *thread)
 		thread_records_unlock(&guard);
 		unwind_set_stack(thread->stack_low, thread->stack_high);
 	}
-	if (!thread_hooks.attached(thread))
+	thread->will_detach = thread_hooks.attached(thread);
+	if (!thread->will_detach)
 		add_relaxed(&threads.unhooked_count, 1);
+}
+
+/* Between thread_detach(), which is waited after, and its end a thread is DYING. The main thread's stack stays when it ends. */
+bool thread_keeps_stack(const struct thread *thread)
+{
+	return load_relaxed(&thread->life) == THREAD_LIVE &&
+	       (thread->is_main || (thread->will_detach && !thread->is_own_stack));
 }
 
 struct thread *thread_begin(struct thread *announced, uintptr_t handle)
