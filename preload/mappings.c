@@ -1,7 +1,8 @@
 /*
  * Calls by which the program takes pages away from its own blocks (a guard page in a stack that came from malloc). The collector reads blocks by plain loads, in
  * a pause (and for a moment longer if the pause was abandoned, because the collector got no CPU for long) and beside the program. So these calls first say which
- * pages they are about, and wait until nobody reads there.
+ * pages they are about, and wait until nobody reads there. Live stacks are read so too, but only in a pause: for them, and for all other memory, it is enough to wait
+ * while an abandoned one is not over.
  * What they change is found by comparing mappings at each collection (core/gc/roots.c).
  */
 #include "preload/mappings.h"
@@ -27,9 +28,8 @@ static void before_change(const void *address, size_t bytes)
 {
 	uintptr_t start = (uintptr_t)address;
 
-	if (LIKELY(!heap_contains(start) && !(bytes > 0 && heap_contains(start + bytes - 1))))
-		return;
-	mark_keep_off(start, bytes);
+	if (UNLIKELY(heap_contains(start) || (bytes > 0 && heap_contains(start + bytes - 1))))
+		mark_keep_off(start, bytes);
 	world_wait_out_abandonment();
 }
 

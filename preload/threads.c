@@ -147,8 +147,8 @@ static void on_end(void *value)
 	if (round < PTHREAD_DESTRUCTOR_ITERATIONS &&
 		REAL(pthread_setspecific)(ends.key, (void *)(round + 1)) == 0)
 		return;
-	world_wait_out_abandonment(); // libc may unmap the stack
 	thread_detach();
+	world_wait_out_abandonment(); // libc may unmap the stack
 	end_collector_with_last_thread();
 }
 

@@ -67,8 +67,11 @@ static void claim_live(struct thread *thread, void *argument)
 
 	if (!find_position(thread, &position))
 		return;
-	root_claim(argument, position.is_on_own_stack ? position.live : thread->stack_low,
-		thread->stack_high);
+	if (position.is_on_own_stack && thread_keeps_stack(thread))
+		root_claim_stack(argument, position.live, thread->stack_high);
+	else
+		root_claim(argument, position.is_on_own_stack ? position.live : thread->stack_low,
+			thread->stack_high);
 }
 
 static void exclude_dead(struct thread *thread, void *argument)

@@ -24,7 +24,10 @@ static void claim_thread(struct thread *thread, void *argument)
 
 	if (storage == 0)
 		return;
-	if (storage > thread->stack_low && storage < thread->stack_high)
+	if (storage > thread->stack_low && storage < thread->stack_high &&
+		thread_keeps_stack(thread))
+		root_claim_stack(scan, storage - STATIC_TLS_BYTES, thread->stack_high);
+	else if (storage > thread->stack_low && storage < thread->stack_high)
 		root_claim(scan, storage - STATIC_TLS_BYTES, thread->stack_high);
 	else
 		root_claim(scan, storage - STATIC_TLS_BYTES, storage + DESCRIPTOR_BYTES);

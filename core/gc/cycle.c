@@ -107,6 +107,7 @@ static enum stats_no_verdict reason_of_world(void)
 	case WORLD_NO_MEMORY:
 		return STATS_NO_VERDICT_NO_MEMORY;
 	case WORLD_MANY_TASKS:
+	case WORLD_LOST_TASK:
 		return STATS_NO_VERDICT_UNKNOWN_THREAD;
 	case WORLD_FOREIGN_TASK:
 		return STATS_NO_VERDICT_SHARED_MEMORY;
@@ -346,23 +347,27 @@ static void judge(struct cycle_result *result)
 
 static bool pause(struct cycle_result *result, bool (*mark)(struct cycle_result *result))
 {
-	uint64_t start = clock_now_ns(), ns;
-	bool complete;
+	bool judges_now = options.free == FREE_TRUST, complete;
+	uint64_t start, ns;
 
-	if (!world_stop(STOP_TIMEOUT_MS * NS_PER_MS))
+	// what is judged in the pause cannot be taken back
+	if (!world_stop(STOP_TIMEOUT_MS * NS_PER_MS, !judges_now))
 		return no_verdict(result, reason_of_world());
+	start = world_stopping_ns();
 	result->stop_ns = clock_now_ns() - start;
 	complete = mark(result);
 	if (!world_commit()) {
 		result->root_failure = 0; // whatever could not be read then: it ran again
 		complete = no_verdict(result, STATS_NO_VERDICT_ABANDONED);
 	}
-	if (complete && options.free == FREE_TRUST)
+	if (complete && judges_now)
 		judge(result);
 	world_start();
 	ns = clock_now_ns() - start;
 	result->pause_ns = max_u64(result->pause_ns, ns);
 	result->pauses_ns += ns;
+	if (!world_stood_still() && complete)
+		complete = no_verdict(result, reason_of_world());
 	return complete;
 }
 

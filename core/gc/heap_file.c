@@ -154,7 +154,7 @@ static bool try_pause(void)
 	uint64_t start = clock_now_ns();
 	bool is_made;
 
-	if (!world_prepare() || !roots_prepare() || !world_stop(STOP_TIMEOUT_MS * NS_PER_MS))
+	if (!world_prepare() || !roots_prepare() || !world_stop(STOP_TIMEOUT_MS * NS_PER_MS, false))
 		return false;
 	is_made = make_child();
 	if (!world_commit() && is_made) {

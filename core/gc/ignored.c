@@ -1,10 +1,11 @@
 /*
- * There is no list. An ignored block is in state SAMPLED, and its record in the span's side array has the bit SLOT_IGNORED beside the stack's id, which may
+ * There is no list of blocks. An ignored block is in state SAMPLED, and its record in the span's side array has the bit SLOT_IGNORED beside the stack's id, which may
  * be 0. So whatever forgets the one forgets the other: free (the state is no longer SAMPLED), the next owner (who has a record of its own, or is in state
  * ALLOCATED, where records do not count), and the end of the span. A fork child has all of it by the copy of its memory.
  *
- * A span that ever held an ignored block says so; the pass over the roots visits those spans only. Spans made since the preset are not listed: their slots
- * count as reached, and what was written to them is read.
+ * A span that ever held an ignored block says so, and its descriptor is in a table: the pass over the roots, which runs in a pause, looks at those only. Where they
+ * are more than the table holds it looks at all. A descriptor stays in the table when its span has ended; a later span there is a visit in vain. Slots of spans
+ * made since the preset count as reached, and what was written to them is read.
  */
 #include "core/gc/ignored.h"
 
@@ -18,8 +19,14 @@
 #include "core/os/arch.h"
 #include "core/os/lock.h"
 
-/* Some span has said so. Set before the span does, any thread, relaxed. */
-static bool is_used;
+enum { LISTED_MAX = 1024 };
+
+/* Any thread. An entry is written before its span says that it holds ignored blocks, and that before a block becomes one. */
+static struct {
+	uint32_t
+		count; // of entries taken, perhaps not written yet; beyond LISTED_MAX: spans that found no room. Atomic
+	struct span *spans[LISTED_MAX]; // relaxed
+} listed;
 
 static uint32_t *records_of(struct span *span)
 {
@@ -58,6 +65,31 @@ static bool ignore_slot(struct slot slot, uint32_t *record)
 	}
 }
 
+static bool is_listed(const struct span *span)
+{
+	uint32_t count = load_relaxed(&listed.count);
+
+	for (uint32_t i = 0; i < count && i < LISTED_MAX; i++) {
+		if (load_relaxed(&listed.spans[i]) == span)
+			return true;
+	}
+	return false;
+}
+
+/* Two threads may list one span twice, which does no harm. */
+static void list_span(struct span *span)
+{
+	if (load_acquire(&span->ignores))
+		return;
+	if (load_relaxed(&listed.count) <= LISTED_MAX && !is_listed(span)) {
+		uint32_t at = add_relaxed(&listed.count, 1u);
+
+		if (at < LISTED_MAX)
+			store_relaxed(&listed.spans[at], span);
+	}
+	store_release(&span->ignores, (uint8_t)1);
+}
+
 bool ignored_add(const void *pointer)
 {
 	enum {
@@ -72,8 +104,7 @@ bool ignored_add(const void *pointer)
 	ids = records_of(slot.span);
 	if (!ids)
 		return false;
-	store_relaxed(&is_used, true);
-	store_relaxed(&slot.span->ignores, (uint8_t)1);
+	list_span(slot.span);
 	for (int i = 0; i < TRIES && !done; i++)
 		done = ignore_slot(slot, &ids[slot.index]);
 	KEEP_ALIVE(pointer);
@@ -85,7 +116,7 @@ void ignored_remove(const void *pointer)
 	struct slot slot;
 	uint32_t *ids;
 
-	if (!load_relaxed(&is_used) || !heap_find_slot((uintptr_t)pointer, &slot))
+	if (load_relaxed(&listed.count) == 0 || !heap_find_slot((uintptr_t)pointer, &slot))
 		return;
 	ids = load_acquire(&slot.span->stack_ids);
 	if (ids && load_relaxed(slot_state(slot)) == SLOT_SAMPLED)
@@ -113,8 +144,19 @@ static void mark_in_span(struct span *span, void *argument)
 	world_beat();
 }
 
+/* An entry that is not written yet is of a block that is not ignored yet. */
 void ignored_mark(struct marker *marking)
 {
-	if (load_relaxed(&is_used))
+	uint32_t count = load_relaxed(&listed.count);
+
+	if (count > LISTED_MAX) {
 		mark_for_each_span(mark_in_span, marking);
+		return;
+	}
+	for (uint32_t i = 0; i < count; i++) {
+		struct span *span = load_relaxed(&listed.spans[i]);
+
+		if (span && load_acquire(&span->sweep) == SPAN_MARKING)
+			mark_in_span(span, marking);
+	}
 }

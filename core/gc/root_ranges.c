@@ -4,6 +4,7 @@
  */
 #include "core/gc/root_ranges.h"
 
+#include "core/base/arith.h"
 #include "core/base/check.h"
 
 void root_ranges_clear(struct root_ranges *ranges)
@@ -12,13 +13,14 @@ void root_ranges_clear(struct root_ranges *ranges)
 	ranges->batch_count = 0;
 }
 
-bool root_ranges_add(struct root_ranges *ranges, uintptr_t start, uintptr_t end)
+bool root_ranges_add(struct root_ranges *ranges, uintptr_t start, uintptr_t end, bool is_stack)
 {
 	if (start >= end)
 		return true;
 	if (ranges->batch_count == ranges->capacity)
 		return false;
-	ranges->batch[ranges->batch_count++] = (struct root_range){.start = start, .end = end};
+	ranges->batch[ranges->batch_count++] =
+		(struct root_range){.start = start, .end = end, .is_stack = is_stack};
 	return true;
 }
 
@@ -60,23 +62,24 @@ static size_t join(struct root_range *list, size_t count)
 	size_t kept = 0;
 
 	for (size_t i = 1; i < count; i++) {
-		if (list[i].start > list[kept].end)
+		if (list[i].start > list[kept].end) {
 			list[++kept] = list[i];
-		else if (list[i].end > list[kept].end)
-			list[kept].end = list[i].end;
+			continue;
+		}
+		list[kept].end = max_u64(list[kept].end, list[i].end);
+		list[kept].is_stack &= list[i].is_stack;
 	}
 	return count ? kept + 1 : 0;
 }
 
 /* Appends to the spare array; false: no room. */
-static bool put(
-	struct root_ranges *ranges, size_t *count, uintptr_t start, uintptr_t end, uint32_t owner)
+static bool put(struct root_ranges *ranges, size_t *count, struct root_range range)
 {
-	if (start >= end)
+	if (range.start >= range.end)
 		return true;
 	if (*count == ranges->capacity)
 		return false;
-	ranges->spare[(*count)++] = (struct root_range){start, end, owner};
+	ranges->spare[(*count)++] = range;
 	return true;
 }
 
@@ -89,23 +92,23 @@ static bool merge(struct root_ranges *ranges, uint32_t owner, size_t *ret_count)
 	size_t at = 0;
 
 	for (size_t i = 0; i < ranges->batch_count; i++) {
-		struct root_range new = ranges->batch[i];
+		struct root_range new = ranges->batch[i], part = new;
 
+		part.owner = (uint16_t)owner;
 		for (; at < ranges->count && list[at].start < new.end; at++) {
-			uintptr_t from = new.start > taken ? new.start : taken;
-
-			if (list[at].start > from &&
-				!put(ranges, &count, from, list[at].start, owner))
-				return false;
-			if (!put(ranges, &count, list[at].start, list[at].end, list[at].owner))
+			part.start = max_u64(new.start, taken);
+			part.end = list[at].start;
+			if (!put(ranges, &count, part) || !put(ranges, &count, list[at]))
 				return false;
 			taken = list[at].end;
 		}
-		if (!put(ranges, &count, new.start > taken ? new.start : taken, new.end, owner))
+		part.start = max_u64(new.start, taken);
+		part.end = new.end;
+		if (!put(ranges, &count, part))
 			return false;
 	}
 	for (; at < ranges->count; at++) {
-		if (!put(ranges, &count, list[at].start, list[at].end, list[at].owner))
+		if (!put(ranges, &count, list[at]))
 			return false;
 	}
 	*ret_count = count;

@@ -13,7 +13,8 @@ enum { ROOT_OWNER_NOBODY = 255 };
 struct root_range {
 	uintptr_t start;
 	uintptr_t end;
-	uint32_t owner; // a scanner's index, or ROOT_OWNER_NOBODY
+	uint16_t owner; // a scanner's index, or ROOT_OWNER_NOBODY
+	bool is_stack;  // of a stopped thread, which is ours as long as it stands
 };
 
 struct root_ranges {
@@ -28,8 +29,8 @@ struct root_ranges {
 /* Empties the list. */
 void root_ranges_clear(struct root_ranges *ranges);
 
-/* Puts [start, end) into the batch; an empty range is nothing. False: no room. */
-bool root_ranges_add(struct root_ranges *ranges, uintptr_t start, uintptr_t end);
+/* Puts [start, end) into the batch; an empty range is nothing. What overlaps in a batch is a stack if all of it is. False: no room. */
+bool root_ranges_add(struct root_ranges *ranges, uintptr_t start, uintptr_t end, bool is_stack);
 
 /* Merges the batch into the list as ranges of `owner`, but for what is owned already. False: no room; the list is as before. */
 bool root_ranges_fold(struct root_ranges *ranges, uint32_t owner);

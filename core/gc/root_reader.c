@@ -347,3 +347,19 @@ bool root_read_mapping(
 		return true;
 	}
 }
+
+/* By plain loads where that cannot fault: it is readable memory of its own and all there. */
+bool root_read_stack(
+	struct root_scan *scan, const struct mapping *mapping, uintptr_t start, uintptr_t end)
+{
+	bool is_plain = (mapping->kind == MAPPING_ANONYMOUS || mapping->kind == MAPPING_STACK) &&
+			!mapping->shared &&
+			(mapping->protection & (PROT_READ | PROT_EXEC)) == PROT_READ;
+
+	if (!is_plain || end - start > PIECE_BYTES || !pages_are_present(start, end))
+		return root_read_mapping(scan, mapping, start, end);
+	copy_words((uintptr_t *)(reader.buffer + CARRY_BYTES), (const volatile uintptr_t *)start,
+		end - start);
+	scan_piece(scan, start, end - start, ROOT_READ_WORDS);
+	return true;
+}

@@ -19,6 +19,10 @@ bool root_reader_finish(struct root_scan *scan);
 bool root_read_mapping(
 	struct root_scan *scan, const struct mapping *mapping, uintptr_t start, uintptr_t end);
 
+/* The same of a stack that was claimed as such (root_claim_stack()). */
+bool root_read_stack(
+	struct root_scan *scan, const struct mapping *mapping, uintptr_t start, uintptr_t end);
+
 /* Reads those pages of [start, end) that hold something. */
 bool root_read_pages(struct root_scan *scan, uintptr_t start, uintptr_t end,
 	enum page_choice choice, unsigned flags);

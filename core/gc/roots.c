@@ -132,12 +132,22 @@ bool root_fail(struct root_scan *scan, enum roots_failure failure, uintptr_t add
 
 /* ---- claims ---- */
 
-bool root_claim(struct root_scan *scan, uintptr_t start, uintptr_t end)
+static bool claim(struct root_scan *scan, uintptr_t start, uintptr_t end, bool is_stack)
 {
 	start = align_down(start, sizeof(uintptr_t));
 	end = align_up(end, sizeof(uintptr_t));
-	return root_ranges_add(scan->claims, start, end) ||
+	return root_ranges_add(scan->claims, start, end, is_stack) ||
 	       root_fail(scan, ROOTS_TOO_MANY_RANGES, start);
+}
+
+bool root_claim(struct root_scan *scan, uintptr_t start, uintptr_t end)
+{
+	return claim(scan, start, end, false);
+}
+
+bool root_claim_stack(struct root_scan *scan, uintptr_t start, uintptr_t end)
+{
+	return claim(scan, start, end, true);
 }
 
 bool root_claims_done(struct root_scan *scan)
@@ -150,7 +160,7 @@ bool root_exclude(struct root_scan *scan, uintptr_t start, uintptr_t end)
 {
 	start = align_up(start, sizeof(uintptr_t));
 	end = align_down(end, sizeof(uintptr_t));
-	return root_ranges_add(scan->claims, start, end) ||
+	return root_ranges_add(scan->claims, start, end, false) ||
 	       root_fail(scan, ROOTS_TOO_MANY_RANGES, start);
 }
 
@@ -212,15 +222,18 @@ const char *roots_scanner_name(uint32_t scanner)
 	return scanner < roots.count ? roots.scanners[scanner]->name : 0;
 }
 
-/* Part of a mapping, in the name of its owner. */
-static bool read_as(struct root_scan *scan, uint32_t owner, const struct mapping *mapping,
-	uintptr_t start, uintptr_t end)
+/* Part of a mapping, in the name of its owner; `range` is the claim in which it lies, or NULL. */
+static bool read_as(struct root_scan *scan, const struct root_range *range,
+	const struct mapping *mapping, uintptr_t start, uintptr_t end)
 {
+	uint32_t owner = range ? range->owner : (uint32_t)roots.count - 1;
 	const struct scanner *scanner = owner < roots.count ? roots.scanners[owner] : 0;
 
 	if (start >= end || owner == ROOT_OWNER_NOBODY || (scanner && roots_are_off(scanner->name)))
 		return true;
 	scan->scanner = owner;
+	if (range && range->is_stack)
+		return root_read_stack(scan, mapping, start, end);
 	return scanner && scanner->is_trackable ? tracked_roots_read(scan, mapping, start, end)
 						: root_read_mapping(scan, mapping, start, end);
 }
@@ -229,7 +242,6 @@ static bool read_as(struct root_scan *scan, uint32_t owner, const struct mapping
 static bool read_by_owners(struct root_scan *scan, const struct mapping *mapping, size_t *at)
 {
 	const struct root_ranges *claims = scan->claims;
-	uint32_t rest = (uint32_t)roots.count - 1;
 	uintptr_t start = mapping->start;
 
 	while (*at < claims->count && claims->list[*at].end <= start)
@@ -237,14 +249,14 @@ static bool read_by_owners(struct root_scan *scan, const struct mapping *mapping
 	for (size_t i = *at; i < claims->count && claims->list[i].start < mapping->end; i++) {
 		const struct root_range *range = &claims->list[i];
 
-		if (!read_as(scan, rest, mapping, start, range->start))
+		if (!read_as(scan, NULL, mapping, start, range->start))
 			return false;
 		start = max_u64(start, range->start);
-		if (!read_as(scan, range->owner, mapping, start, min_u64(range->end, mapping->end)))
+		if (!read_as(scan, range, mapping, start, min_u64(range->end, mapping->end)))
 			return false;
 		start = range->end;
 	}
-	return read_as(scan, rest, mapping, start, mapping->end);
+	return read_as(scan, NULL, mapping, start, mapping->end);
 }
 
 static bool read_all_mappings(struct root_scan *scan)
@@ -366,21 +378,28 @@ static uintptr_t top_of(const struct maps *maps)
 }
 
 /*
- * Before the claims, when only what is ours is left out: the page tables of heap, marks and queue would be most of the walk. And what is tracked: even where it is
- * not any more, that costs only a further question.
+ * Where nobody will ask: what is claimed for nobody, so far. The page tables of heap, marks and queue would be most of the walk, and of a thread's stack all but a
+ * page or two is dead. And what is tracked: even where it is not any more, that costs only a further question.
  */
-static void hold_pages(const struct root_scan *scan)
+static uintptr_t find_skipped(uintptr_t address)
 {
+	const struct root_ranges *claims = &roots.claims;
 	const struct root_range *range;
+	uintptr_t first = UINTPTR_MAX;
 
-	pages_hold(top_of(scan->maps));
-	for (size_t i = 0; i < scan->claims->count; i++) {
-		range = &scan->claims->list[i];
-		if (range->end - range->start >= SKIP_BYTES_MIN)
-			pages_skip(range->start, range->end);
+	for (size_t i = 0; first == UINTPTR_MAX && (range = tracked_roots_range(i)); i++) {
+		if (range->end > address)
+			first = range->start;
 	}
-	for (size_t i = 0; (range = tracked_roots_range(i)); i++)
-		pages_skip(range->start, range->end);
+	for (size_t i = root_ranges_find(claims, address); i < claims->count; i++) {
+		range = &claims->list[i];
+		if (range->start >= first)
+			break;
+		if (range->owner == ROOT_OWNER_NOBODY &&
+			range->end - range->start >= SKIP_BYTES_MIN)
+			return range->start;
+	}
+	return first;
 }
 
 /* The regions first: the claims are then what is ours, and the heap. */
@@ -396,7 +415,7 @@ bool roots_scan(struct root_scan *scan)
 
 	if (!begin(scan))
 		return false;
-	hold_pages(scan);
+	pages_hold(top_of(scan->maps), find_skipped);
 	tracked_roots_begin(scan->tracking);
 	complete = scan_held(scan);
 	pages_release();

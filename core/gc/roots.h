@@ -115,6 +115,12 @@ enum root_read_flags {
 bool root_claim(struct root_scan *scan, uintptr_t start, uintptr_t end);
 
 /*
+ * The same, of the live stack of a thread that is stopped and that we are told of when it ends: pages that are there are read by plain loads, for nobody takes them
+ * away before (world_wait_out_abandonment()).
+ */
+bool root_claim_stack(struct root_scan *scan, uintptr_t start, uintptr_t end);
+
+/*
  * Ends the batch of claims and starts one for nobody; after it, root_exclude() says what is dead or ours (rounded inwards). A scanner's own claims
  * come before its exclusions, so that what is both is read.
  */

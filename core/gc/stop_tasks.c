@@ -7,7 +7,12 @@
  * Between the two lie only moments in which the kernel lays the signal frame; so it is looked at twice. One that is sent too often after all is a stray, which
  * the handler drops.
  *
- * Then /proc lists the tasks, for there may be some without a record. A task is accounted for when it is stopped, or has no user state: io_uring's and
+ * Mostly the kernel's count of tasks then tells that these were all. n records whose ids are all different stand still, and n + 1 tasks are counted: if the tasks
+ * of the n lived at that moment there is no other but the collector, and who stands still makes none. Whether they lived is looked at when the stop is over
+ * (stop_tasks_were_all), a system call each: who has left its gate since did, for nobody else opens it (but who buries the dead: threads_died_at_gate()); who
+ * has not must still have a task. Only by force can a thread end at its gate (by a seccomp filter); then there is no verdict, and the next stops read the list.
+ *
+ * Else /proc lists the tasks, for there may be some without a record. A task is accounted for when it is stopped, or has no user state: io_uring's and
  * vhost's workers, zombies, tasks that are exiting. The list is read until one reading contains no task that is not accounted for and is as long as the
  * kernel's own count of tasks: all listed ones stand still, so one that was not listed would be counted. Those without user state may end meanwhile (and the
  * walk may end early at one that does): they must still be there after the count, or the list is read again.
@@ -37,6 +42,9 @@ enum {
 	TICKS_PER_STATE_CHECK = 4,
 	LISTINGS_MAX = 1000,
 	FREE_LISTINGS = 4,    // each further one costs a tick
+	SPIN_FOR_MAX = 2,     // threads: that many may run beside the collector
+	SPINS = 400,          // some 10 to 50 us
+	REST = 64,            // stops that do not count, after one that was wrong to
 	PASSED_MAX = 1024,    // tasks without user state; with more of them there is no verdict
 	UNPAID_LOOKS_MAX = 2, // by which a debt is lost before the signal is sent again
 	SIGNAL_FRAME_BYTES = 4096, // where the kernel does not say how large its frame is
@@ -57,6 +65,11 @@ static struct {
 	enum world_failure failure; // why it fails, if it does
 	struct task_walk walk;
 	size_t passed_count;
+	size_t stopped_count;  // records, each once
+	bool has_doubles;      // two records have one id
+	bool was_counted;      // all were told by their number
+	uint32_t died_at_gate; // threads_died_at_gate() when the stop began
+	uint32_t rest;         // stops that do not count
 } stop;
 
 /* ---- which task is whose ---- */
@@ -75,8 +88,10 @@ static void index_add(struct thread *thread, void *argument)
 	if (tid == 0 || stop.index_count + 1 >= stop.capacity)
 		return;
 	slot = index_slot(tid);
-	while (stop.index[slot])
+	while (stop.index[slot]) {
+		stop.has_doubles |= load_relaxed(&stop.index[slot]->tid) == tid;
 		slot = (slot + 1) & (stop.capacity - 1);
+	}
 	stop.index[slot] = thread;
 	stop.index_count++;
 }
@@ -125,6 +140,7 @@ bool stop_tasks_reserve(void)
 	for (size_t i = 0; i < stop.capacity; i++)
 		stop.index[i] = 0;
 	stop.index_count = 0;
+	stop.has_doubles = false;
 	return true;
 }
 
@@ -224,8 +240,13 @@ static bool pending_add(struct thread *thread)
 static void ask_first(struct thread *thread, void *argument)
 {
 	bool *ret_full = argument;
+	enum answer answer;
 
-	if (load_relaxed(&thread->life) != THREAD_DEAD && ask(thread) == ANSWER_PENDING)
+	if (load_relaxed(&thread->life) == THREAD_DEAD)
+		return;
+	answer = ask(thread);
+	stop.stopped_count += answer == ANSWER_STOPPED;
+	if (answer == ANSWER_PENDING)
 		*ret_full |= !pending_add(thread);
 }
 
@@ -248,8 +269,21 @@ static void ask_pending(bool look_at_state)
 		}
 		if (result == ANSWER_PENDING)
 			stop.pending[kept++] = thread;
+		else
+			stop.stopped_count += result == ANSWER_STOPPED;
 	}
 	stop.pending_count = kept;
+}
+
+/* A thread that runs answers sooner than a CPU wakes up again on which the collector sleeps. */
+static void await_answers(uint32_t answers)
+{
+	for (int i = 0; i < SPINS && stop.pending_count <= SPIN_FOR_MAX; i++) {
+		if ((int32_t)(load_seq(&stop_answers.count) - stop_answers.wanted) >= 0)
+			return;
+		cpu_relax();
+	}
+	futex_wait(&stop_answers.count, answers, TICK_NS);
 }
 
 /* Waits until nobody is pending. *ticks is what is left of the time. */
@@ -265,7 +299,7 @@ static bool wait_for_pending(uint64_t *ticks)
 			break;
 		if (load_seq(&world_word) != world_make_word(WORLD_STOPPING, stop.number))
 			return false;
-		futex_wait(&stop_answers.count, answers, TICK_NS);
+		await_answers(answers);
 		if (load_seq(&stop_answers.count) != answers || stop.pending_count < before)
 			continue;
 		quiet++;
@@ -360,7 +394,54 @@ static enum listing list_tasks(void)
 		       : result;
 }
 
-static bool stop_everybody(uint64_t ticks)
+/* ---- all of them, by their number ---- */
+
+/* Everybody that was asked stands still, and nobody was asked twice. */
+static bool are_all_by_count(void)
+{
+	uint32_t counted;
+
+	stop.was_counted = stop.rest == 0 && !stop.has_doubles && task_count(&counted) &&
+			   counted == stop.stopped_count + 1;
+	world_stats.counted += stop.was_counted;
+	return stop.was_counted;
+}
+
+static bool stands_still(const struct thread *thread)
+{
+	uint32_t gate = load_seq(&thread->gate);
+
+	return gate == gate_make(GATE_HELD, stop.number) ||
+	       gate == gate_make(GATE_PARKED, stop.number);
+}
+
+/* It may leave and end in between: that it has left is seen then. */
+static void look_for_task(struct thread *thread, void *argument)
+{
+	bool *are_there = argument;
+	int tid = load_acquire(&thread->tid);
+
+	if (stands_still(thread) && syscall_failed(SYSCALL(tgkill, stop.process, tid, 0)))
+		*are_there &= !stands_still(thread);
+}
+
+bool stop_tasks_were_all(void)
+{
+	bool are_there = true;
+
+	stop.rest -= stop.rest > 0;
+	if (!stop.was_counted)
+		return true;
+	threads_for_each(look_for_task, &are_there);
+	are_there &= threads_died_at_gate() == stop.died_at_gate;
+	if (!are_there)
+		stop.rest = REST;
+	return are_there;
+}
+
+/* ---- the stop ---- */
+
+static bool stop_everybody(uint64_t ticks, bool may_count)
 {
 	bool is_full = false;
 
@@ -371,6 +452,8 @@ static bool stop_everybody(uint64_t ticks)
 	for (int i = 0; i < LISTINGS_MAX && !is_full; i++) {
 		if (!wait_for_pending(&ticks))
 			return false;
+		if (i == 0 && may_count && are_all_by_count())
+			return true;
 		switch (list_tasks()) {
 		case LISTING_COMPLETE:
 			return true;
@@ -393,11 +476,14 @@ void stop_tasks_begin(uint32_t number)
 	stop.pending_count = 0;
 	stop.not_sent = false;
 	stop.failure = WORLD_NO_ANSWER;
+	stop.stopped_count = 0;
+	stop.was_counted = false;
+	stop.died_at_gate = threads_died_at_gate();
 }
 
-bool stop_tasks_all(uint64_t timeout_ns)
+bool stop_tasks_all(uint64_t timeout_ns, bool may_count)
 {
-	return stop_everybody(max_u64(timeout_ns / TICK_NS, 1));
+	return stop_everybody(max_u64(timeout_ns / TICK_NS, 1), may_count);
 }
 
 enum world_failure stop_tasks_failure(void)

@@ -39,6 +39,13 @@ static struct {
 
 /* ---- death ---- */
 
+static uint32_t died_at_gate; // wraps around; written under THREADS
+
+uint32_t threads_died_at_gate(void)
+{
+	return load_seq(&died_at_gate);
+}
+
 /* The task of a record that is not STARTING is gone. */
 static bool task_is_gone(int tid)
 {
@@ -62,6 +69,8 @@ static struct thread_cache *bury_locked(struct thread *thread)
 	thread->cache = 0;
 	thread_record_set_tid_locked(thread, 0);
 	store_seq(&thread->owes, 0); // a signal that was not handled died with the task
+	if ((load_seq(&thread->gate) & GATE_STATE_MASK) != GATE_RUNNING)
+		add_seq(&died_at_gate, 1u);
 	store_seq(&thread->gate, GATE_RUNNING);
 	store_release(&thread->life, THREAD_DEAD);
 	if (!thread->is_finished || thread->is_detached)
@@ -249,8 +258,16 @@ static void call_hooks(struct thread *thread)
 		thread_records_unlock(&guard);
 		unwind_set_stack(thread->stack_low, thread->stack_high);
 	}
-	if (!thread_hooks.attached(thread))
+	thread->will_detach = thread_hooks.attached(thread);
+	if (!thread->will_detach)
 		add_relaxed(&threads.unhooked_count, 1);
+}
+
+/* Between thread_detach(), which is waited after, and its end a thread is DYING. The main thread's stack stays when it ends. */
+bool thread_keeps_stack(const struct thread *thread)
+{
+	return load_relaxed(&thread->life) == THREAD_LIVE &&
+	       (thread->is_main || (thread->will_detach && !thread->is_own_stack));
 }
 
 struct thread *thread_begin(struct thread *announced, uintptr_t handle)

@@ -95,6 +95,7 @@ struct thread {
 	bool is_main;
 	bool has_inner_stacks; // a fibre runs, or may, on a piece of this stack: all of it is live [O]
 	bool is_hooked;        // thread_hooks.attached() was called [O]
+	bool will_detach;      // thread_hooks.attached() has promised thread_detach() [O]
 
 	/* Cache. [O]; the reaper's once the task is gone. */
 	struct thread_cache
@@ -125,6 +126,12 @@ static inline enum thread_gate thread_gate_state(const struct thread *thread)
 	return (enum thread_gate)(
 		__atomic_load_n(&thread->gate, __ATOMIC_SEQ_CST) & GATE_STATE_MASK);
 }
+
+/*
+ * In a pause, and for as long as the world was not started after it: the thread's stack stays mapped, even if the pause is abandoned, for the thread would wait
+ * before it ends (world_wait_out_abandonment()).
+ */
+bool thread_keeps_stack(const struct thread *thread);
 
 /* The calling thread's record, or NULL. A task made by raw clone without TLS of its own sees its creator's: compare tid before trusting it. */
 extern __thread struct thread *thread_current __attribute__((tls_model("initial-exec"))) HIDDEN;
@@ -195,6 +202,11 @@ struct thread *thread_adopt(int tid);
  */
 void threads_dead_stacks(bool (*read_word)(uintptr_t address, uint64_t *ret_word),
 	void (*visit)(uintptr_t low, uintptr_t high, void *argument), void *argument);
+
+/*
+ * How many were found dead whose gate was not RUNNING: they did not leave it by themselves. Counted before the gate of the record changes. Any thread, no lock.
+ */
+uint32_t threads_died_at_gate(void);
 
 /* Records in use (not FREE). */
 uint32_t threads_count(void);

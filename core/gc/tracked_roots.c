@@ -127,7 +127,8 @@ static bool note(
 
 	if (!is_worth_it(first, last) || tracked.count == RANGES_MAX || load_seq(&is_given_way))
 		return read_whole(scan, mapping, start, end);
-	tracked.list[tracked.count++] = (struct root_range){first, last, flags_of(mapping)};
+	tracked.list[tracked.count++] = (struct root_range){
+		.start = first, .end = last, .owner = (uint16_t)flags_of(mapping)};
 	return read_whole(scan, mapping, start, first) && read_whole(scan, mapping, last, end);
 }
 

@@ -42,6 +42,7 @@
 
 #include "core/base/atomic.h"
 #include "core/gc/stop_tasks.h"
+#include "core/os/clock.h"
 #include "core/os/proc.h"
 
 struct world_stats world_stats;
@@ -50,6 +51,7 @@ static struct {
 	uint32_t number;       // of the stop under way or the last one; the collector's
 	uint32_t foreign_task; // world_note_foreign_task()
 	enum world_failure failure;
+	uint64_t stopping_ns;
 } world;
 
 static bool stop_fails(enum world_failure failure)
@@ -77,12 +79,12 @@ static bool gates_counted_to_the_end(bool counted)
 	return !counted || gates_count();
 }
 
-static bool stop_and_pause(uint64_t timeout_ns)
+static bool stop_and_pause(uint64_t timeout_ns, bool may_count)
 {
 	uint32_t stopping = world_make_word(WORLD_STOPPING, world.number);
 	bool counted = gates_count();
 
-	if (!stop_tasks_all(timeout_ns) || !gates_counted_to_the_end(counted)) {
+	if (!stop_tasks_all(timeout_ns, may_count) || !gates_counted_to_the_end(counted)) {
 		if (load_seq(&world_word) != stopping)
 			return stop_fails(WORLD_WAS_ABANDONED);
 		stop_tasks_find_silent(&world_stats.last_silent_tid);
@@ -95,7 +97,7 @@ static bool stop_and_pause(uint64_t timeout_ns)
 	return true;
 }
 
-bool world_stop(uint64_t timeout_ns)
+bool world_stop(uint64_t timeout_ns, bool may_count)
 {
 	struct signal_guard guard;
 	bool is_stopped;
@@ -108,11 +110,12 @@ bool world_stop(uint64_t timeout_ns)
 		stop_tasks_begin(world.number);
 		store_relaxed(&world_watchers, 0u);
 		world_beat();
+		world.stopping_ns = clock_now_ns();
 		store_seq(&world_word, world_make_word(WORLD_STOPPING, world.number));
 		stop_signal_read_back();
 		world_stats.foreign_handlers += !gates_count();
-		is_stopped =
-			world_prepare() ? stop_and_pause(timeout_ns) : stop_fails(WORLD_NO_SIGNAL);
+		is_stopped = world_prepare() ? stop_and_pause(timeout_ns, may_count)
+					     : stop_fails(WORLD_NO_SIGNAL);
 		if (!is_stopped)
 			world_start();
 	}
@@ -135,6 +138,16 @@ void world_start(void)
 {
 	store_seq(&world_word, world_make_word(WORLD_RUNS, world.number));
 	world_wake_all();
+}
+
+bool world_stood_still(void)
+{
+	return stop_tasks_were_all() || stop_fails(WORLD_LOST_TASK);
+}
+
+uint64_t world_stopping_ns(void)
+{
+	return world.stopping_ns;
 }
 
 enum world_failure world_last_failure(void)

@@ -43,10 +43,6 @@ enum {
 /* Bytes of shared memory in neither page tables nor page cache that PAGES_WHOLE hands on in one walk. */
 #define MISSING_BYTES_MAX (256ull << 20)
 
-struct page_range {
-	uintptr_t start, end;
-};
-
 /* The collector thread's; the arrays keep its stack small. */
 static struct {
 	enum { SCAN_UNKNOWN, SCAN_ABSENT, SCAN_PLAIN, SCAN_WITH_GUARD } scan;
@@ -54,8 +50,7 @@ static struct {
 	void (*beat)(void);
 	struct {
 		uintptr_t top; // 0: none
-		size_t skip_count;
-		struct page_range skip[PAGES_SKIP_MAX];
+		uintptr_t (*find_skipped)(uintptr_t address);
 	} hold;
 	struct {
 		uintptr_t start, end; // what the regions below tell of
@@ -169,41 +164,29 @@ static struct scan_argument scan_request(uintptr_t start, uintptr_t end)
 		.category_inverted = guard,
 		.category_mask = guard,
 		.category_anyof_mask = SCAN_IS_PRESENT | SCAN_IS_SWAPPED,
-		.return_mask = SCAN_IS_FILE | SCAN_IS_PFNZERO,
+		.return_mask = SCAN_IS_FILE | SCAN_IS_PFNZERO | SCAN_IS_SWAPPED,
 	};
 }
 
-void pages_hold(uintptr_t top)
+void pages_hold(uintptr_t top, uintptr_t (*find_skipped)(uintptr_t address))
 {
 	pages_release();
 	pages.hold.top = top;
-}
-
-void pages_skip(uintptr_t start, uintptr_t end)
-{
-	if (pages.hold.skip_count < PAGES_SKIP_MAX)
-		pages.hold.skip[pages.hold.skip_count++] = (struct page_range){start, end};
+	pages.hold.find_skipped = find_skipped;
 }
 
 void pages_release(void)
 {
 	pages.hold.top = 0;
-	pages.hold.skip_count = 0;
 	pages.answer.end = 0;
 }
 
-/* How far to ask when [start, end) is wanted: up to the next range that is skipped. */
-static uintptr_t ask_until(uintptr_t start, uintptr_t end)
+/* How far to ask when what ends at `end` is wanted: up to the next range that is skipped. */
+static uintptr_t ask_until(uintptr_t end)
 {
-	uintptr_t limit = pages.hold.top;
-
-	for (size_t i = 0; i < pages.hold.skip_count; i++) {
-		if (start >= pages.hold.skip[i].start && start < pages.hold.skip[i].end)
-			return end;
-		if (start < pages.hold.skip[i].start)
-			limit = min_u64(limit, pages.hold.skip[i].start);
-	}
-	return max_u64(limit, end);
+	if (pages.hold.top == 0)
+		return end;
+	return max_u64(end, min_u64(pages.hold.top, pages.hold.find_skipped(end)));
 }
 
 /* Has an answer that covers `start`. */
@@ -214,7 +197,7 @@ static bool ask(uintptr_t start, uintptr_t end)
 
 	if (start >= pages.answer.start && start < pages.answer.end)
 		return true;
-	argument = scan_request(start, ask_until(start, end));
+	argument = scan_request(start, ask_until(end));
 	do {
 		count = SYSCALL(ioctl, proc_descriptor(PROC_PAGEMAP), SCAN_REQUEST, &argument);
 	} while (count == -EINTR);
@@ -234,17 +217,24 @@ static bool region_is_wanted(const struct scan_region *region, enum page_choice 
 	return choice != PAGES_OWN || (region->categories & (SCAN_IS_FILE | SCAN_IS_PFNZERO)) == 0;
 }
 
-/* The part of the answer that lies in [start, end). */
-static bool add_answer(struct walk *walk, uintptr_t start, uintptr_t end, enum page_choice choice)
+/* The region of the answer in which `address` lies, or the next one. */
+static size_t find_region(uintptr_t address)
 {
 	size_t i = pages.answer.next;
 
-	if (i > 0 && pages.regions[i - 1].end > start)
+	if (i > 0 && pages.regions[i - 1].end > address)
 		i = 0;
-	while (i < pages.answer.count && pages.regions[i].end <= start)
+	while (i < pages.answer.count && pages.regions[i].end <= address)
 		i++;
 	pages.answer.next = i;
-	for (; i < pages.answer.count && pages.regions[i].start < end; i++) {
+	return i;
+}
+
+/* The part of the answer that lies in [start, end). */
+static bool add_answer(struct walk *walk, uintptr_t start, uintptr_t end, enum page_choice choice)
+{
+	for (size_t i = find_region(start); i < pages.answer.count && pages.regions[i].start < end;
+		i++) {
 		const struct scan_region *region = &pages.regions[i];
 
 		if (region_is_wanted(region, choice) &&
@@ -253,6 +243,18 @@ static bool add_answer(struct walk *walk, uintptr_t start, uintptr_t end, enum p
 			return false;
 	}
 	return true;
+}
+
+bool pages_are_present(uintptr_t start, uintptr_t end)
+{
+	size_t i;
+
+	if (pages.hold.top == 0 || proc_descriptor(PROC_PAGEMAP) < 0 || !pages_scan_is_fast() ||
+		!ask(align_down(start, OS_PAGE_BYTES), align_up(end, OS_PAGE_BYTES)))
+		return false;
+	i = find_region(start);
+	return i < pages.answer.count && pages.regions[i].start <= start &&
+	       pages.regions[i].end >= end && (pages.regions[i].categories & SCAN_IS_SWAPPED) == 0;
 }
 
 static bool walk_fast(struct walk *walk, uintptr_t start, uintptr_t end, enum page_choice choice)

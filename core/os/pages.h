@@ -22,13 +22,14 @@ bool pages_for_each(uintptr_t start, uintptr_t end, enum page_choice choice,
 	bool (*visit)(uintptr_t start, uintptr_t end, void *argument), void *argument);
 
 /*
- * Until pages_release() no page of this process changes (a pause): one question about the page tables may serve many ranges, up to `top`, but for those named by
- * pages_skip() since, where nobody will ask; there may be PAGES_SKIP_MAX of them, further ones are walked in vain.
+ * Until pages_release() no page of this process changes (a pause): one question about the page tables may serve many ranges, up to `top`, but for those where
+ * nobody will ask: find_skipped(address) returns the start of the first of them that ends above the address, UINTPTR_MAX if there is none.
  */
-enum { PAGES_SKIP_MAX = 64 };
-void pages_hold(uintptr_t top);
-void pages_skip(uintptr_t start, uintptr_t end);
+void pages_hold(uintptr_t top, uintptr_t (*find_skipped)(uintptr_t address));
 void pages_release(void);
+
+/* Between these two: all pages of [start, end) are in memory. False also if nobody can tell. */
+bool pages_are_present(uintptr_t start, uintptr_t end);
 
 /* True when the page at that address is present, swapped out or in the page cache, or nobody can tell. May be called from within a visit. */
 bool page_has_contents(uintptr_t page);

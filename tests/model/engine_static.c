@@ -15,6 +15,7 @@
 #include "core/gc/roots.h"
 #include "core/gc/thread.h"
 #include "core/heap/heap.h"
+#include "core/os/clock.h"
 #include "core/os/log.h"
 #include "core/os/memory.h"
 #include "core/os/proc.h"
@@ -62,7 +63,8 @@ void alloc_start_hook(void)
 static pthread_rwlock_t world_lock = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
 
 bool __wrap_world_prepare(void);
-bool __wrap_world_stop(uint64_t timeout_ns);
+bool __wrap_world_stop(uint64_t timeout_ns, bool may_count);
+uint64_t __wrap_world_stopping_ns(void);
 bool __wrap_world_commit(void);
 void __wrap_world_start(void);
 
@@ -71,9 +73,15 @@ bool __wrap_world_prepare(void)
 	return true;
 }
 
-bool __wrap_world_stop(uint64_t timeout_ns)
+uint64_t __wrap_world_stopping_ns(void)
+{
+	return clock_now_ns();
+}
+
+bool __wrap_world_stop(uint64_t timeout_ns, bool may_count)
 {
 	(void)timeout_ns;
+	(void)may_count;
 	return pthread_rwlock_wrlock(&world_lock) == 0;
 }
 

@@ -126,6 +126,20 @@ NOINLINE static void hide_many(uintptr_t *hidden, int count, size_t size)
 	scrub();
 }
 
+/* The table of spans with ignored blocks has 1024 places; each of these blocks has a span of its own. */
+TEST(more_spans_than_the_table_holds_have_ignored_blocks)
+{
+	enum { SPANS = 1100, OWN_SPAN = 40000 };
+	static uintptr_t hidden[SPANS];
+	size_t before = leaks();
+
+	hide_many(hidden, SPANS, OWN_SPAN);
+	CHECK_EQ(leaks(), before + SPANS);
+	for (int i = 0; i < SPANS; i++)
+		ignore_hidden(hidden[i], 0);
+	CHECK_EQ(leaks(), before);
+}
+
 /* The same slots have other owners then. */
 TEST(it_is_forgotten_when_it_is_freed)
 {

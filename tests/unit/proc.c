@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -150,6 +151,39 @@ TEST(only_pages_with_contents_are_found)
 TEST(only_pages_with_contents_are_found_by_reading_pagemap)
 {
 	check_pages(false);
+}
+
+static uintptr_t skipped; // nobody asks from there on
+
+static uintptr_t find_skipped(uintptr_t address)
+{
+	return address < skipped ? skipped : UINTPTR_MAX;
+}
+
+TEST(what_is_wholly_present_is_told_while_pages_are_held)
+{
+	char *memory =
+		mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uintptr_t start = (uintptr_t)memory;
+
+	CHECK(memory != MAP_FAILED);
+	CHECK(proc_open());
+	if (!pages_scan_is_fast())
+		exit(TEST_SKIPPED);
+	memset(memory + 2 * PAGE, 1, 3 * PAGE);
+	memory[8 * PAGE] = 1;
+	skipped = start + 7 * PAGE;
+	CHECK(!pages_are_present(start + 2 * PAGE, start + 3 * PAGE)); // they are not held
+	pages_hold(start + 16 * PAGE, find_skipped);
+	CHECK(pages_are_present(start + 2 * PAGE + 8, start + 5 * PAGE));
+	CHECK(pages_are_present(start + 3 * PAGE, start + 4 * PAGE - 8));
+	CHECK(!pages_are_present(start + 2 * PAGE, start + 5 * PAGE + 8));
+	CHECK(!pages_are_present(start + PAGE, start + 3 * PAGE));
+	CHECK(!pages_are_present(start, start + 8));
+	CHECK(pages_are_present(start + 8 * PAGE, start + 9 * PAGE));
+	CHECK(!pages_are_present(start + 8 * PAGE, start + 10 * PAGE));
+	pages_release();
+	munmap(memory, 16 * PAGE);
 }
 
 TEST(zero_page_is_no_contents)

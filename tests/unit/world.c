@@ -152,7 +152,7 @@ static int stop_and_look(int stops)
 	for (int i = 0; i < stops; i++) {
 		uint64_t before, after;
 
-		if (!world_stop(STOP_MS * NS_PER_MS)) {
+		if (!world_stop(STOP_MS * NS_PER_MS, true)) {
 			CHECK_NE((int)world_last_failure(), (int)WORLD_NO_PROC);
 			continue;
 		}
@@ -162,6 +162,7 @@ static int stop_and_look(int stops)
 		CHECK_EQ(before, after);
 		CHECK(world_commit());
 		world_start();
+		CHECK(world_stood_still());
 		usleep(i % 3 * 100);
 		done++;
 	}
@@ -182,8 +183,63 @@ TEST(blocked_threads_are_held_without_a_signal)
 	start(block, 0, THREADS);
 	CHECK_GT(stop_and_look(1000), 990);
 	join(THREADS);
+	CHECK_GT(world_stats.counted, 900u);
 	CHECK_GT(world_stats.held, 1000u);
 	CHECK_EQ(interrupted, 0u);
+}
+
+/* Ends by force at its gate, while it is held. */
+static void *die_at_the_gate(void *argument)
+{
+	struct gate_frame frame;
+
+	thread_attach();
+	gate_publish(&frame);
+	gate_enter(&frame);
+	((struct worker *)argument)->tid = thread_id_now();
+	while (!load_relaxed(&is_open))
+		SYSCALL(sched_yield);
+	SYSCALL(exit, 0);
+	return 0;
+}
+
+/* Stops, and returns with the thread gone whose gate is HELD. */
+static void stop_and_lose_one(void)
+{
+	store_relaxed(&is_open, 0);
+	workers[0].tid = 0;
+	start(die_at_the_gate, 0, 1);
+	while (load_relaxed(&workers[0].tid) == 0)
+		usleep(100);
+	CHECK(world_stop(STOP_MS * NS_PER_MS, true));
+	store_relaxed(&is_open, 1);
+	while (SYSCALL(tgkill, getpid(), workers[0].tid, 0) == 0)
+		world_beat();
+	CHECK(world_commit());
+	world_start();
+}
+
+TEST(one_that_ends_at_its_gate_may_have_been_another)
+{
+	uint64_t counted;
+
+	begin();
+	stop_and_lose_one();
+	CHECK_EQ(world_stats.counted, 1u);
+	CHECK(!world_stood_still());
+	CHECK_EQ((int)world_last_failure(), (int)WORLD_LOST_TASK);
+	counted = world_stats.counted;
+	CHECK_EQ(stop_and_look(10), 10);
+	CHECK_EQ(world_stats.counted, counted);
+}
+
+TEST(the_same_if_it_was_buried_since)
+{
+	begin();
+	stop_and_lose_one();
+	threads_reap_all();
+	CHECK_EQ(threads_count(), 1u);
+	CHECK(!world_stood_still());
 }
 
 TEST(mixed_and_newborn_threads_stand_still, .limit_seconds = 60)
@@ -206,7 +262,7 @@ TEST(a_dead_collector_stops_nobody_for_long)
 	start(spin, 0, 2);
 	start(block, 2, THREADS);
 	usleep(10000);
-	CHECK(world_stop(STOP_MS * NS_PER_MS));
+	CHECK(world_stop(STOP_MS * NS_PER_MS, true));
 	before = sum();
 	usleep(1000000); // no beat
 	CHECK_GT(sum(), before + 1000);
@@ -239,16 +295,16 @@ TEST(a_thread_that_blocks_all_signals_spoils_the_stop_only)
 	while (load_relaxed(&workers[0].tid) == 0)
 		usleep(100);
 	began = clock_now_ns();
-	CHECK(!world_stop(50 * NS_PER_MS));
+	CHECK(!world_stop(50 * NS_PER_MS, true));
 	CHECK_LT(clock_now_ns() - began, 1000 * NS_PER_MS);
 	CHECK_EQ((int)world_last_failure(), (int)WORLD_NO_ANSWER);
 	CHECK_EQ(world_stats.last_silent_tid, workers[0].tid);
 	signals = world_stats.signals;
 	for (int i = 0; i < 20; i++)
-		CHECK(!world_stop(10 * NS_PER_MS));
+		CHECK(!world_stop(10 * NS_PER_MS, true));
 	CHECK_LE(world_stats.signals, signals + 20u * THREADS);
 	join(THREADS);
-	CHECK(world_stop(STOP_MS * NS_PER_MS));
+	CHECK(world_stop(STOP_MS * NS_PER_MS, true));
 	world_start();
 	CHECK_EQ(interrupted, 0u);
 }
@@ -259,7 +315,7 @@ TEST(a_parked_threads_registers_are_in_its_context)
 	start(spin, 0, 1);
 	while (load_relaxed(&workers[0].count) == 0)
 		usleep(100);
-	CHECK(world_stop(STOP_MS * NS_PER_MS));
+	CHECK(world_stop(STOP_MS * NS_PER_MS, true));
 	struct thread *thread = thread_find(workers[0].tid);
 	CHECK_NOT_NULL(thread);
 	CHECK_EQ((int)thread_gate_state(thread), (int)GATE_PARKED);
@@ -314,7 +370,7 @@ TEST(a_handler_that_is_set_while_stopping_spoils_the_stop)
 	start(set_a_handler_while_stopping, 1, 2);
 	while (load_relaxed(&workers[0].tid) == 0 || load_relaxed(&workers[1].tid) == 0)
 		usleep(100);
-	CHECK(!world_stop(STOP_MS * NS_PER_MS));
+	CHECK(!world_stop(STOP_MS * NS_PER_MS, true));
 	CHECK_EQ((int)world_last_failure(), (int)WORLD_NO_ANSWER);
 	CHECK_EQ(stop_and_look(10), 10);
 	join(2);
@@ -477,7 +533,7 @@ static void let_one_owe(void *(*body)(void *))
 	start(body, 0, 1);
 	while (load_relaxed(&workers[0].count) == 0)
 		usleep(100);
-	CHECK(!world_stop(20 * NS_PER_MS));
+	CHECK(!world_stop(20 * NS_PER_MS, true));
 }
 
 static void set_raw(int number, void (*handler)(int))
@@ -661,7 +717,7 @@ TEST(thousands_of_idle_threads_stand_still, .limit_seconds = 120)
 	start_many(idle, IDLE_THREADS);
 	// one that gets no processor for 200 ms among so many is rightly abandoned
 	for (int i = 0; i < 10 && stops < 3; i++) {
-		if (world_stop(STOP_MS * NS_PER_MS)) {
+		if (world_stop(STOP_MS * NS_PER_MS, true)) {
 			stops += world_commit();
 			world_start();
 		} else {
@@ -709,7 +765,8 @@ TEST(thousands_of_tasks_without_user_state_need_not_stop, .limit_seconds = 120)
 	CHECK_EQ(read(up[0], &byte, 1), 1l);
 	join_many(ZOMBIES);
 	if (byte == 0) {
-		CHECK_MSG(world_stop(STOP_MS * NS_PER_MS), "failure %d", world_last_failure());
+		CHECK_MSG(
+			world_stop(STOP_MS * NS_PER_MS, true), "failure %d", world_last_failure());
 		CHECK(world_commit());
 		world_start();
 	}
