@@ -113,8 +113,8 @@ static void ask_live(struct canary *canary, pid_t pid)
 		nanosleep(&pause, NULL);
 		canary->result = process_open(&process, pid, true);
 	}
-	if (canary->result == PROCESS_FOUND &&
-		live_findings_take(&process, ANSWER_SECONDS, &findings) == LIVE_FINDINGS_TAKEN) {
+	if (canary->result == PROCESS_FOUND && live_findings_take(&process, false, ANSWER_SECONDS,
+						       &findings) == LIVE_FINDINGS_TAKEN) {
 		canary->has_page = true;
 		canary->live_blocks = look_into(canary, &findings);
 	}

@@ -20,6 +20,12 @@ struct leaks_order {
 	int seconds;             // for an answer of a live process
 };
 
+/* Possible leaks are to be shown or counted. */
+static inline bool leaks_want_possible(const struct leaks_order *order)
+{
+	return (order->report.view.kinds >> FINDING_POSSIBLE & 1) != 0;
+}
+
 /* Runs the program; the exit status. */
 int leaks_of_program(struct leaks_order *order, char **argv);
 

@@ -1,5 +1,5 @@
 /*
- * gasket leaks PID: the process runs a cycle and leaves its findings beside its page (request findings=now); they are taken away and shown. Nothing
+ * gasket leaks PID: the process runs a cycle and leaves its findings beside its page (request findings=now, or findings=possible); they are taken away and shown. Nothing
  * but the cycle happens in the process, and files, names and lines are looked up here.
  *
  * A block whose only address is on its way somewhere while the cycle looks is none of the program's leaks; --confirm asks that many cycles, a
@@ -21,14 +21,17 @@ static bool ask_confirmed(const struct process *process, const struct leaks_orde
 {
 	const struct timespec pause = {CONFIRM_PAUSE_SECONDS, 0};
 
+	bool possible = leaks_want_possible(order);
+
 	for (uint32_t i = 1; i < order->confirm; i++) {
-		if (live_findings_take(process, order->seconds, ret_findings) !=
+		if (live_findings_take(process, false, order->seconds, ret_findings) !=
 			LIVE_FINDINGS_TAKEN)
 			return false;
 		findings_release(ret_findings);
 		nanosleep(&pause, NULL);
 	}
-	return live_findings_take(process, order->seconds, ret_findings) == LIVE_FINDINGS_TAKEN;
+	return live_findings_take(process, possible, order->seconds, ret_findings) ==
+	       LIVE_FINDINGS_TAKEN;
 }
 
 static void take_process(struct report_set *set, struct hunt_result *result,
@@ -51,12 +54,7 @@ static void take_process(struct report_set *set, struct hunt_result *result,
 			return;
 		}
 		report_set_add(set, &findings);
-		if (findings.meta.verdict == FINDINGS_VERDICT_FULL)
-			result->checked++;
-		else if (findings.meta.verdict == FINDINGS_VERDICT_PARTIAL)
-			result->partial++;
-		else
-			result->unchecked++;
+		hunt_note_process(result, &findings.meta, &order->report);
 		findings_release(&findings);
 	}
 	process_close(&process);

@@ -80,7 +80,9 @@ static void add_own_options(const struct leaks_order *order)
 	free(text);
 	if (has_option(order->options, "report"))
 		return;
-	if (asprintf(&text, "report_format=findings:report=%s/%%p" FINDINGS_SUFFIX, directory) < 0)
+	if (asprintf(&text,
+		    "report_format=findings:report_possible=%s:report=%s/%%p" FINDINGS_SUFFIX,
+		    leaks_want_possible(order) ? "on" : "off", directory) < 0)
 		fail(EXIT_FAILED, "no memory");
 	launch_add_options(text);
 	free(text);
@@ -142,16 +144,6 @@ static void keep_copy(const char *place, int fd, const char *name)
 	lseek(fd, 0, SEEK_SET);
 }
 
-static void note_verdict(struct hunt_result *result, uint32_t verdict)
-{
-	if (verdict == FINDINGS_VERDICT_FULL)
-		result->checked++;
-	else if (verdict == FINDINGS_VERDICT_PARTIAL)
-		result->partial++;
-	else
-		result->unchecked++;
-}
-
 static bool is_program(const struct outcome *outcome, const char *name)
 {
 	return strtol(name, NULL, 10) == outcome->program;
@@ -176,7 +168,7 @@ static void take_findings(struct outcome *outcome, const struct leaks_order *ord
 	path = findings_text(&findings, findings.meta.executable);
 	if (hunt_choice_has(&order->choice, path)) {
 		report_set_add(&outcome->set, &findings);
-		note_verdict(&outcome->result, findings.meta.verdict);
+		hunt_note_process(&outcome->result, &findings.meta, &order->report);
 	} else if (is_program(outcome, name)) {
 		outcome->is_chosen = false;
 	}

@@ -1,5 +1,5 @@
 /*
- * The request findings=now, and the file that is the answer. The cycle may have given no verdict: the file then says so and why, and it is loaded
+ * The requests findings=now and findings=possible, and the file that is the answer. The cycle may have given no verdict: the file then says so and why, and it is loaded
  * all the same.
  */
 #include "cli/live_findings.h"
@@ -7,12 +7,13 @@
 #include "cli/command.h"
 #include "cli/request.h"
 
-enum live_findings live_findings_take(
-	const struct process *process, int seconds, struct findings *ret_findings)
+enum live_findings live_findings_take(const struct process *process, bool with_possible,
+	int seconds, struct findings *ret_findings)
 {
 	struct request_answer answer;
-	enum request_result result =
-		request_try(process, STATS_REQUEST_FINDINGS_NOW, seconds, &answer);
+	enum request_result result = request_try(process,
+		with_possible ? STATS_REQUEST_FINDINGS_POSSIBLE : STATS_REQUEST_FINDINGS_NOW,
+		seconds, &answer);
 	int fd;
 
 	if (result != REQUEST_ANSWERED) {

@@ -12,6 +12,6 @@ enum live_findings {
 	LIVE_FINDINGS_ENDED,  // the process has ended; one line, too
 };
 
-/* Has the process (opened to write) run a cycle and loads what it knows then. meta.verdict tells how far that can be believed. */
-enum live_findings live_findings_take(
-	const struct process *process, int seconds, struct findings *ret_findings);
+/* Has the process (opened to write) run a cycle, and look for possible leaks as well if asked to, and loads what it knows then. meta.verdict tells how far that can be believed. */
+enum live_findings live_findings_take(const struct process *process, bool with_possible,
+	int seconds, struct findings *ret_findings);

@@ -171,7 +171,7 @@ static bool look(struct watch *watch)
 		process_warn(&process, found);
 	} else if (is_there) {
 		watch->start_time = process.page.start_time;
-		taken = live_findings_take(&process, watch->seconds, &findings);
+		taken = live_findings_take(&process, false, watch->seconds, &findings);
 		is_there = taken != LIVE_FINDINGS_ENDED;
 	}
 	if (taken == LIVE_FINDINGS_TAKEN) {

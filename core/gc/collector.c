@@ -22,6 +22,7 @@
 #include "core/gc/leak_suspects.h"
 #include "core/gc/leisure.h"
 #include "core/gc/pacer.h"
+#include "core/gc/possible.h"
 #include "core/gc/probation.h"
 #include "core/gc/thread.h"
 #include "core/gc/trust.h"
@@ -578,4 +579,5 @@ void cycle_fork_child(void)
 	growth_fork_child();
 	concurrent_fork_child();
 	heap_file_fork_child();
+	possible_fork_child();
 }

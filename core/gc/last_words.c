@@ -75,7 +75,7 @@ static void speak(void)
 	uint64_t leaks;
 	bool complete;
 
-	leak_check_prepare(options.report);
+	leak_check_prepare(options.report, (words.deadline_ns - clock_now_ns()) / 2);
 	complete = have_verdict();
 	signals_block(&guard);
 	lock_acquire(cycle_lock());
