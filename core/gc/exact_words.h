@@ -5,7 +5,9 @@
  *
  *	+8, +16, +32, +64	behind the number of elements of an array (C++), or behind a length or size that is kept in front
  *	+9, +17			strings with their length and capacity in front, as redis has them (sds)
+ *	+16, +32		objects of CPython, behind words of its collector: a count of references, then a type
  *	+24			std::string of the old kind: length, capacity and count of references in front
+ *	up to +255, of 8	behind a front whose last byte says how long it is, as values of CPython's attributes are
  *	any, of 8		a base class of a C++ object: there, and at the block's beginning, stands an address in a module, as of a table of functions
  *
  * Numbers in front count if they fit into the block and are not 0. So a pointer into the middle may pass for an exact one, and hardly the other way round.

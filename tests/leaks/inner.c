@@ -1,6 +1,7 @@
 /*
  * inner --list
- * inner NAME leak|fixed [wait]: blocks that are reached by words into their middle, or just behind them. With `wait` the program goes on until its input ends.
+ * inner NAME leak|fixed [wait|fork]: blocks that are reached by words into their middle, or just behind them. With `wait` the program goes on until its input ends; with `fork`
+ * it makes children meanwhile, each of which must see its own memory.
  *
  * Of each case it is known how many blocks are possible leaks, and how many more those alone hold; with `fixed` a word more names their first bytes. Cases of which nothing is
  * possible name blocks in ways of which it is known that they are no accident.
@@ -9,8 +10,10 @@
 
 #include "tests/leaks/programs.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { BLOCKS = 10, MEMBERS = 20, LARGE_BYTES = 3 << 20 };
@@ -204,6 +207,30 @@ KEEP static void old_string(bool fixed)
 	inner[0] = (char *)(block + 3);
 }
 
+/* What stands in front is the collector's of CPython; a type of the program's own is an object, too. */
+KEEP static void python_objects(bool fixed)
+{
+	static uintptr_t type_of_types[8];
+	uintptr_t *type = block_create(400), *object = block_create(64), *other = block_create(80);
+
+	(void)fixed;
+	type[2] = other[4] = 1;
+	type[3] = other[5] = (uintptr_t)type_of_types;
+	object[2] = 70000;
+	object[3] = (uintptr_t)(type + 2);
+	inner[0] = (char *)(object + 2);
+	inner[1] = (char *)(other + 4);
+}
+
+KEEP static void front_with_its_length(bool fixed)
+{
+	char *block = block_create(200);
+
+	(void)fixed;
+	block[39] = 40;
+	inner[0] = block + 40;
+}
+
 /* The freed one is told of as dangling, and what it holds is held. */
 KEEP static void held_by_a_freed_one(bool fixed)
 {
@@ -262,6 +289,8 @@ static const struct {
 	CASE(size_in_front, 0, 0),
 	CASE(strings_with_lengths, 0, 0),
 	CASE(old_string, 0, 0),
+	CASE(python_objects, 0, 0),
+	CASE(front_with_its_length, 0, 0),
 	CASE(held_by_a_freed_one, 0, 0),
 	CASE(ignored, 0, 0),
 	CASE(held_by_a_protected_one, 0, 0),
@@ -281,10 +310,35 @@ static void run(void)
 	cases[chosen].run(is_fixed);
 }
 
-int main(int count, char **arguments)
+static void make_child(void)
 {
+	pid_t child = fork();
+	int status;
+
+	if (child == 0) {
+		for (int i = 0; i < 1000; i++)
+			free(block_create(1 + (size_t)i));
+		_exit(0);
+	}
+	if (child < 0 || waitpid(child, &status, 0) != child || status != 0)
+		abort();
+}
+
+static void go_on(bool forks)
+{
+	struct pollfd input = {.events = POLLIN};
 	char byte;
 
+	for (;;) {
+		if (forks)
+			make_child();
+		if (poll(&input, 1, forks ? 0 : -1) > 0 && read(0, &byte, 1) <= 0)
+			return;
+	}
+}
+
+int main(int count, char **arguments)
+{
 	if (count < 3) {
 		for (int i = 0; i < CASES; i++)
 			printf("%s\t%u\t%u\n", cases[i].name, cases[i].possible, cases[i].held);
@@ -297,8 +351,7 @@ int main(int count, char **arguments)
 	is_fixed = !strcmp(arguments[2], "fixed");
 	programs_run(run);
 	if (count > 3 && write(1, "ready\n", 6) == 6)
-		while (read(0, &byte, 1) > 0)
-			;
+		go_on(!strcmp(arguments[3], "fork"));
 	use(inner);
 	use(whole);
 	use(chain);
