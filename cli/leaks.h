@@ -20,10 +20,10 @@ struct leaks_order {
 	int seconds;             // for an answer of a live process
 };
 
-/* Possible leaks are to be shown or counted. */
+/* What only a copy of the process tells is to be shown or counted: possible leaks, or all that refers to freed blocks. */
 static inline bool leaks_want_possible(const struct leaks_order *order)
 {
-	return (order->report.view.kinds >> FINDING_POSSIBLE & 1) != 0;
+	return (order->report.view.kinds & (1u << FINDING_POSSIBLE | 1u << FINDING_DANGLING)) != 0;
 }
 
 /* Runs the program; the exit status. */

@@ -133,6 +133,9 @@ static const struct report *demand_one(
 
 static bool has_something(const struct report_order *order, const struct report *report)
 {
+	if (report->meta.possible == FINDINGS_POSSIBLE_UNKNOWN &&
+		(order->view.kinds >> FINDING_POSSIBLE & 1))
+		return true;
 	for (size_t i = 0; i < report->finding_count; i++) {
 		if (report_view_has(&order->view, &report->findings[i]))
 			return true;

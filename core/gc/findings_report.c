@@ -9,6 +9,7 @@
 #include "core/gc/growth.h"
 #include "core/gc/leak_listing.h"
 #include "core/gc/leak_set.h"
+#include "core/gc/mapping_names.h"
 #include "core/gc/possible.h"
 #include "core/gc/probation.h"
 #include "core/gc/sites.h"
@@ -165,12 +166,26 @@ static void name_groups(const struct telling *telling, struct leak_set *set)
 	}
 }
 
+static void put_holders(struct findings_writer *writer, struct mapping_names *names,
+	struct dangling_group *group, uint32_t finding)
+{
+	for (uint32_t i = 0; i < group->count; i++) {
+		struct findings_holder *holder = &group->holders[i];
+
+		holder->finding = finding;
+		if (holder->kind == FINDINGS_HOLDER_MAPPING)
+			holder->name = mapping_name_at(names, writer, holder->address);
+	}
+	findings_put(writer, group->holders, group->count);
+}
+
 /* The findings, which are the last of the list, then their holders. `first`: index of the first. */
 static void put_dangling(struct findings_writer *writer, struct telling *telling, uint32_t first)
 {
 	struct leak_sums *sums = &telling->dangling;
 	size_t bytes = max_u64(sums->count, 1) * sizeof(struct dangling_group);
 	struct dangling_group *groups = os_map(bytes);
+	struct mapping_names names = {0};
 
 	leak_listing_sort(sums);
 	for (size_t i = 0; i < sums->count; i++)
@@ -193,11 +208,9 @@ static void put_dangling(struct findings_writer *writer, struct telling *telling
 	name_groups(telling, dangling_blocks());
 	if (sums->count > 0)
 		dangling_find_holders(groups, sums->count);
-	for (uint32_t i = 0; i < sums->count; i++) {
-		for (uint32_t k = 0; k < groups[i].count; k++)
-			groups[i].holders[k].finding = first + i;
-		findings_put(writer, groups[i].holders, groups[i].count);
-	}
+	for (uint32_t i = 0; i < sums->count; i++)
+		put_holders(writer, &names, &groups[i], first + i);
+	mapping_names_end(&names);
 	os_unmap(groups, bytes);
 }
 

@@ -7,6 +7,7 @@
 #include "core/base/atomic.h"
 #include "core/gc/copy.h"
 #include "core/gc/cycle.h"
+#include "core/gc/dangling.h"
 #include "core/gc/possible_walk.h"
 #include "core/gc/probation.h"
 #include "core/os/arch.h"
@@ -28,6 +29,8 @@ enum {
 struct image {
 	uint64_t dropped;
 	uint32_t count, target_count; // target_count 0: references are not known, or there are none
+	uint32_t holder_count;
+	struct findings_holder holders[DANGLING_NOTED_MAX]; // of freed blocks
 	struct leaked blocks[POSSIBLE_BLOCKS_MAX];
 	uint32_t first_edge[POSSIBLE_BLOCKS_MAX + 1];
 	uint32_t targets[TARGETS_MAX];
@@ -92,10 +95,15 @@ static int look_into_copy(void *nothing)
 {
 	struct image *image = possible.image;
 	struct leak_set *set = &possible.blocks;
+	const struct findings_holder *holders;
+	size_t holder_count;
 
 	(void)nothing;
 	if (!possible_walk(set, &image->dropped))
 		return 1;
+	holders = dangling_noted(&holder_count);
+	memcpy(image->holders, holders, holder_count * sizeof(*holders));
+	image->holder_count = (uint32_t)holder_count;
 	image->count = (uint32_t)set->count;
 	if (set->count > 0)
 		memcpy(image->blocks, set->list, set->count * sizeof(*set->list));
@@ -172,6 +180,7 @@ static void take_image(const struct image *image)
 	}
 	possible.dropped = image->dropped + (image->count - set->count);
 	take_references(set, image);
+	dangling_take_noted(image->holders, image->holder_count);
 }
 
 void possible_look(void)

@@ -11,6 +11,7 @@
 
 #include "core/base/arith.h"
 #include "core/base/bits.h"
+#include "core/gc/dangling.h"
 #include "core/gc/exact_words.h"
 #include "core/gc/ignored.h"
 #include "core/gc/roots.h"
@@ -168,9 +169,10 @@ static void read_queue(void)
 
 /* ---- the walks ---- */
 
-static void take_root_words(void *nothing, const uintptr_t *words, size_t count)
+static void take_root_words(void *scan, const uintptr_t *words, size_t count)
 {
-	take_words(nothing, 0, words, count);
+	dangling_note_roots(scan, words, count);
+	take_words(0, 0, words, count);
 }
 
 static void take_block(struct slot slot, void *nothing)
@@ -184,6 +186,7 @@ static bool walk_exactly(void)
 {
 	struct root_scan scan = {.sink = take_root_words};
 
+	scan.sink_argument = &scan;
 	modules_scan();
 	if (!roots_scan(&scan) || scan.requests_in_flight)
 		return false;

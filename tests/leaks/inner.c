@@ -1,7 +1,7 @@
 /*
  * inner --list
- * inner NAME leak|fixed [wait|fork]: blocks that are reached by words into their middle, or just behind them. With `wait` the program goes on until its input ends; with `fork`
- * it makes children meanwhile, each of which must see its own memory.
+ * inner NAME leak|fixed [wait|fork|limit]: blocks that are reached by words into their middle, or just behind them. With `wait` the program goes on until its input ends; with `fork`
+ * it makes children meanwhile, each of which must see its own memory; with `limit` it ends with little room for more memory.
  *
  * Of each case it is known how many blocks are possible leaks, and how many more those alone hold; with `fixed` a word more names their first bytes. Cases of which nothing is
  * possible name blocks in ways of which it is known that they are no accident.
@@ -11,8 +11,11 @@
 #include "tests/leaks/programs.h"
 
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -265,6 +268,56 @@ KEEP static void held_by_a_protected_one(bool fixed)
 		abort();
 }
 
+/* ---- freed, and still referred to ---- */
+
+KEEP static void freed_in_mapping(void)
+{
+	void **page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (page == MAP_FAILED)
+		abort();
+	page[5] = block_create(120);
+	free(page[5]);
+}
+
+KEEP static void freed_in_kernel(void)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+	int epoll = epoll_create1(EPOLL_CLOEXEC), ends[2];
+
+	event.data.ptr = block_create(130);
+	if (epoll < 0 || pipe(ends) != 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, ends[0], &event) != 0)
+		abort();
+	free(event.data.ptr);
+}
+
+static volatile int is_spinning;
+
+KEEP static void *freed_in_register(void *argument)
+{
+	void *kept = block_create(140);
+
+	free(kept);
+	is_spinning = 1;
+	for (;;)
+		__asm__ volatile("" : "+r"(kept));
+	return argument;
+}
+
+KEEP static void freed(bool fixed)
+{
+	pthread_t thread;
+
+	(void)fixed;
+	freed_in_mapping();
+	freed_in_kernel();
+	if (pthread_create(&thread, NULL, freed_in_register, NULL) != 0)
+		abort();
+	pthread_detach(thread);
+	while (!is_spinning)
+		;
+}
+
 #define CASE(name, possible, held) \
 	{ \
 #name, name, possible, held \
@@ -294,6 +347,7 @@ static const struct {
 	CASE(held_by_a_freed_one, 0, 0),
 	CASE(ignored, 0, 0),
 	CASE(held_by_a_protected_one, 0, 0),
+	CASE(freed, 0, 0),
 	CASE(inner_array, 0, 0),
 	CASE(inner_aligned_array, 0, 0),
 	CASE(inner_second_base, 0, 0),
@@ -308,6 +362,24 @@ static bool is_fixed;
 static void run(void)
 {
 	cases[chosen].run(is_fixed);
+}
+
+/* Leaves room for little more than there is: not for what a copy of the process has to tell. The first limit has reservations given back. */
+static void limit_memory(void)
+{
+	const size_t room = 12 << 20;
+	struct rlimit limit = {8ul << 30, RLIM_INFINITY};
+	FILE *file;
+	size_t pages = 0;
+
+	if (setrlimit(RLIMIT_AS, &limit) != 0 || !(file = fopen("/proc/self/statm", "r")))
+		abort();
+	if (fscanf(file, "%zu", &pages) != 1)
+		abort();
+	fclose(file);
+	limit.rlim_cur = pages * 4096 + room;
+	if (setrlimit(RLIMIT_AS, &limit) != 0)
+		abort();
 }
 
 static void make_child(void)
@@ -350,7 +422,9 @@ int main(int count, char **arguments)
 		return 2;
 	is_fixed = !strcmp(arguments[2], "fixed");
 	programs_run(run);
-	if (count > 3 && write(1, "ready\n", 6) == 6)
+	if (count > 3 && !strcmp(arguments[3], "limit"))
+		limit_memory();
+	else if (count > 3 && write(1, "ready\n", 6) == 6)
 		go_on(!strcmp(arguments[3], "fork"));
 	use(inner);
 	use(whole);
