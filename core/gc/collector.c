@@ -461,6 +461,18 @@ static bool may_be_quick(uint32_t requests, uint64_t now)
 	return requests == 1u << CYCLE_FOR_HINTS && now < next_timed_cycle_ns(now);
 }
 
+void collector_serve(void)
+{
+	uint64_t now = clock_now_ns();
+	uint32_t requests = load_seq(&collector.requests) & PACED_REQUESTS;
+
+	if (requests == 0 || !cycle_is_due(requests, now))
+		return;
+	and_seq(&collector.requests, ~requests);
+	leisure_begin(false);
+	collector_run_cycle(may_be_quick(requests, now));
+}
+
 /* Nanoseconds until something is to be done without being asked. */
 static uint64_t sleep_ns(uint32_t requests, uint64_t now)
 {
@@ -532,6 +544,7 @@ void cycle_thread_main(void)
 	}
 	store_seq(&collector.purge_timed, 0u);
 	heap_file_stop();
+	possible_stop();
 	tracking_close();
 	proc_close();
 	end_thread();

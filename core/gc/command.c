@@ -91,6 +91,7 @@ static enum stats_reply findings_now(bool with_possible, char *text, size_t capa
 		possible_demand(POSSIBLE_PATIENCE_MS * NS_PER_MS);
 	sites_demand();
 	verdict = judge_leaks();
+	possible_await(collector_serve);
 	signals_block(&guard);
 	lock_acquire(cycle_lock());
 	written = leak_check_findings(text, verdict, FINDINGS_REASON_REQUEST, &blocks);

@@ -174,6 +174,7 @@ uint64_t leak_check_now(const char *where, bool *ret_is_complete)
 
 	leak_check_prepare(where, POSSIBLE_PATIENCE_MS * NS_PER_MS);
 	complete = collect_with_verdict();
+	possible_await(0);
 	signals_block(&guard);
 	lock_acquire(cycle_lock());
 	complete = complete && cycle_last.leaks_judged;

@@ -38,7 +38,7 @@ struct image {
 
 static struct {
 	uint32_t is_wanted; // atomic
-	uint64_t patience_ns;
+	uint64_t patience_ns, deadline_ns;
 	enum findings_possible outcome;
 	struct leak_set blocks;
 	uint64_t dropped;
@@ -65,28 +65,6 @@ uint64_t possible_dropped(void)
 enum findings_possible possible_outcome(void)
 {
 	return possible.outcome;
-}
-
-static void forget(void)
-{
-	leak_set_release(&possible.blocks);
-	possible.dropped = 0;
-	possible.outcome = FINDINGS_POSSIBLE_NOT_LOOKED;
-}
-
-void possible_end(void)
-{
-	store_relaxed(&possible.is_wanted, 0u);
-	forget();
-}
-
-void possible_fork_child(void)
-{
-	if (!possible.image && possible.outcome == FINDINGS_POSSIBLE_NOT_LOOKED)
-		return; // or the page would be copied for nothing
-	possible.child = 0;
-	possible.image = 0; // it was kept from children
-	possible_end();
 }
 
 /* ---- the child ---- */
@@ -117,34 +95,53 @@ static int look_into_copy(void *nothing)
 
 /* ---- the parent ---- */
 
-static bool begin(void)
+static void drop_image(void)
 {
-	possible.image = copy_refusal() ? 0 : os_map_shared(sizeof(*possible.image));
-	if (!possible.image)
-		return false;
-	possible.child = copy_make_still("gasket-possible", look_into_copy, 0);
-	// other children have no use for it
-	SYSCALL(madvise, possible.image, sizeof(*possible.image), MADV_DONTFORK);
-	return possible.child != 0;
+	if (possible.image)
+		os_unmap(possible.image, sizeof(*possible.image));
+	possible.image = 0;
 }
 
-/* True: it has ended well. */
-static bool wait_for_child(void)
+static void end_child(void)
 {
-	uint64_t deadline = clock_now_ns() + load_relaxed(&possible.patience_ns);
-	struct copy_end end;
-	uint32_t nobody = 0;
-
-	while (!copy_has_ended(possible.child, &end)) {
-		if (!cycle_may_go_on() || clock_now_ns() > deadline) {
-			copy_kill(possible.child);
-			end.status = COPY_KILLED;
-			break;
-		}
-		futex_wait(&nobody, 0, NAP_NS);
-	}
+	if (possible.child != 0)
+		copy_kill(possible.child);
 	possible.child = 0;
-	return end.status == 0;
+	drop_image();
+}
+
+static void forget(void)
+{
+	end_child();
+	leak_set_release(&possible.blocks);
+	possible.dropped = 0;
+	possible.outcome = FINDINGS_POSSIBLE_NOT_LOOKED;
+}
+
+void possible_end(void)
+{
+	store_relaxed(&possible.is_wanted, 0u);
+	forget();
+}
+
+void possible_stop(void)
+{
+	struct signal_guard guard;
+
+	signals_block(&guard);
+	lock_acquire(cycle_lock());
+	end_child();
+	lock_release(cycle_lock());
+	signals_restore(&guard);
+}
+
+void possible_fork_child(void)
+{
+	if (!possible.image && possible.outcome == FINDINGS_POSSIBLE_NOT_LOOKED)
+		return;     // or the page would be copied for nothing
+	possible.child = 0; // the parent's
+	possible.image = 0; // it was kept from children
+	possible_end();
 }
 
 /* References that have no room are none: then all blocks are told side by side. */
@@ -191,11 +188,53 @@ void possible_look(void)
 	store_relaxed(&possible.is_wanted, 0u);
 	forget();
 	possible.outcome = FINDINGS_POSSIBLE_UNKNOWN;
-	if (begin() && wait_for_child()) {
+	possible.deadline_ns = clock_now_ns() + load_relaxed(&possible.patience_ns);
+	possible.image = copy_refusal() ? 0 : os_map_shared(sizeof(*possible.image));
+	if (possible.image)
+		possible.child = copy_make_still("gasket-possible", look_into_copy, 0);
+	if (possible.child == 0)
+		drop_image();
+	else // other children have no use for it
+		SYSCALL(madvise, possible.image, sizeof(*possible.image), MADV_DONTFORK);
+}
+
+/* Lock CYCLE. */
+static void look_for_end(void)
+{
+	struct copy_end end;
+
+	if (possible.child == 0)
+		return;
+	if (!copy_has_ended(possible.child, &end)) {
+		if (clock_now_ns() > possible.deadline_ns || !cycle_may_go_on())
+			end_child();
+		return;
+	}
+	possible.child = 0;
+	if (end.status == 0) {
 		take_image(possible.image);
 		possible.outcome = FINDINGS_POSSIBLE_LOOKED;
 	}
-	if (possible.image)
-		os_unmap(possible.image, sizeof(*possible.image));
-	possible.image = 0;
+	drop_image();
+}
+
+void possible_await(void (*meanwhile)(void))
+{
+	uint32_t nobody = 0;
+	bool is_there = true;
+
+	while (is_there) {
+		struct signal_guard guard;
+
+		signals_block(&guard);
+		lock_acquire(cycle_lock());
+		look_for_end();
+		is_there = possible.child != 0;
+		lock_release(cycle_lock());
+		signals_restore(&guard);
+		if (is_there && meanwhile)
+			meanwhile();
+		if (is_there)
+			futex_wait(&nobody, 0, NAP_NS);
+	}
 }
