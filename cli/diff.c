@@ -28,13 +28,13 @@ static int compare_ids(const void *left, const void *right)
 	return strcmp(a->first->id, b->first->id);
 }
 
-static bool is_compared(const struct report_finding *finding)
+static bool is_compared(const struct report_finding *finding, bool with_possible)
 {
-	return !finding->is_suppressed &&
-	       !(finding->sum.kind == FINDING_INDIRECT && finding->parent != SIZE_MAX);
+	return !finding->is_suppressed && finding->parent == SIZE_MAX &&
+	       (with_possible || finding->sum.kind != FINDING_POSSIBLE);
 }
 
-static struct sums collect(const struct report_set *set)
+static struct sums collect(const struct report_set *set, bool with_possible)
 {
 	struct sums sums = {0};
 	size_t kept = 0;
@@ -45,7 +45,7 @@ static struct sums collect(const struct report_set *set)
 		for (size_t j = 0; j < report->finding_count; j++) {
 			const struct report_finding *finding = &report->findings[j];
 
-			if (!is_compared(finding))
+			if (!is_compared(finding, with_possible))
 				continue;
 			sums.list = memory_grow(sums.list, sums.count, sizeof(*sums.list));
 			sums.list[sums.count++] = (struct sum){report, finding,
@@ -149,18 +149,27 @@ static bool was_checked(const struct report_set *set)
 	return set->reports[0].meta.verdict == FINDINGS_VERDICT_FULL;
 }
 
+static bool has_possible(const struct report_set *set)
+{
+	return set->reports[0].meta.possible == FINDINGS_POSSIBLE_LOOKED;
+}
+
 static int run(const char *const paths[2], const char *root, struct suppressions *suppressions)
 {
 	struct report_set before, after;
 	struct sums old, new;
 	struct outcome outcome = {0};
+	bool with_possible;
 	int status;
 
 	load(&before, paths[0], root, suppressions);
 	load(&after, paths[1], root, suppressions);
-	old = collect(&before);
-	new = collect(&after);
+	with_possible = has_possible(&before) && has_possible(&after);
+	old = collect(&before, with_possible);
+	new = collect(&after, with_possible);
 	compare(&old, &new, &outcome);
+	if (has_possible(&before) != has_possible(&after))
+		puts("NOTE: possible leaks were looked for in one of the files only, and are not compared.");
 	for (size_t i = 0; i < after.count; i++)
 		render_verdict(stdout, &after.reports[i]);
 	printf("SUMMARY: Gasket: %zu new, %zu grown, %zu gone.\n", outcome.added, outcome.grown,

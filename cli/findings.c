@@ -330,3 +330,8 @@ const char *findings_reason_word(uint32_t reason)
 {
 	LOOK_UP(FINDINGS_REASONS, reason);
 }
+
+const char *findings_possible_words(uint32_t possible)
+{
+	LOOK_UP(FINDINGS_POSSIBLES, possible);
+}

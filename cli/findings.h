@@ -71,3 +71,4 @@ const char *findings_misuse_words(uint32_t misuse);
 const char *findings_holder_words(uint32_t kind);
 const char *findings_verdict_words(uint32_t verdict);
 const char *findings_reason_word(uint32_t reason);
+const char *findings_possible_words(uint32_t possible);

@@ -40,16 +40,6 @@ bool hunt_choice_has(const struct hunt_choice *choice, const char *path)
 
 /* ---- verdicts ---- */
 
-void hunt_note_verdict(struct hunt_result *result, uint32_t verdict)
-{
-	if (verdict == FINDINGS_VERDICT_FULL)
-		result->checked++;
-	else if (verdict == FINDINGS_VERDICT_PARTIAL)
-		result->partial++;
-	else
-		result->unchecked++;
-}
-
 void hunt_leave_out_young(struct report_set *set, uint32_t confirm, struct hunt_result *result)
 {
 	for (size_t i = 0; i < set->count; i++) {
@@ -70,9 +60,28 @@ void hunt_leave_out_young(struct report_set *set, uint32_t confirm, struct hunt_
 
 static bool counts(const struct report_order *order, const struct report_finding *finding)
 {
-	struct report_view leaks = {.kinds = 1u << FINDING_LEAK | 1u << FINDING_INDIRECT};
+	struct report_view view = {.kinds = 1u << FINDING_LEAK | 1u << FINDING_INDIRECT};
 
-	return report_view_has(order->has_kinds ? &order->view : &leaks, finding);
+	if (order->has_kinds) {
+		view = order->view;
+		view.kinds = order->status_kinds;
+	}
+	return report_view_has(&view, finding);
+}
+
+void hunt_note_process(struct hunt_result *result, const struct findings_meta *meta,
+	const struct report_order *order)
+{
+	bool lacks_possible = order->has_kinds &&
+			      (order->status_kinds >> FINDING_POSSIBLE & 1) != 0 &&
+			      meta->possible != FINDINGS_POSSIBLE_LOOKED;
+
+	if (meta->verdict == FINDINGS_VERDICT_FULL && !lacks_possible)
+		result->checked++;
+	else if (meta->verdict == FINDINGS_VERDICT_NONE)
+		result->unchecked++;
+	else
+		result->partial++;
 }
 
 static void count_report(

@@ -44,8 +44,9 @@ struct hunt_result {
 	size_t unconfirmed;                   // findings
 };
 
-/* Counts a process by the verdict (enum findings_verdict) of its findings. */
-void hunt_note_verdict(struct hunt_result *result, uint32_t verdict);
+/* Counts a process by the verdict in its findings. */
+void hunt_note_process(struct hunt_result *result, const struct findings_meta *meta,
+	const struct report_order *order);
 
 /* Leaks that fewer than `confirm` cycles found are left out of the set. Before hunt_count(). */
 void hunt_leave_out_young(struct report_set *set, uint32_t confirm, struct hunt_result *result);

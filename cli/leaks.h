@@ -22,6 +22,12 @@ struct leaks_order {
 	int seconds;             // for an answer of a live process
 };
 
+/* What only a copy of the process tells is to be shown or counted: possible leaks, or all that refers to freed blocks. */
+static inline bool leaks_want_possible(const struct leaks_order *order)
+{
+	return (order->report.view.kinds & (1u << FINDING_POSSIBLE | 1u << FINDING_DANGLING)) != 0;
+}
+
 /* Runs the program; the exit status. */
 int leaks_of_program(struct leaks_order *order, char **argv);
 

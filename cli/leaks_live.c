@@ -1,5 +1,5 @@
 /*
- * gasket leaks PID: the process runs a cycle and leaves its findings beside its page (request findings=now); they are taken away and shown. Nothing
+ * gasket leaks PID: the process runs a cycle and leaves its findings beside its page (request findings=now, or findings=possible); they are taken away and shown. Nothing
  * but the cycle happens in the process, and files, names and lines are looked up here.
  *
  * A block whose only address is on its way somewhere while the cycle looks is none of the program's leaks; --confirm asks that many cycles, a
@@ -27,12 +27,13 @@ static bool ask_confirmed(const struct process *process, const struct leaks_orde
 	int fd;
 
 	for (uint32_t i = 1; i < order->confirm; i++) {
-		if (live_findings_open(process, order->seconds, &fd) != LIVE_FINDINGS_TAKEN)
+		if (live_findings_open(process, false, order->seconds, &fd) != LIVE_FINDINGS_TAKEN)
 			return false;
 		close(fd);
 		nanosleep(&pause, NULL);
 	}
-	if (live_findings_open(process, order->seconds, &fd) != LIVE_FINDINGS_TAKEN)
+	if (live_findings_open(process, leaks_want_possible(order), order->seconds, &fd) !=
+		LIVE_FINDINGS_TAKEN)
 		return false;
 	snprintf(name, sizeof(name), "%d" LEAKS_FINDINGS_SUFFIX, process->pid);
 	leaks_keep(order, fd, name);
@@ -58,7 +59,7 @@ static void take_process(struct report_set *set, struct hunt_result *result,
 		executable = findings_text(&findings, findings.meta.executable);
 		if (hunt_choice_has(&order->choice, executable)) {
 			report_set_add(set, &findings);
-			hunt_note_verdict(result, findings.meta.verdict);
+			hunt_note_process(result, &findings.meta, &order->report);
 		}
 		findings_release(&findings);
 	}

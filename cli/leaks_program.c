@@ -77,8 +77,9 @@ static void add_own_options(const struct leaks_order *order)
 	free(text);
 	if (has_option(order->options, "report"))
 		return;
-	if (asprintf(&text, "report_format=findings:report=%s/%%p" LEAKS_FINDINGS_SUFFIX,
-		    directory) < 0)
+	if (asprintf(&text,
+		    "report_format=findings:report_possible=%s:report=%s/%%p" LEAKS_FINDINGS_SUFFIX,
+		    leaks_want_possible(order) ? "on" : "off", directory) < 0)
 		fail(EXIT_FAILED, "no memory");
 	launch_add_options(text);
 	free(text);
@@ -138,7 +139,7 @@ static void take_findings(struct outcome *outcome, const struct leaks_order *ord
 	path = findings_text(&findings, findings.meta.executable);
 	if (hunt_choice_has(&order->choice, path)) {
 		report_set_add(&outcome->set, &findings);
-		hunt_note_verdict(&outcome->result, findings.meta.verdict);
+		hunt_note_process(&outcome->result, &findings.meta, &order->report);
 	} else if (is_program(outcome, name)) {
 		outcome->is_chosen = false;
 	}

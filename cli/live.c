@@ -11,11 +11,13 @@
 
 enum { SECONDS = 60 }; // a cycle of a large heap beside the program takes some
 
-enum live_findings live_findings_open(const struct process *process, int seconds, int *ret_fd)
+enum live_findings live_findings_open(
+	const struct process *process, bool with_possible, int seconds, int *ret_fd)
 {
 	struct request_answer answer;
-	enum request_result result =
-		request_try(process, STATS_REQUEST_FINDINGS_NOW, seconds, &answer);
+	enum request_result result = request_try(process,
+		with_possible ? STATS_REQUEST_FINDINGS_POSSIBLE : STATS_REQUEST_FINDINGS_NOW,
+		seconds, &answer);
 
 	if (result != REQUEST_ANSWERED) {
 		request_warn(process, result, seconds);
@@ -36,7 +38,7 @@ enum live_findings live_findings_take(
 	const struct process *process, int seconds, struct findings *ret_findings)
 {
 	int fd;
-	enum live_findings taken = live_findings_open(process, seconds, &fd);
+	enum live_findings taken = live_findings_open(process, false, seconds, &fd);
 
 	if (taken != LIVE_FINDINGS_TAKEN)
 		return taken;

@@ -16,10 +16,14 @@ enum live_findings {
 	LIVE_FINDINGS_ENDED,  // the process has ended; one line, too
 };
 
-/* Has the process (opened to write) run a cycle and write what it knows then; the file, already taken away, is the caller's. */
-enum live_findings live_findings_open(const struct process *process, int seconds, int *ret_fd);
+/*
+ * Has the process (opened to write) run a cycle, and look for possible leaks as well if asked to, and write what it knows then; the file, already taken away, is
+ * the caller's.
+ */
+enum live_findings live_findings_open(
+	const struct process *process, bool with_possible, int seconds, int *ret_fd);
 
-/* The same, and loads it. meta.verdict tells how far that can be believed. */
+/* The same without possible leaks, and loads it. meta.verdict tells how far that can be believed. */
 enum live_findings live_findings_take(
 	const struct process *process, int seconds, struct findings *ret_findings);
 

@@ -2,8 +2,8 @@
  * Reports as JSON. Fields are only ever added; sizes are bytes, addresses hexadecimal text (they need more than the 53 bits that readers keep).
  *
  *	{"format": "gasket-report", "version": 1, "reports": [REPORT...], "suppressions": [file line text blocks bytes used]}
- *	REPORT   executable processes[] verdict no_verdict reason age_ns cycles sample_bytes dropped_stacks dropped_findings
- *	         live_bytes live_blocks leaked_bytes leaked_blocks (of findings not suppressed) findings[] sites[] modules[]
+ *	REPORT   executable processes[] verdict no_verdict possible reason age_ns cycles sample_bytes dropped_stacks dropped_findings
+ *	         live_bytes live_blocks leaked_bytes leaked_blocks possible_bytes possible_blocks (of findings not suppressed) findings[] sites[] modules[]
  *	FINDING  id kind detail bytes blocks indirect_bytes indirect_blocks reclaimed_bytes reclaimed_blocks slot_bytes cycles first_seen_ms
  *	         last_seen_ms address slope_bytes_per_s slope_low_bytes_per_s slope_high_bytes_per_s grown_bytes processes parent suppressed stack[] call_stack[] (of the wrong call) holders[]
  *	FRAME    address module offset build_id functions[]: function file line, the one inlined last first
@@ -176,6 +176,7 @@ static void add_meta(json_object *object, const struct findings_meta *meta)
 	add_text(object, "verdict", findings_verdict_words(meta->verdict));
 	if (meta->verdict != FINDINGS_VERDICT_FULL)
 		add_text(object, "no_verdict", word_of(STATS_NO_VERDICT_WORDS, meta->no_verdict));
+	add_text(object, "possible", findings_possible_words(meta->possible));
 	add_text(object, "reason", findings_reason_word(meta->reason));
 	add_number(object, "age_ns", meta->age_ns);
 	add_number(object, "cycles", meta->cycles);
@@ -189,7 +190,7 @@ static void add_meta(json_object *object, const struct findings_meta *meta)
 static json_object *json_of_report(const struct report *report, const struct report_view *view)
 {
 	json_object *object = json_object_new_object(), *processes = json_object_new_array();
-	struct report_leaked leaked = report_leaked(report);
+	struct report_leaked leaked = report_leaked(report), possible = report_possible(report);
 
 	add_text(object, "executable", report->executable);
 	for (size_t i = 0; i < report->process_count; i++)
@@ -198,6 +199,8 @@ static json_object *json_of_report(const struct report *report, const struct rep
 	add_meta(object, &report->meta);
 	add_number(object, "leaked_bytes", leaked.bytes);
 	add_number(object, "leaked_blocks", leaked.blocks);
+	add_number(object, "possible_bytes", possible.bytes);
+	add_number(object, "possible_blocks", possible.blocks);
 	json_object_object_add(object, "findings", json_of_findings(report, view));
 	json_object_object_add(object, "sites", json_of_sites(report));
 	json_object_object_add(object, "modules", json_of_modules(report));

@@ -2,7 +2,7 @@
  * A report as a profile of pprof: the messages of profile.proto, written by hand (each field is a number with its type, then a varint or a length
  * and bytes), compressed as gzip. The field numbers are those of the published format.
  *
- * Four values for each stack: leaked objects and bytes, live objects and bytes. Strings, functions and locations are numbered as they come up.
+ * Six values for each stack: leaked objects and bytes, live ones, and possibly leaked ones. Strings, functions and locations are numbered as they come up.
  *
  * Of several programs each has mappings of its own, though they may lie at the same addresses: a location says which it means. A sample then bears the label "program".
  */
@@ -63,7 +63,15 @@ enum {
 };
 
 /* The values of a sample. */
-enum { LEAK_OBJECTS, LEAK_SPACE, INUSE_OBJECTS, INUSE_SPACE, VALUE_COUNT };
+enum {
+	LEAK_OBJECTS,
+	LEAK_SPACE,
+	INUSE_OBJECTS,
+	INUSE_SPACE,
+	POSSIBLE_OBJECTS,
+	POSSIBLE_SPACE,
+	VALUE_COUNT
+};
 
 static const struct {
 	const char *name, *unit;
@@ -72,6 +80,8 @@ static const struct {
 	{"leak_space", "bytes"},
 	{"inuse_objects", "count"},
 	{"inuse_space", "bytes"},
+	{"possible_objects", "count"},
+	{"possible_space", "bytes"},
 };
 
 /* ---- messages ---- */
@@ -378,12 +388,14 @@ static void put_findings(struct profile *profile, const struct report_view *view
 	for (size_t i = 0; i < report->finding_count; i++) {
 		const struct report_finding *finding = &report->findings[i];
 		uint64_t values[VALUE_COUNT] = {0};
+		bool is_possible;
 
-		if (!report_view_has(view, finding) || finding->sum.kind > FINDING_INDIRECT)
+		if (!report_view_has(view, finding) || finding->sum.kind > FINDING_POSSIBLE)
 			continue;
-		values[LEAK_OBJECTS] =
+		is_possible = finding->sum.kind == FINDING_POSSIBLE;
+		values[is_possible ? POSSIBLE_OBJECTS : LEAK_OBJECTS] =
 			view->indirect ? finding->sum.blocks : report_total_blocks(finding);
-		values[LEAK_SPACE] =
+		values[is_possible ? POSSIBLE_SPACE : LEAK_SPACE] =
 			view->indirect ? finding->sum.bytes : report_total_bytes(finding);
 		put_sample(profile, finding->stack, values);
 	}

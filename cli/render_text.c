@@ -18,8 +18,7 @@ struct report_view report_view_default(void)
 bool report_view_has(const struct report_view *view, const struct report_finding *finding)
 {
 	return !finding->is_suppressed && (view->kinds >> finding->sum.kind & 1) != 0 &&
-	       (view->indirect || finding->sum.kind != FINDING_INDIRECT ||
-		       finding->parent == SIZE_MAX);
+	       (view->indirect || finding->parent == SIZE_MAX);
 }
 
 /* ---- frames ---- */
@@ -163,7 +162,9 @@ static void print_sums(FILE *out, const struct report *report, const struct repo
 			sum->indirect_bytes, sum->indirect_blocks,
 			sum->blocks == 1 ? "it" : "them");
 	if (finding->parent != SIZE_MAX)
-		fprintf(out, "    held by leak %s\n", report->findings[finding->parent].id);
+		fprintf(out, "    held by %sleak %s\n",
+			sum->kind == FINDING_POSSIBLE ? "possible " : "",
+			report->findings[finding->parent].id);
 	if (sum->reclaimed_blocks)
 		fprintf(out,
 			"    (%" PRIu64 " byte(s) in %" PRIu64
@@ -260,6 +261,9 @@ void render_notes(FILE *out, const struct report *report, const struct report_vi
 	const struct findings_meta *meta = &report->meta;
 
 	render_verdict(out, report);
+	if (meta->possible == FINDINGS_POSSIBLE_UNKNOWN && (view->kinds >> FINDING_POSSIBLE & 1))
+		fputs("NOTE: possible leaks could not be looked for, or not in every process.\n",
+			out);
 	if (meta->sample_bytes)
 		fprintf(out,
 			"NOTE: stacks were sampled: one for about every %" PRIu64
@@ -300,7 +304,7 @@ static bool has_any(const struct report *report, const struct report_view *view)
 
 void render_text(FILE *out, const struct report *report, const struct report_view *view)
 {
-	struct report_leaked leaked = report_leaked(report);
+	struct report_leaked leaked = report_leaked(report), possible = report_possible(report);
 	bool wants_leaks = (view->kinds >> FINDING_LEAK & 1) != 0;
 
 	if (leaked.blocks && wants_leaks) {
@@ -312,6 +316,11 @@ void render_text(FILE *out, const struct report *report, const struct report_vie
 	}
 	print_findings(out, report, view);
 	render_notes(out, report, view);
+	if (possible.blocks && (view->kinds >> FINDING_POSSIBLE & 1))
+		fprintf(out,
+			"POSSIBLE: %" PRIu64 " byte(s) in %" PRIu64
+			" allocation(s) are reached only by way of words into the middle of a block, or just behind it.\n",
+			possible.bytes, possible.blocks);
 	if (!wants_leaks)
 		return;
 	if (leaked.blocks)

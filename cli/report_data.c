@@ -193,11 +193,20 @@ static void add_finding(struct adding *adding, size_t index, size_t parent)
 	finding->last_report = adding->number;
 }
 
-/* The merged LEAK that holds an INDIRECT of this file. */
+static bool is_held(const struct finding *one)
+{
+	return one->kind == FINDING_INDIRECT ||
+	       (one->kind == FINDING_POSSIBLE && one->parent != FINDINGS_NONE);
+}
+
+/* The merged finding that holds one of this file. */
 static size_t parent_of(const struct adding *adding, const struct finding *one)
 {
-	if (one->parent >= adding->findings->list_count ||
-		adding->findings->list[one->parent].kind != FINDING_LEAK)
+	const struct finding *list = adding->findings->list;
+
+	if (one->parent >= adding->findings->list_count || is_held(&list[one->parent]) ||
+		list[one->parent].kind !=
+			(one->kind == FINDING_INDIRECT ? FINDING_LEAK : FINDING_POSSIBLE))
 		return SIZE_MAX;
 	return adding->groups[one->parent];
 }
@@ -208,12 +217,11 @@ static void add_list(struct adding *adding)
 	const struct findings *findings = adding->findings;
 
 	for (size_t i = 0; i < findings->list_count; i++) {
-		if (findings->list[i].kind < FINDING_KIND_COUNT &&
-			findings->list[i].kind != FINDING_INDIRECT)
+		if (findings->list[i].kind < FINDING_KIND_COUNT && !is_held(&findings->list[i]))
 			add_finding(adding, i, SIZE_MAX);
 	}
 	for (size_t i = 0; i < findings->list_count; i++) {
-		if (findings->list[i].kind == FINDING_INDIRECT)
+		if (is_held(&findings->list[i]))
 			add_finding(adding, i, parent_of(adding, &findings->list[i]));
 	}
 }
@@ -327,6 +335,8 @@ static void add_meta(struct findings_meta *sum, const struct findings_meta *more
 	sum->invalid_frees += more->invalid_frees;
 	sum->dropped_stacks += more->dropped_stacks;
 	sum->dropped_findings += more->dropped_findings;
+	if (more->possible > sum->possible)
+		sum->possible = more->possible;
 	if (more->sample_bytes > sum->sample_bytes)
 		sum->sample_bytes = more->sample_bytes;
 }
@@ -414,22 +424,30 @@ uint64_t report_total_blocks(const struct report_finding *finding)
 	return finding->sum.blocks + finding->sum.indirect_blocks;
 }
 
-struct report_leaked report_leaked(const struct report *report)
+static struct report_leaked sum_of(const struct report *report, uint32_t kinds)
 {
 	struct report_leaked sum = {0};
 
 	for (size_t i = 0; i < report->finding_count; i++) {
 		const struct report_finding *finding = &report->findings[i];
-		uint32_t kind = finding->sum.kind;
 
-		if (finding->is_suppressed ||
-			!(kind == FINDING_LEAK ||
-				(kind == FINDING_INDIRECT && finding->parent == SIZE_MAX)))
+		if (finding->is_suppressed || finding->parent != SIZE_MAX ||
+			!(kinds >> finding->sum.kind & 1))
 			continue;
 		sum.bytes += report_total_bytes(finding);
 		sum.blocks += report_total_blocks(finding);
 	}
 	return sum;
+}
+
+struct report_leaked report_leaked(const struct report *report)
+{
+	return sum_of(report, 1u << FINDING_LEAK | 1u << FINDING_INDIRECT);
+}
+
+struct report_leaked report_possible(const struct report *report)
+{
+	return sum_of(report, 1u << FINDING_POSSIBLE);
 }
 
 /* ---- the end ---- */

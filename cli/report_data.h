@@ -39,7 +39,7 @@ struct report_finding {
 	struct finding sum;               // `stack`, `other_stack` and `parent` in it mean nothing
 	const struct report_stack *stack; // NULL: none was recorded
 	const struct report_stack *other_stack;
-	size_t parent; // INDIRECT: index of its LEAK; SIZE_MAX: none
+	size_t parent; // INDIRECT: index of its LEAK; POSSIBLE: of the one that holds it; SIZE_MAX: none
 	size_t last_report, processes;
 	size_t holder_count;
 	struct report_holder holders[REPORT_HOLDERS_MAX];
@@ -66,7 +66,7 @@ struct report {
 	uint32_t *processes;
 	size_t process_count;
 	struct findings_meta
-		meta; // of the first, its counts those of all; the least of the verdicts
+		meta; // of the first, its counts those of all; the least of the verdicts, the largest `possible`
 	struct report_module *modules; // the executable first
 	size_t module_count;
 	struct report_finding *findings; // in order: by kind, then the largest first
@@ -106,6 +106,9 @@ struct report_leaked {
 	uint64_t bytes, blocks;
 };
 struct report_leaked report_leaked(const struct report *report);
+
+/* The same of what is POSSIBLE. */
+struct report_leaked report_possible(const struct report *report);
 
 /* A frame of the C or C++ library, the loader or this project's own library: it says how memory was got, not for what. */
 bool report_frame_is_plumbing(const struct report_frame *frame);

@@ -86,6 +86,8 @@ bool report_order_take(struct report_order *order, const char *name, const char 
 	} else if (!strcmp(name, "kinds")) {
 		parse_kinds(order->command, argument, &order->view);
 		order->has_kinds = true;
+	} else if (!strcmp(name, "possible")) {
+		order->shows_possible = true;
 	} else if (!strcmp(name, "indirect")) {
 		order->view.indirect = true;
 	} else if (!strcmp(name, "top")) {
@@ -104,6 +106,9 @@ void report_order_settle(struct report_order *order)
 	// one sum of different things would mean nothing
 	if (order->form == FORM_COLLAPSED && !order->has_kinds)
 		order->view.kinds = 1u << FINDING_LEAK | 1u << FINDING_INDIRECT;
+	order->status_kinds = order->view.kinds;
+	if (order->shows_possible)
+		order->view.kinds |= 1u << FINDING_POSSIBLE;
 }
 
 void report_print_json(FILE *out, json_object *object)
@@ -118,6 +123,9 @@ void report_print_json(FILE *out, json_object *object)
 
 static bool has_something(const struct report_order *order, const struct report *report)
 {
+	if (report->meta.possible == FINDINGS_POSSIBLE_UNKNOWN &&
+		(order->view.kinds >> FINDING_POSSIBLE & 1))
+		return true;
 	for (size_t i = 0; i < report->finding_count; i++) {
 		if (report_view_has(&order->view, &report->findings[i]))
 			return true;

@@ -17,7 +17,9 @@ struct report_order {
 	const char *command; // for messages
 	enum report_form form;
 	struct report_view view;
-	bool has_kinds; // --kinds was given
+	bool has_kinds;        // --kinds was given
+	bool shows_possible;   // --possible was
+	uint32_t status_kinds; // those of --kinds: the status tells of them, whatever else is shown
 	bool hides_suppressions;
 	bool is_brief; // text: programs of which there is nothing to say are left out
 	const char *root;
@@ -29,7 +31,7 @@ struct report_order {
 void report_order_init(struct report_order *order, const char *command, FILE *stream);
 void report_order_finish(struct report_order *order);
 
-/* Takes the switches --to, --output, --sysroot, --kinds, --indirect, --top and --suppressions by these names; false: it is none of them. What is wrong
+/* Takes the switches --to, --output, --sysroot, --kinds, --possible, --indirect, --top and --suppressions by these names; false: it is none of them. What is wrong
  * ends the command with one line. */
 bool report_order_take(struct report_order *order, const char *name, const char *argument);
 

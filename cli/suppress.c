@@ -97,7 +97,8 @@ static bool is_wanted(const struct report *report, size_t index)
 {
 	const struct report_finding *finding = &report->findings[index];
 
-	if (finding->sum.kind != FINDING_LEAK && finding->sum.kind != FINDING_POSSIBLE)
+	if ((finding->sum.kind != FINDING_LEAK && finding->sum.kind != FINDING_POSSIBLE) ||
+		finding->parent != SIZE_MAX)
 		return false;
 	for (size_t i = 0; i < index; i++) {
 		if (!strcmp(report->findings[i].id, finding->id))

@@ -231,7 +231,7 @@ static void check_days(struct suppressions *suppressions)
 	}
 }
 
-/* The rule of each finding, NULL for none; what a LEAK with a rule holds needs none of its own. */
+/* The rule of each finding, NULL for none; what one with a rule holds needs none of its own. */
 static struct rule **find_rules(
 	const struct suppressions *suppressions, const struct report *report)
 {

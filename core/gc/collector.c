@@ -22,6 +22,7 @@
 #include "core/gc/leak_suspects.h"
 #include "core/gc/leisure.h"
 #include "core/gc/pacer.h"
+#include "core/gc/possible.h"
 #include "core/gc/probation.h"
 #include "core/gc/thread.h"
 #include "core/gc/trust.h"
@@ -460,6 +461,18 @@ static bool may_be_quick(uint32_t requests, uint64_t now)
 	return requests == 1u << CYCLE_FOR_HINTS && now < next_timed_cycle_ns(now);
 }
 
+void collector_serve(void)
+{
+	uint64_t now = clock_now_ns();
+	uint32_t requests = load_seq(&collector.requests) & PACED_REQUESTS;
+
+	if (requests == 0 || !cycle_is_due(requests, now))
+		return;
+	and_seq(&collector.requests, ~requests);
+	leisure_begin(false);
+	collector_run_cycle(may_be_quick(requests, now));
+}
+
 /* Nanoseconds until something is to be done without being asked. */
 static uint64_t sleep_ns(uint32_t requests, uint64_t now)
 {
@@ -531,6 +544,7 @@ void cycle_thread_main(void)
 	}
 	store_seq(&collector.purge_timed, 0u);
 	heap_file_stop();
+	possible_stop();
 	tracking_close();
 	proc_close();
 	end_thread();
@@ -578,4 +592,5 @@ void cycle_fork_child(void)
 	growth_fork_child();
 	concurrent_fork_child();
 	heap_file_fork_child();
+	possible_fork_child();
 }

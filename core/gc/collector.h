@@ -12,3 +12,6 @@ bool cycle_run_locked(bool may_be_quick);
 
 /* Runs one cycle in the calling thread, which is the collector's (in a static test program, any), and wakes who waits for its end. True: it gave a verdict. */
 bool collector_run_cycle(bool may_be_quick);
+
+/* For the collector's thread while it waits for something else: runs a cycle if program threads want freed memory back and one is due. */
+void collector_serve(void);

@@ -14,6 +14,7 @@
 #include "core/gc/growth.h"
 #include "core/gc/heap_file.h"
 #include "core/gc/leak_check.h"
+#include "core/gc/possible.h"
 #include "core/gc/sites.h"
 #include "core/os/clock.h"
 #include "core/os/futex.h"
@@ -75,7 +76,7 @@ static bool judge_leaks(void)
 }
 
 /* The file is written after the cycle, while the program runs. */
-static enum stats_reply findings_now(char *text, size_t capacity)
+static enum stats_reply findings_now(bool with_possible, char *text, size_t capacity)
 {
 	struct signal_guard guard;
 	uint64_t blocks;
@@ -86,8 +87,11 @@ static enum stats_reply findings_now(char *text, size_t capacity)
 		return STATS_REPLY_FAILED;
 	}
 	dangling_demand();
+	if (with_possible)
+		possible_demand(POSSIBLE_PATIENCE_MS * NS_PER_MS);
 	sites_demand();
 	verdict = judge_leaks();
+	possible_await(collector_serve);
 	signals_block(&guard);
 	lock_acquire(cycle_lock());
 	written = leak_check_findings(text, verdict, FINDINGS_REASON_REQUEST, &blocks);
@@ -114,7 +118,9 @@ static enum stats_reply obey(const struct stats_command *command, char *text, si
 	case STATS_REQUEST_REPORT_NOW:
 		return report_now(text, capacity);
 	case STATS_REQUEST_FINDINGS_NOW:
-		return findings_now(text, capacity);
+	case STATS_REQUEST_FINDINGS_POSSIBLE:
+		return findings_now(
+			command->request == STATS_REQUEST_FINDINGS_POSSIBLE, text, capacity);
 	case STATS_REQUEST_GROWTH_WATCH:
 		if (options.collector == COLLECTOR_OFF)
 			return STATS_REPLY_REFUSED;

@@ -4,9 +4,16 @@
 #include "core/gc/copy.h"
 
 #include "core/base/check.h"
+#include "core/base/option.h"
+#include "core/gc/cycle.h"
+#include "core/gc/roots.h"
+#include "core/gc/world.h"
+#include "core/heap/page_heap.h"
 #include "core/os/clock.h"
 #include "core/os/proc.h"
+#include "core/os/sandbox.h"
 #include "core/os/syscall.h"
+#include "core/os/tracking.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +22,14 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+
+enum {
+	STOP_TIMEOUT_MS = 50,
+	STOP_TRIES = 5,
+	PATIENCE_MS = 50, // for threads that move pages
+	RESIDENT_MAX =
+		3, // GiB: making the child takes about 50 ms for each, and threads that stand still wait for 200
+};
 
 /* ---- the child ---- */
 
@@ -103,4 +118,49 @@ void copy_kill(long child)
 	SYSCALL(kill, child, SIGKILL);
 	while (!has_ended(child, 0, &end))
 		;
+}
+
+/* ---- of one moment ---- */
+
+const char *copy_refusal(void)
+{
+	if (options.collector == COLLECTOR_OFF)
+		return "there is no collector here (mode=fast or collector=off), so threads cannot be stopped";
+	if (!sandbox_allows(SANDBOX_SNAPSHOT))
+		return "a filter of system calls may not let a copy of the process be made";
+	if (!proc_is_open() && !proc_open())
+		return "/proc cannot be read";
+	if (proc_resident_bytes() >> 30 >= RESIDENT_MAX)
+		return "the process has more than 3 GiB in memory: copying its page tables would be too long a pause";
+	return 0;
+}
+
+/* Nonzero: the child is a copy of one moment. */
+static long try_pause(const char *name, int (*body)(void *argument), void *argument)
+{
+	long child;
+
+	if (!world_prepare() || !roots_prepare() || !world_stop(STOP_TIMEOUT_MS * NS_PER_MS, false))
+		return 0;
+	child = copy_make(name, body, argument);
+	if (!world_commit() && child != 0) {
+		copy_kill(child);
+		child = 0;
+	}
+	world_start();
+	return child;
+}
+
+long copy_make_still(const char *name, int (*body)(void *argument), void *argument)
+{
+	long child = 0;
+
+	lock_assert_held(cycle_lock());
+	if (page_heap_end_moves(PATIENCE_MS * NS_PER_MS)) {
+		for (int i = 0; i < STOP_TRIES && child == 0 && cycle_may_go_on(); i++)
+			child = try_pause(name, body, argument);
+	}
+	if (!tracking_is_open())
+		page_heap_allow_moves();
+	return child;
 }

@@ -4,7 +4,7 @@
  * The child makes raw system calls only, with all signals blocked, and ends with its body. It dies with the thread that made it, and goes first when memory is short.
  * The program's wait() does not see it (no exit signal), except with __WALL. No descriptor of the program is open in it, only the collector thread's.
  *
- * Collector thread; in a pause if what it copies shall be of one moment.
+ * Collector thread.
  */
 #pragma once
 
@@ -16,6 +16,15 @@
  * makes none. (That the child came too late to see its parent alive, or finds no /proc, is seen by its end: status COPY_NO_START.)
  */
 long copy_make(const char *name, int (*body)(void *argument), void *argument);
+
+/* Why no copy of one moment is made of this process, in words; NULL: it may be tried. */
+const char *copy_refusal(void);
+
+/*
+ * The same of one moment: all threads stand still meanwhile, and their registers and stacks can be read in the copy as in a pause; roots_prepare() was called. The lock CYCLE
+ * is held, signals are blocked, protection keys open. 0 also if threads do not stop.
+ */
+long copy_make_still(const char *name, int (*body)(void *argument), void *argument);
 
 enum { COPY_NO_START = 120, COPY_KILLED = 256, COPY_UNSEEN };
 

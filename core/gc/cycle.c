@@ -31,6 +31,7 @@
 #include "core/gc/ignored.h"
 #include "core/gc/mark.h"
 #include "core/gc/pacer.h"
+#include "core/gc/possible.h"
 #include "core/gc/probation.h"
 #include "core/gc/roots.h"
 #include "core/gc/sites.h"
@@ -631,6 +632,8 @@ bool cycle_run_locked(bool may_be_quick)
 	uint64_t keys = protection_keys_open();
 	bool has_verdict = run_locked(may_be_quick);
 
+	if (has_verdict)
+		possible_look();
 	protection_keys_restore(keys);
 	return has_verdict;
 }

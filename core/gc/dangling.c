@@ -3,6 +3,7 @@
 #include "core/base/arith.h"
 #include "core/base/atomic.h"
 #include "core/gc/cycle.h"
+#include "core/gc/root_holders.h"
 #include "core/gc/roots.h"
 #include "core/gc/thread.h"
 #include "core/gc/words.h"
@@ -21,6 +22,8 @@ static struct {
 	uint64_t deadline_ns;
 	struct dangling_group *groups;
 	size_t group_count;
+	struct findings_holder noted[DANGLING_NOTED_MAX]; // registers, and what the kernel has
+	size_t noted_count;
 } dangling = {.blocks = {.is_sorted = true}};
 
 /* Apart, for what is zero at first needs no room in the file. */
@@ -57,7 +60,68 @@ struct leak_set *dangling_blocks(void)
 void dangling_end(void)
 {
 	store_relaxed(&dangling.is_wanted, 0u);
+	dangling.noted_count = 0;
 	leak_set_release(&dangling.blocks);
+}
+
+/* ---- roots that are no memory ---- */
+
+/* A word that is there many times says no more than one. */
+static bool is_noted(const struct findings_holder *holder)
+{
+	for (size_t i = 0; i < dangling.noted_count; i++) {
+		const struct findings_holder *other = &dangling.noted[i];
+
+		if (other->kind == holder->kind && other->thread == holder->thread &&
+			other->target == holder->target)
+			return true;
+	}
+	return false;
+}
+
+void dangling_note_roots(const struct root_scan *scan, const uintptr_t *words, size_t count)
+{
+	uint32_t kind = root_holder_of(scan, 0, 0).kind;
+
+	if ((kind != FINDINGS_HOLDER_REGISTER && kind != FINDINGS_HOLDER_KERNEL) ||
+		dangling.blocks.count == 0)
+		return;
+	leak_set_sort(&dangling.blocks);
+	for (size_t i = 0; i < count && dangling.noted_count < DANGLING_NOTED_MAX; i++) {
+		uintptr_t target = words[i] & WORD_ADDRESS_MASK;
+		struct findings_holder holder = root_holder_of(scan, i, target);
+
+		if (leak_set_find(&dangling.blocks, target) && !is_noted(&holder))
+			dangling.noted[dangling.noted_count++] = holder;
+	}
+}
+
+const struct findings_holder *dangling_noted(size_t *ret_count)
+{
+	*ret_count = dangling.noted_count;
+	return dangling.noted;
+}
+
+void dangling_take_noted(const struct findings_holder *noted, size_t count)
+{
+	dangling.noted_count = min_u64(count, DANGLING_NOTED_MAX);
+	for (size_t i = 0; i < dangling.noted_count; i++)
+		dangling.noted[i] = noted[i];
+}
+
+/* They come before others, for they are few. */
+static void add_noted(void)
+{
+	for (size_t i = 0; i < dangling.noted_count; i++) {
+		const struct leaked *block =
+			leak_set_find(&dangling.blocks, dangling.noted[i].target);
+		struct dangling_group *group = block && block->group < dangling.group_count
+						       ? &dangling.groups[block->group]
+						       : 0;
+
+		if (group && group->count < DANGLING_HOLDERS_MAX)
+			group->holders[group->count++] = dangling.noted[i];
+	}
 }
 
 /* ---- who holds them ---- */
@@ -198,6 +262,7 @@ void dangling_find_holders(struct dangling_group *groups, size_t count)
 	dangling.deadline_ns = clock_now_ns() + LOOK_MS * NS_PER_MS;
 	dangling.groups = groups;
 	dangling.group_count = count;
+	add_noted();
 	roots_for_each_read(look_at_root, 0);
 	while (!is_over() && (span = next_span(&unit)))
 		look_at(0, span_address(span), span_address(span) + span_bytes(span));

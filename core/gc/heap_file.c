@@ -8,21 +8,14 @@
 
 #include "core/base/arith.h"
 #include "core/base/format.h"
-#include "core/base/option.h"
-#include "core/gc/collector.h"
 #include "core/gc/copy.h"
 #include "core/gc/cycle.h"
 #include "core/gc/heap_graph.h"
 #include "core/gc/root_holders.h"
-#include "core/gc/world.h"
-#include "core/heap/page_heap.h"
 #include "core/os/arch.h"
 #include "core/os/clock.h"
 #include "core/os/lock.h"
-#include "core/os/proc.h"
-#include "core/os/sandbox.h"
 #include "core/os/syscall.h"
-#include "core/os/tracking.h"
 #include "core/profile/findings_meta.h"
 #include "core/profile/findings_writer.h"
 
@@ -31,13 +24,8 @@
 #include <sys/statfs.h>
 
 enum {
-	STOP_TIMEOUT_MS = 50,
-	STOP_TRIES = 5,
-	PATIENCE_MS = 50, // for threads that move pages
 	LOOK_MS = 10,
 	CHILD_SECONDS_MAX = 600,
-	RESIDENT_MAX =
-		3, // GiB: making the child takes about 50 ms for each, and threads that stand still wait for 200
 	PATH_BYTES = 256,
 };
 
@@ -60,7 +48,6 @@ static const char *const ending_words[ENDING_COUNT] = {ENDINGS(ENTRY)};
 static struct {
 	long child; // 0: none is under way
 	uint64_t begun_ns;
-	uint64_t pause_ns;
 	struct stats_command command;
 	struct findings_writer writer;
 	struct findings_meta meta;
@@ -128,62 +115,21 @@ static uint64_t room_for(const struct whole_file *file)
 /* NULL: it may be tried. */
 static const char *refusal(void)
 {
-	if (heap_file.child != 0)
-		return "a snapshot is under way";
-	if (options.collector == COLLECTOR_OFF)
-		return "there is no collector here (mode=fast or collector=off), so threads cannot be stopped";
-	if (!sandbox_allows(SANDBOX_SNAPSHOT))
-		return "a filter of system calls may not let a copy of the process be made";
-	if (!proc_is_open() && !proc_open())
-		return "/proc cannot be read";
-	if (proc_resident_bytes() >> 30 >= RESIDENT_MAX)
-		return "the process has more than 3 GiB in memory: copying its page tables would be too long a pause";
-	return 0;
-}
-
-/* In the pause. */
-static bool make_child(void)
-{
-	heap_file.child = copy_make("gasket-snapshot", write_file, &heap_file.writer);
-	return heap_file.child != 0;
-}
-
-/* True: the child is a copy of one moment. */
-static bool try_pause(void)
-{
-	uint64_t start = clock_now_ns();
-	bool is_made;
-
-	if (!world_prepare() || !roots_prepare() || !world_stop(STOP_TIMEOUT_MS * NS_PER_MS, false))
-		return false;
-	is_made = make_child();
-	if (!world_commit() && is_made) {
-		copy_kill(heap_file.child);
-		heap_file.child = 0;
-	}
-	world_start();
-	heap_file.pause_ns = clock_now_ns() - start;
-	return heap_file.child != 0;
+	return heap_file.child != 0 ? "a snapshot is under way" : copy_refusal();
 }
 
 static bool pause_and_copy(void)
 {
 	uint64_t keys = protection_keys_open();
 	struct signal_guard guard;
-	bool done = false;
 
 	signals_block(&guard);
 	lock_acquire(cycle_lock());
-	if (page_heap_end_moves(PATIENCE_MS * NS_PER_MS)) {
-		for (int i = 0; i < STOP_TRIES && !done && cycle_may_go_on(); i++)
-			done = try_pause();
-	}
-	if (!tracking_is_open())
-		page_heap_allow_moves();
+	heap_file.child = copy_make_still("gasket-snapshot", write_file, &heap_file.writer);
 	lock_release(cycle_lock());
 	signals_restore(&guard);
 	protection_keys_restore(keys);
-	return done;
+	return heap_file.child != 0;
 }
 
 enum stats_reply heap_file_begin(const struct stats_command *command, char *text, size_t capacity)

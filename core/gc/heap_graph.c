@@ -1,28 +1,24 @@
 /*
  * A block's number is the number of the first block of its group of 64 slots, and how many lie before it there. So finding the number of what a word points to takes the
  * way of a mark (map entry, group, slot) and one count of bits.
- *
- * Memory of the program is read by plain loads, but for spans whose protection it may have changed: those are copied by the kernel.
  */
 #include "core/gc/heap_graph.h"
 
 #include "core/base/arith.h"
 #include "core/base/bits.h"
 #include "core/base/sort.h"
+#include "core/gc/still_words.h"
 #include "core/gc/words.h"
 #include "core/heap/groups.h"
 #include "core/heap/heap.h"
 #include "core/heap/sweep.h"
 #include "core/os/arch.h"
 #include "core/os/memory.h"
-#include "core/os/pages.h"
 #include "core/profile/findings_writer.h"
 
 enum {
-	EDGES_AT_ONCE = 8192,       // of one block, between two looks for equal ones
-	FEW_EDGES = 32,             // are compared each with each
-	SPARSE_BYTES_MIN = 1 << 20, // larger blocks are read by present pages only
-	COPY_WORDS = 2048,
+	EDGES_AT_ONCE = 8192, // of one block, between two looks for equal ones
+	FEW_EDGES = 32,       // are compared each with each
 	BLOCKS_MAX = INT32_MAX,
 };
 
@@ -38,7 +34,6 @@ static struct {
 	struct findings_writer *writer;
 	struct findings_edge edges[EDGES_AT_ONCE]; // of one block
 	uint32_t edge_count;
-	uintptr_t copy[COPY_WORDS];
 } graph;
 
 struct heap_graph_totals heap_graph_totals;
@@ -194,74 +189,39 @@ static void put_edges(void)
 	graph.edge_count = 0;
 }
 
-/* Part of a block. */
-struct piece {
+/* The block whose words are read. */
+struct holding {
 	uint32_t block;
-	uintptr_t block_address;
-	uintptr_t start, end;
+	uintptr_t address;
 };
 
 /* The words lay at `address`. */
-static void add_words(
-	const struct piece *piece, uintptr_t address, const uintptr_t *words, size_t count)
+static void add_words(void *argument, uintptr_t address, const uintptr_t *words, size_t count)
 {
+	const struct holding *holding = argument;
 	const uintptr_t base = heap.base, used = heap.used;
 
 	for (size_t i = 0; i < count; i++) {
 		uint32_t to;
 
 		if ((words[i] & WORD_ADDRESS_MASK) - base >= used ||
-			!heap_graph_find(words[i], &to) || to == piece->block)
+			!heap_graph_find(words[i], &to) || to == holding->block)
 			continue;
 		if (graph.edge_count == EDGES_AT_ONCE)
 			put_edges();
 		graph.edges[graph.edge_count++] = (struct findings_edge){
-			.from = piece->block,
+			.from = holding->block,
 			.to = to,
-			.offset = (uint32_t)((address - piece->block_address) / sizeof(*words) + i),
+			.offset = (uint32_t)((address - holding->address) / sizeof(*words) + i),
 		};
 	}
 }
 
-static bool add_present(uintptr_t start, uintptr_t end, void *argument)
-{
-	const struct piece *piece = argument;
-
-	start = max_u64(start, piece->start);
-	end = min_u64(end, piece->end);
-	add_words(piece, start, (const uintptr_t *)start, (end - start) / sizeof(uintptr_t));
-	return true;
-}
-
-/* A page that cannot be read holds nothing for us. */
-static bool add_copied(uintptr_t start, uintptr_t end, void *argument)
-{
-	const struct piece *piece = argument;
-
-	start = max_u64(start, piece->start);
-	end = min_u64(end, piece->end);
-	for (uintptr_t at = start; at < end; at += sizeof(graph.copy)) {
-		size_t bytes = min_u64(sizeof(graph.copy), end - at);
-
-		if (memory_read(graph.copy, at, bytes))
-			add_words(piece, at, graph.copy, bytes / sizeof(uintptr_t));
-	}
-	return true;
-}
-
 static bool put_edges_of(struct slot slot, uint32_t block)
 {
-	uintptr_t start = slot_address(slot), end = start + slot_written_bytes(slot);
-	struct piece piece = {block, start, start, end};
-	bool is_odd = load_relaxed(&slot.span->odd), complete = true;
+	struct holding holding = {block, slot_address(slot)};
+	bool complete = still_words_read(slot, add_words, &holding);
 
-	if (!is_odd && end - start < SPARSE_BYTES_MIN)
-		add_words(
-			&piece, start, (const uintptr_t *)start, (end - start) / sizeof(uintptr_t));
-	else
-		complete = pages_for_each(align_down(start, OS_PAGE_BYTES),
-			align_up(end, OS_PAGE_BYTES), PAGES_PRESENT,
-			is_odd ? add_copied : add_present, &piece);
 	if (graph.edge_count > 0)
 		put_edges();
 	return complete;

@@ -124,7 +124,8 @@ void ignored_remove(const void *pointer)
 	KEEP_ALIVE(pointer);
 }
 
-static void mark_in_span(struct span *span, void *argument)
+void ignored_for_each(
+	struct span *span, void (*visit)(struct slot slot, void *argument), void *argument)
 {
 	const uint32_t *ids = load_acquire(&span->stack_ids);
 
@@ -135,12 +136,23 @@ static void mark_in_span(struct span *span, void *argument)
 
 		for (; sampled != 0; sampled &= sampled - 1) {
 			struct slot slot = {span, group * 64 + lowest_bit(sampled)};
-			uintptr_t word = slot_address(slot);
 
 			if (load_relaxed(&ids[slot.index]) & SLOT_IGNORED)
-				mark_words(argument, &word, 1);
+				visit(slot, argument);
 		}
 	}
+}
+
+static void mark_slot(struct slot slot, void *argument)
+{
+	uintptr_t word = slot_address(slot);
+
+	mark_words(argument, &word, 1);
+}
+
+static void mark_in_span(struct span *span, void *argument)
+{
+	ignored_for_each(span, mark_slot, argument);
 	world_beat();
 }
 

@@ -3,6 +3,8 @@
  */
 #pragma once
 
+#include "core/heap/heap.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -19,3 +21,7 @@ void ignored_remove(const void *pointer);
 
 /* In a pause, after the preset: marks every ignored block and queues it. */
 void ignored_mark(struct marker *marking);
+
+/* Calls visit for each ignored block of a span in use. In a pause, or in a copy of the process. */
+void ignored_for_each(
+	struct span *span, void (*visit)(struct slot slot, void *argument), void *argument);

@@ -10,6 +10,7 @@
 #include "core/gc/cycle.h"
 #include "core/gc/gate.h"
 #include "core/gc/leak_check.h"
+#include "core/gc/possible.h"
 #include "core/os/clock.h"
 #include "core/os/futex.h"
 #include "core/os/lock.h"
@@ -75,8 +76,9 @@ static void speak(void)
 	uint64_t leaks;
 	bool complete;
 
-	leak_check_prepare(options.report);
+	leak_check_prepare(options.report, (words.deadline_ns - clock_now_ns()) / 2);
 	complete = have_verdict();
+	possible_await(collector_serve);
 	signals_block(&guard);
 	lock_acquire(cycle_lock());
 	complete = complete && cycle_last.leaks_judged;

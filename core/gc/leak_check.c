@@ -12,6 +12,7 @@
 #include "core/gc/growth.h"
 #include "core/gc/leak_set.h"
 #include "core/gc/leak_sums.h"
+#include "core/gc/possible.h"
 #include "core/gc/probation.h"
 #include "core/heap/heap_stats.h"
 #include "core/os/clock.h"
@@ -197,10 +198,13 @@ uint64_t leak_check_at_exit(bool *ret_is_complete)
 	return leak_check_now(options.report, ret_is_complete);
 }
 
-void leak_check_prepare(const char *where)
+void leak_check_prepare(const char *where, uint64_t patience_ns)
 {
-	if (wants_findings(where))
-		dangling_demand();
+	if (!wants_findings(where))
+		return;
+	dangling_demand();
+	if (options.report_possible == REPORT_POSSIBLE_ON)
+		possible_demand(patience_ns);
 }
 
 uint64_t leak_check_now(const char *where, bool *ret_is_complete)
@@ -209,8 +213,9 @@ uint64_t leak_check_now(const char *where, bool *ret_is_complete)
 	uint64_t leaks;
 	bool complete;
 
-	leak_check_prepare(where);
+	leak_check_prepare(where, POSSIBLE_PATIENCE_MS * NS_PER_MS);
 	complete = collect_with_verdict();
+	possible_await(0);
 	signals_block(&guard);
 	lock_acquire(cycle_lock());
 	complete = complete && cycle_last.leaks_judged;

@@ -21,8 +21,8 @@ extern enum findings_reason leak_check_end_reason;
 /* Somebody wants to know of leaks: there is a collector that judges them, and a report or an exit status that tells. */
 bool leak_check_is_wanted(void);
 
-/* Before the cycle that a report to `where` rests on: what it is to find out besides. Any thread. */
-void leak_check_prepare(const char *where);
+/* Before the cycle that a report to `where` rests on: what it is to find out besides, if that takes no longer than `patience_ns`. Any thread. */
+void leak_check_prepare(const char *where, uint64_t patience_ns);
 
 /* As leak_check_at_exit(), at any time, to `where` ("off": only counts). Not from a signal handler. */
 uint64_t leak_check_now(const char *where, bool *ret_is_complete);

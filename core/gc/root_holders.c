@@ -10,39 +10,25 @@
 
 #include "core/base/arith.h"
 #include "core/base/atomic.h"
-#include "core/base/format.h"
 #include "core/base/sort.h"
 #include "core/gc/heap_graph.h"
+#include "core/gc/mapping_names.h"
 #include "core/gc/thread.h"
 #include "core/gc/words.h"
 #include "core/heap/heap.h"
 #include "core/os/memory.h"
-#include "core/os/syscall.h"
 #include "core/profile/findings_writer.h"
 #include "core/profile/module.h"
 #include "core/profile/stack_table.h"
 #include "core/profile/unwind.h"
 
-#include <fcntl.h>
 #include <string.h>
 #include <ucontext.h>
-
-enum { READ_BYTES = 8192, LINE_BYTES = 320 };
 
 /* Addresses that belong to a thread. */
 struct claim {
 	uintptr_t start, end;
 	const struct thread *thread;
-};
-
-/* A list of mappings with their names, read line by line. */
-struct names {
-	long file;
-	char buffer[READ_BYTES];
-	size_t used, next;
-	char line[LINE_BYTES];
-	uintptr_t start, end; // of the mapping in `line`
-	uint32_t name;        // its string, once it was wanted; 0: not yet
 };
 
 /* The child's; one thread. */
@@ -52,7 +38,7 @@ static struct {
 	struct claim *claims; // by address
 	size_t claim_count, claim_capacity;
 	const struct module *module; // the last one met, or NULL
-	struct names names;
+	struct mapping_names names;
 	const struct thread *unwound; // whose frames these are
 	unsigned frame_count;
 	uintptr_t frames[STACK_DEPTH_MAX], ends[STACK_DEPTH_MAX];
@@ -178,104 +164,6 @@ static uint32_t module_at(uintptr_t address)
 	return holders.module ? (uint32_t)(holders.module - module_get(0)) : FINDINGS_NONE;
 }
 
-/* ---- names of mappings ---- */
-
-static void rewind_names(void)
-{
-	struct names *names = &holders.names;
-
-	if (!syscall_failed(names->file))
-		SYSCALL(close, names->file);
-	names->file = SYSCALL(openat, AT_FDCWD, "/proc/thread-self/maps", O_RDONLY | O_CLOEXEC);
-	names->used = names->next = 0;
-	names->start = names->end = 0;
-}
-
-/* False at the end. What does not fit is left out. */
-static bool next_line(struct names *names)
-{
-	size_t length = 0;
-
-	for (;;) {
-		if (names->next == names->used) {
-			long bytes = SYSCALL(read, names->file, names->buffer, READ_BYTES);
-
-			if (syscall_failed(bytes) || bytes == 0)
-				return false;
-			names->used = (size_t)bytes;
-			names->next = 0;
-		}
-		if (names->buffer[names->next] == '\n')
-			break;
-		if (length + 1 < LINE_BYTES)
-			names->line[length++] = names->buffer[names->next];
-		names->next++;
-	}
-	names->next++;
-	names->line[length] = 0;
-	return true;
-}
-
-static const char *take_hexadecimal(const char *at, uintptr_t *ret_number)
-{
-	*ret_number = 0;
-	for (;; at++) {
-		unsigned digit = *at >= '0' && *at <= '9'   ? (unsigned)(*at - '0')
-				 : *at >= 'a' && *at <= 'f' ? (unsigned)(*at - 'a' + 10)
-							    : 16;
-
-		if (digit == 16)
-			return at;
-		*ret_number = *ret_number * 16 + digit;
-	}
-}
-
-/* "start-end rwxp offset device inode   name". False: there is no such mapping. */
-static bool find_mapping(uintptr_t address)
-{
-	struct names *names = &holders.names;
-
-	if (names->start > address || names->end == 0)
-		rewind_names();
-	while (names->end <= address) {
-		const char *at;
-
-		if (!next_line(names))
-			return false;
-		at = take_hexadecimal(names->line, &names->start);
-		take_hexadecimal(at + (*at == '-'), &names->end);
-		names->name = 0;
-	}
-	return names->start <= address;
-}
-
-static const char *last_column(const char *line)
-{
-	for (int column = 0; column < 5; column++) {
-		while (*line && *line != ' ')
-			line++;
-		while (*line == ' ')
-			line++;
-	}
-	return line;
-}
-
-static uint32_t name_at(uintptr_t address)
-{
-	struct names *names = &holders.names;
-	const char *name;
-	char text[64];
-
-	if (!find_mapping(address))
-		return 0;
-	if (names->name == 0) {
-		name = last_column(names->line);
-		format_text(text, sizeof(text), "[anonymous %lx-%lx]", names->start, names->end);
-		names->name = findings_string(holders.writer, *name ? name : text);
-	}
-	return names->name;
-}
-
 /* ---- the sink ---- */
 
 static const struct {
@@ -320,24 +208,33 @@ static void name_memory(struct findings_holder *holder)
 	holder->kind =
 		holder->module != FINDINGS_NONE ? FINDINGS_HOLDER_GLOBAL : FINDINGS_HOLDER_MAPPING;
 	if (holder->kind == FINDINGS_HOLDER_MAPPING)
-		holder->name = name_at(holder->address);
+		holder->name = mapping_name_at(&holders.names, holders.writer, holder->address);
 }
 
-static void put_holder(uint32_t kind, uintptr_t address, uintptr_t target)
+struct findings_holder root_holder_of(const struct root_scan *scan, size_t index, uintptr_t target)
 {
 	struct findings_holder holder = {
-		.kind = kind,
+		.kind = kind_of_scanner(scan->scanner),
 		.finding = FINDINGS_NONE,
 		.module = FINDINGS_NONE,
-		.thread = (uint32_t)holders.scan.thread,
-		.address = address,
+		.thread = (uint32_t)scan->thread,
+		.address = scan->address ? scan->address + index * scan->stride : 0,
 		.target = target,
 	};
 
+	if (holder.kind == FINDINGS_HOLDER_REGISTER && scan->thread == 0)
+		holder.kind = FINDINGS_HOLDER_UNKNOWN;
 	// words that a thread has of its own lie nowhere, or are its registers
-	if (address == 0 && kind == FINDINGS_HOLDER_STACK)
+	if (holder.address == 0 && holder.kind == FINDINGS_HOLDER_STACK)
 		holder.kind = FINDINGS_HOLDER_REGISTER;
-	else if (address != 0 && kind != FINDINGS_HOLDER_REGISTER)
+	return holder;
+}
+
+static void put_holder(struct findings_holder holder)
+{
+	if (holder.kind == FINDINGS_HOLDER_UNKNOWN)
+		return;
+	if (holder.address != 0 && holder.kind != FINDINGS_HOLDER_REGISTER)
 		name_memory(&holder);
 	findings_put(holders.writer, &holder, 1);
 }
@@ -346,23 +243,19 @@ static void take_words(void *argument, const uintptr_t *words, size_t count)
 {
 	const uintptr_t base = heap.base, used = heap.used;
 	const struct root_scan *scan = argument;
-	uint32_t kind = kind_of_scanner(scan->scanner), block;
+	uint32_t block;
 
-	if (kind == FINDINGS_HOLDER_REGISTER && scan->thread == 0)
-		return;
 	for (size_t i = 0; i < count; i++) {
 		uintptr_t target = words[i] & WORD_ADDRESS_MASK;
 
 		if (target - base < used && heap_graph_find(target, &block))
-			put_holder(
-				kind, scan->address ? scan->address + i * scan->stride : 0, target);
+			put_holder(root_holder_of(scan, i, target));
 	}
 }
 
 enum roots_failure root_holders_put(struct findings_writer *writer)
 {
 	holders.writer = writer;
-	holders.names.file = -1;
 	modules_scan();
 	findings_begin(writer, FINDINGS_HOLDERS, sizeof(struct findings_holder));
 	if (!list_threads())

@@ -35,14 +35,14 @@ enum findings_section_kind {
 	FINDINGS_SITES,    // struct findings_site: the live heap by allocation stack
 	FINDINGS_BLOCKS,   // struct findings_block, in the order of addresses (snapshots)
 	FINDINGS_EDGES,    // struct findings_edge, in the order of `from` (snapshots)
-	FINDINGS_TIMES,    // uint64_t, milliseconds since the process began: those of the points of each of FINDINGS_SERIES
-	FINDINGS_SIZES,    // struct findings_site, stack 0: all live blocks by size, with or without a stack
-	FINDINGS_SERIES,   // uint64_t, live bytes of a site or size at each of FINDINGS_TIMES, one row behind the other
+	FINDINGS_TIMES, // uint64_t, milliseconds since the process began: those of the points of each of FINDINGS_SERIES
+	FINDINGS_SIZES, // struct findings_site, stack 0: all live blocks by size, with or without a stack
+	FINDINGS_SERIES, // uint64_t, live bytes of a site or size at each of FINDINGS_TIMES, one row behind the other
 	FINDINGS_SECTION_KINDS
 };
 
 /* What kind a finding is. LEAK: nothing refers to it but what is leaked itself. INDIRECT: held by a LEAK alone (`parent`). POSSIBLE: reached, but only by words that
- * point into its middle or just behind it. DANGLING: freed, still referred to. MISUSE: a free that was wrong. GROWING: reachable, and more at each look. */
+ * point into its middle or just behind it, or by way of such a block (`parent`, as far as it is held by one). DANGLING: freed, still referred to. MISUSE: a free that was wrong. GROWING: reachable, and more at each look. */
 #define FINDING_KINDS(KIND) \
 	KIND(LEAK, "leak") \
 	KIND(INDIRECT, "indirect") \
@@ -80,6 +80,12 @@ enum findings_section_kind {
 	VERDICT(FULL, "full") \
 	VERDICT(PARTIAL, "partial")
 
+/* Whether blocks of the kind POSSIBLE were looked for. */
+#define FINDINGS_POSSIBLES(POSSIBLE) \
+	POSSIBLE(NOT_LOOKED, "not looked for") \
+	POSSIBLE(LOOKED, "looked for") \
+	POSSIBLE(UNKNOWN, "could not be looked for")
+
 /* Why the file was written. */
 #define FINDINGS_REASONS(REASON) \
 	REASON(EXIT, "exit") \
@@ -98,6 +104,9 @@ enum findings_holder_kind { FINDINGS_HOLDER_KINDS(FINDINGS_ENTRY) FINDINGS_HOLDE
 #undef FINDINGS_ENTRY
 #define FINDINGS_ENTRY(name, ...) FINDINGS_VERDICT_##name,
 enum findings_verdict { FINDINGS_VERDICTS(FINDINGS_ENTRY) FINDINGS_VERDICT_COUNT };
+#undef FINDINGS_ENTRY
+#define FINDINGS_ENTRY(name, ...) FINDINGS_POSSIBLE_##name,
+enum findings_possible { FINDINGS_POSSIBLES(FINDINGS_ENTRY) FINDINGS_POSSIBLE_COUNT };
 #undef FINDINGS_ENTRY
 #define FINDINGS_ENTRY(name, ...) FINDINGS_REASON_##name,
 enum findings_reason { FINDINGS_REASONS(FINDINGS_ENTRY) FINDINGS_REASON_COUNT };
@@ -144,7 +153,7 @@ struct findings_meta {
 	uint32_t reserved;
 	uint32_t
 		default_suppressions; // string: what __lsan_default_suppressions() of the program said
-	uint32_t reserved_2;
+	uint32_t possible;            // enum findings_possible
 };
 
 /* One ELF file that is or was mapped (core/profile/module.h). */
@@ -176,18 +185,19 @@ struct finding {
 	uint32_t stack;       // id of the allocation's stack; 0: none, see slot_bytes
 	uint32_t other_stack; // MISUSE: id of the wrong call's stack
 	uint32_t
-		parent; // INDIRECT: index of the LEAK that holds it, else FINDINGS_NONE. What several hold is counted under one of them
+		parent; // INDIRECT, POSSIBLE: index of the LEAK or POSSIBLE that holds it, else FINDINGS_NONE. What several hold is counted under one of them
 	uint32_t cycles; // which found it unreachable; the oldest block's
 	uint64_t blocks, bytes;
-	uint64_t indirect_blocks, indirect_bytes;   // LEAK: sums of its INDIRECT
+	uint64_t indirect_blocks,
+		indirect_bytes; // LEAK, POSSIBLE: sums of those whose parent it is
 	uint64_t reclaimed_blocks, reclaimed_bytes; // of `blocks`: taken back already
 	uint64_t slot_bytes;                        // size of each block when `stack` is 0
 	uint64_t first_seen_ms,
 		last_seen_ms; // the oldest block's first, the youngest's first; since the process began
 	uint64_t address;     // of one of the blocks; MISUSE: what was given to free
-	uint64_t slope_bytes_per_s; // GROWING: since first_seen_ms
+	uint64_t slope_bytes_per_s;                             // GROWING: since first_seen_ms
 	uint64_t slope_low_bytes_per_s, slope_high_bytes_per_s; // GROWING: its interval of 95 %
-	uint64_t grown_bytes;       // GROWING: since first_seen_ms
+	uint64_t grown_bytes;                                   // GROWING: since first_seen_ms
 };
 
 /* Who refers to a block: of a DANGLING or POSSIBLE finding, or (snapshots) a root's reference. */
@@ -205,11 +215,12 @@ struct findings_holder {
 /* The live heap of one allocation stack. */
 struct findings_site {
 	uint32_t stack;
-	uint32_t series;        // 1 + row in FINDINGS_SERIES, 0: none
-	uint64_t blocks, bytes; // live; estimates where stacks are sampled
+	uint32_t series;            // 1 + row in FINDINGS_SERIES, 0: none
+	uint64_t blocks, bytes;     // live; estimates where stacks are sampled
 	uint64_t slope_bytes_per_s; // 0 unless it rises
 	uint64_t error_bytes;       // standard error of `bytes`, 0: exact
-	uint64_t slot_bytes;        // FINDINGS_SIZES: what a block occupies, of large ones the power of two that is not more
+	uint64_t
+		slot_bytes; // FINDINGS_SIZES: what a block occupies, of large ones the power of two that is not more
 };
 
 struct findings_block {

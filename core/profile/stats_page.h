@@ -38,7 +38,7 @@
  * better place: a daemon's standard error is closed. `gasket set` prints and removes it. */
 #define STATS_REPORT_SUFFIX ".report"
 
-/* The same for `findings=now`: a file of findings.h. `gasket leaks` takes it away. */
+/* The same for `findings=now` and `findings=possible`: a file of findings.h. `gasket leaks` takes it away. */
 #define STATS_FINDINGS_SUFFIX ".findings"
 
 /* The same for `snapshot=now`: a file of findings.h, with blocks, edges and holders. `gasket snapshot` and `gasket why` take it away. */
@@ -113,7 +113,9 @@ enum {
 	REQUEST(GROWTH_WATCH, "growth=watch", \
 		"for an hour cycles are run now and then, so that growth is seen") \
 	REQUEST(SNAPSHOT_NOW, "snapshot=now", \
-		"blocks and what refers to them are written to a file; see gasket snapshot")
+		"blocks and what refers to them are written to a file; see gasket snapshot") \
+	REQUEST(FINDINGS_POSSIBLE, "findings=possible", \
+		"as findings=now; possible leaks are looked for, too")
 
 /* How a request ended. */
 #define STATS_REPLIES(REPLY) \

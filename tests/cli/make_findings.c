@@ -67,6 +67,7 @@ static const struct member members[] = {
 	META(live_bytes),
 	META(dropped_stacks),
 	META(dropped_findings),
+	META(possible),
 	{"meta", "executable", offsetof(struct findings_meta, executable), TEXT},
 	{"module", "path", offsetof(struct findings_module, path), TEXT},
 	{"module", "build_id", offsetof(struct findings_module, build_id), DIGITS},
