@@ -72,6 +72,8 @@ static struct {
 	uint64_t next_full_ns; // until then nothing but freed memory needs to be looked for
 	uint64_t roots_ns;     // the same for the roots, which do not grow with the heap
 	uint64_t clone_ns_per_mb;
+	uint64_t
+		pause_cpu_ns; // of the concurrent cycle under way: the collector's in its longest pause, by that
 	uint64_t resident_mb; // when it was last estimated
 	uint64_t live_bytes;  // at the last verdict
 	uint64_t root_bytes;  // read by the last scan
@@ -284,9 +286,18 @@ static void judge(struct cycle_result *result)
 	}
 }
 
+/* Lets the threads go. A thread that was woken may take this processor at once: the time until it is given back is none for which threads stand still. */
+static uint64_t start_world(uint64_t pause_start_ns)
+{
+	uint64_t ns = clock_now_ns() - pause_start_ns, cpu = clock_thread_cpu_ns();
+
+	world_start();
+	return ns + clock_thread_cpu_ns() - cpu;
+}
+
 static bool pause(struct cycle_result *result, bool (*mark)(struct cycle_result *result))
 {
-	uint64_t start = clock_now_ns(), ns;
+	uint64_t start = clock_now_ns(), cpu = clock_thread_cpu_ns(), ns;
 	bool complete;
 
 	if (!world_stop(STOP_TIMEOUT_MS * NS_PER_MS))
@@ -299,9 +310,9 @@ static bool pause(struct cycle_result *result, bool (*mark)(struct cycle_result 
 	}
 	if (complete && options.free == FREE_TRUST)
 		judge(result);
-	world_start();
-	ns = clock_now_ns() - start;
+	ns = start_world(start);
 	result->pause_ns = max_u64(result->pause_ns, ns);
+	cycle.pause_cpu_ns = max_u64(cycle.pause_cpu_ns, clock_thread_cpu_ns() - cpu);
 	result->pauses_ns += ns;
 	return complete;
 }
@@ -420,13 +431,16 @@ static bool mark(struct cycle_result *result)
 
 	switch (result->tier) {
 	case STATS_TIER_CONCURRENT:
+		cycle.pause_cpu_ns = 0;
 		complete = mark_concurrently(result);
 		if (result->no_verdict == STATS_NO_VERDICT_TRACKING)
 			rest_from(&cycle.concurrent_rest,
 				"the kernel does not tell which pages of the heap are written (does the program watch them itself?): other ways to collect are used",
 				&is_said_of_tracking);
-		// it writes faster than we read
-		if (result->pause_ns > options.pause_max_ms * NS_PER_MS && may_be_snapshot())
+		// it writes faster than we read (and we were not kept from it by others on a busy machine, as any tier would be)
+		if (min_u64(result->pause_ns, cycle.pause_cpu_ns) >
+				options.pause_max_ms * NS_PER_MS &&
+			may_be_snapshot())
 			cycle.concurrent_rest = REST;
 		return complete;
 	case STATS_TIER_SNAPSHOT:
