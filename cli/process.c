@@ -3,7 +3,8 @@
  * that the process is alive, has the library, and which file is its page, whatever its user, its
  * namespaces and its XDG_RUNTIME_DIR were when it made the file. The file is then opened in the
  * process's own view of the file system (/proc/PID/root) without following any link, or, if it has
- * changed its root since, in ours.
+ * changed its root since, in ours. Mappings and root are a thread's: once the main thread has ended
+ * they are gone from /proc/PID, and those of another thread are taken.
  *
  * Everything read is somebody else's word: the file must be a regular one of the right size, belong
  * to the user of the process or to root (a daemon that has dropped its rights), be writable for
@@ -15,6 +16,7 @@
 #include "cli/option_table.h"
 
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -32,9 +34,10 @@
 /* What /proc tells of the process. */
 struct view {
 	int fd;             // of /proc/PID
+	int task;           // the same, or of the folder of a thread if the main one has ended
 	uid_t users[4];     // real, effective, saved, file system
 	uint64_t inner_pid; // its pid as itself sees it
-	bool has_ended;     // a zombie
+	bool has_ended;     // a zombie, all of it
 	bool has_library;
 	char page_path[PATH_MAX]; // "" when none is mapped
 	uint64_t page_pid;        // from the name of the file
@@ -82,7 +85,9 @@ static bool read_status(struct view *view, pid_t pid)
 		const char *last = strrchr(line, '\t');
 
 		sscanf(line, "Tgid: %d", &group);
-		view->has_ended |= !strncmp(line, "State:\tZ", 8) || !strncmp(line, "State:\tX", 8);
+		view->has_ended |=
+			view->task == view->fd &&
+			(!strncmp(line, "State:\tZ", 8) || !strncmp(line, "State:\tX", 8));
 		if (sscanf(line, "Uid: %u %u %u %u", &view->users[0], &view->users[1],
 			    &view->users[2], &view->users[3]) == 4)
 			known = true;
@@ -134,7 +139,7 @@ static void look_at_mapping(struct view *view, char *line)
 
 static enum process_result read_mappings(struct view *view)
 {
-	FILE *file = open_text(view->fd, "maps");
+	FILE *file = open_text(view->task, "maps");
 	enum process_result result = PROCESS_FOUND;
 	bool any = false;
 	char *line = NULL;
@@ -174,7 +179,7 @@ static int open_folder_below(int root, const char *path)
 /* The directory the page of the process is in. */
 static int open_folder(const struct view *view)
 {
-	int root = openat(view->fd, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int root = openat(view->task, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	char *path = strdup(view->page_path);
 	int fd;
 
@@ -288,14 +293,57 @@ static enum process_result look(struct process *process, struct view *view, bool
 							   : PROCESS_BAD_PAGE;
 }
 
+/* A thread that has ended has no root: not one that may not be read, but none. */
+static bool has_ended(int task)
+{
+	char text[1];
+
+	return readlinkat(task, "root", text, sizeof(text)) < 0 && errno == ENOENT;
+}
+
+/* The folder of a thread that has not ended, or -1. */
+static int open_thread(int process)
+{
+	int folder = openat(process, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC), task = -1;
+	DIR *list = folder < 0 ? NULL : fdopendir(folder);
+	const struct dirent *entry;
+
+	while (list && task < 0 && (entry = readdir(list))) {
+		if (*entry->d_name == '.')
+			continue;
+		task = openat(folder, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (task >= 0 && has_ended(task)) {
+			close(task);
+			task = -1;
+		}
+	}
+	if (list)
+		closedir(list);
+	else if (folder >= 0)
+		close(folder);
+	return task;
+}
+
+static void close_view(struct view *view)
+{
+	if (view->task != view->fd)
+		close(view->task);
+	close(view->fd);
+}
+
 static bool open_view(struct view *view, pid_t pid)
 {
 	char path[32];
+	int task;
 
 	*view = (struct view){0};
 	snprintf(path, sizeof(path), "/proc/%d", pid);
-	view->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return view->fd >= 0;
+	view->fd = view->task = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (view->fd < 0)
+		return false;
+	if (has_ended(view->fd) && (task = open_thread(view->fd)) >= 0)
+		view->task = task;
+	return true;
 }
 
 enum process_result process_open(struct process *process, pid_t pid, bool to_write)
@@ -307,7 +355,7 @@ enum process_result process_open(struct process *process, pid_t pid, bool to_wri
 	if (!open_view(&view, pid))
 		return PROCESS_MISSING;
 	result = look(process, &view, to_write);
-	close(view.fd);
+	close_view(&view);
 	return result;
 }
 
@@ -324,7 +372,7 @@ bool process_is_alive(pid_t pid)
 	if (!open_view(&view, pid))
 		return false;
 	is_there = read_status(&view, pid) && !view.has_ended;
-	close(view.fd);
+	close_view(&view);
 	return is_there;
 }
 
@@ -342,7 +390,7 @@ static int take_file(const struct process *process, const char *suffix)
 		close(fd);
 		fd = -1;
 	}
-	close(view.fd);
+	close_view(&view);
 	return fd;
 }
 

@@ -58,7 +58,6 @@ enum {
 
 	FUNCTION_ID = 1,
 	FUNCTION_NAME = 2,
-	FUNCTION_SYSTEM_NAME = 3,
 	FUNCTION_FILE = 4,
 };
 
@@ -210,7 +209,7 @@ static uint64_t function(struct profile *profile, const char *name, const char *
 		return number + 1;
 	put_number(&message, FUNCTION_ID, number + 1);
 	put_number(&message, FUNCTION_NAME, string(profile, name));
-	put_number(&message, FUNCTION_SYSTEM_NAME, string(profile, name));
+	// no name of the system's: where that is the same, pprof takes it for a mangled one and cuts arguments of functions and templates away
 	put_number(&message, FUNCTION_FILE, string(profile, file ? file : ""));
 	put_message(&profile->message, PROFILE_FUNCTION, &message);
 	return number + 1;

@@ -5,6 +5,7 @@
 #include "cli/request.h"
 
 #include "cli/command.h"
+#include "cli/figures.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -17,7 +18,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LOCK_POLL_NS = 10000000, ANSWER_POLL_NS = 200000000, SILENT_SECONDS = 1 };
+enum { LOCK_POLL_NS = 10000000, ANSWER_POLL_NS = 200000000 };
+
+static const double HINT_SECONDS =
+	1.5; // without an answer, by which one is told why there may be none
 
 static double now(void)
 {
@@ -47,13 +51,27 @@ static void post(struct stats_command_area *area, enum stats_request request)
 	syscall(SYS_futex, &area->wake, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
+/* Of a process that looks for requests only now and then. */
+static void hint(const struct process *process, const struct stats_page *page)
+{
+	const char *why = page->aside ? word_of(STATS_ASIDE_WORDS, page->aside) : NULL;
+	bool may_have_one = !why && strcmp(option_word("collector", page->collector), "off") != 0;
+
+	warn_line(
+		"%d (%s): no answer yet. It has no collector thread%s%s%s, and looks for requests only when it begins to wait or takes more memory%s",
+		process->pid, process->name, why ? " (" : "", why ? why : "", why ? ")" : "",
+		may_have_one
+			? ". Started with gasket run --mode watch, or -o interval_ms=1000, it has one from the start"
+			: "");
+}
+
 /* Sleeps on `done`; in slices, for the process may end without an answer. */
 static enum request_result wait_for_answer(
-	const struct process *process, struct stats_command_area *area, double deadline)
+	const struct process *process, struct stats_page *page, double deadline)
 {
 	const struct timespec slice = {0, ANSWER_POLL_NS};
-	double begin = now();
-	bool was_told = false;
+	struct stats_command_area *area = &page->command;
+	double hint_time = now() + HINT_SECONDS;
 	uint32_t done;
 
 	while ((done = load_acquire(&area->done)) != load_relaxed(&area->sequence)) {
@@ -62,11 +80,14 @@ static enum request_result wait_for_answer(
 		syscall(SYS_futex, &area->done, FUTEX_WAIT, done, &slice, NULL, 0);
 		if (!process_is_alive(process->pid))
 			return REQUEST_ENDED;
-		if (!was_told && now() - begin > SILENT_SECONDS) {
-			progress_line(
-				"%d (%s) has not answered yet: waiting for %.0f s more at most",
-				process->pid, process->name, deadline - now());
-			was_told = true;
+		if (hint_time < now()) {
+			if (load_relaxed(&page->collector_thread) == 0)
+				hint(process, page);
+			else
+				progress_line(
+					"%d (%s) has not answered yet: waiting for %.0f s more at most",
+					process->pid, process->name, deadline - now());
+			hint_time = deadline + HINT_SECONDS; // once
 		}
 	}
 	return REQUEST_ANSWERED;
@@ -95,7 +116,7 @@ enum request_result request_try(const struct process *process, enum stats_reques
 		return REQUEST_UNMAPPED;
 	if (lock_until(process->page_fd, deadline)) {
 		post(&page->command, request);
-		result = wait_for_answer(process, &page->command, deadline);
+		result = wait_for_answer(process, page, deadline);
 		if (result == REQUEST_ANSWERED)
 			copy_answer(&page->command, ret_answer);
 		flock(process->page_fd, LOCK_UN);

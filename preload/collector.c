@@ -1,7 +1,7 @@
 /*
  * The collector thread: made by libc's pthread_create, for setuid and friends must reach it, but on a stack of ours, which is no root (its addresses of
- * dead blocks would keep them alive). All signals are blocked in it but libc's own two. It is made only from a slow path of malloc or free, never inside a
- * fork, a signal handler, or a thread that is being made.
+ * dead blocks would keep them alive). All signals are blocked in it but libc's own two. It is made only from a slow path of malloc or free or when a
+ * blocking call begins, never inside a fork, a vfork child, a signal handler that interrupted malloc, or a thread that is being made.
  */
 #include "preload/collector.h"
 

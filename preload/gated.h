@@ -6,6 +6,7 @@
 #pragma once
 
 #include "core/base/attr.h"
+#include "core/gc/cycle.h"
 #include "core/gc/gate.h"
 #include "core/profile/stats_page.h"
 #include "preload/jump.h"
@@ -27,10 +28,10 @@ static inline void leave(struct blocked *blocked)
 	gate_leave(&blocked->frame);
 }
 
-/* A process that waits is one that somebody may want to look at: it gets its public page. */
+/* A process that waits is one that somebody may want to look at: it gets its public page, and its collector if that is to be there. */
 static inline void be_seen(void)
 {
-	if (UNLIKELY(!stats_publish_was_tried() || stats_command_is_pending()))
+	if (UNLIKELY(!stats_publish_was_tried() || stats_command_is_pending() || cycle_is_missed()))
 		start_be_seen();
 }
 

@@ -75,11 +75,14 @@ extern const char etext[] __attribute__((visibility("hidden")));
 struct interruption {
 	struct thread_cache_loan loan;
 	struct gate_frame *frame;
+	bool is_outermost; // of the handlers that run in this thread
 	bool was_blocked;
 };
 
 static void end_interruption(struct interruption *interruption)
 {
+	if (interruption->is_outermost)
+		thread_current->outermost_handler = 0;
 	thread_cache_give_back(&interruption->loan);
 	if (interruption->was_blocked)
 		gate_resume(interruption->frame);
@@ -130,6 +133,9 @@ void signals_run_handler(void (*handler)(int, siginfo_t *, void *), int number, 
 		compare_alternate_stack(thread, &((const ucontext_t *)context)->uc_stack);
 		store_relaxed(&thread->handlers, thread->handlers + 1);
 		interruption.was_blocked = gate_suspend(&interruption.frame);
+		interruption.is_outermost = !thread_is_in_handler();
+		if (interruption.is_outermost)
+			thread->outermost_handler = (uintptr_t)__builtin_frame_address(0);
 		if (interrupted_own_code(context, restorer))
 			thread_cache_take_away(
 				&interruption.loan, (uintptr_t)__builtin_frame_address(0));

@@ -180,19 +180,22 @@ static void publish_settings(void)
 
 void start_be_seen(void)
 {
-	bool first = !stats_publish_was_tried();
+	bool is_allowed;
 	int error = errno;
 
 	// constructors of other libraries come first and read files: not yet
 	if (!cycle_start_hook)
 		return;
-	if (!sandbox_allows(SANDBOX_COLLECTOR)) {
+	is_allowed = sandbox_allows(SANDBOX_COLLECTOR);
+	if (!is_allowed) {
 		if (sandbox_may_open())
 			return;
 		stats_forbid_files();
 	}
 	stats_publish();
-	if (stats_command_is_pending() || (first && cycle_is_wanted_early))
+	// a handler may have interrupted libc where it makes threads
+	if (stats_command_is_pending() ||
+		(is_allowed && cycle_is_missed() && !thread_is_in_handler()))
 		cycle_request(CYCLE_FOR_COMMAND);
 	errno = error;
 }
@@ -326,10 +329,18 @@ bool start_speak_last(uint64_t limit_ns, enum findings_reason reason)
 	return true;
 }
 
+/* In mode=watch somebody may ask at any time, also while every thread waits for good; a report after a signal cannot wait for the thread to be made either. */
+static bool wants_collector_early(void)
+{
+	return options.interval_ms > 0 ||
+	       (options.mode == MODE_WATCH && options.collector != COLLECTOR_OFF) ||
+	       (start_reports() && leak_check_is_wanted());
+}
+
 void start_fork_child(void)
 {
 	if (options.report_children == SWITCH_OFF)
-		cycle_is_wanted_early = options.interval_ms > 0;
+		cycle_is_wanted_early = wants_collector_early();
 }
 
 void start_check_leaks(void)
@@ -339,6 +350,11 @@ void start_check_leaks(void)
 	log_flush_pending();
 	if (status != 0)
 		exit(status);
+}
+
+void start_look_before_exit(void)
+{
+	look_for_leaks(0);
 }
 
 /* After the program's own exit handlers: the leak check, and perhaps another exit status. */
@@ -400,8 +416,7 @@ __attribute__((constructor(101))) static void start_constructor(void)
 		lsan_init();
 	start.pid = (int32_t)SYSCALL(getpid);
 	last_signal_init();
-	cycle_is_wanted_early =
-		options.interval_ms > 0 || (start_reports() && leak_check_is_wanted());
+	cycle_is_wanted_early = wants_collector_early();
 	on_exit(at_exit, 0);
 	at_quick_exit(on_quick_exit);
 }

@@ -18,8 +18,8 @@ void *start_find_next(void **slot, const char *name);
 void start_publish_counters(void);
 
 /*
- * Makes the public page and finds out about sandboxes, if that is still to be done, and starts the collector for a request that was left on the page, or for
- * interval_ms. All of it opens files, which take the lowest descriptors for some moments: called when a process first waits, and before it makes its first
+ * Makes the public page and finds out about sandboxes, if that is still to be done, and starts the collector for a request that was left on the page, or
+ * where it is to be there early. All of it opens files, which take the lowest descriptors for some moments: called when a process first waits, and before it makes its first
  * thread, that is while mostly nobody else is there to see. errno is kept.
  */
 void start_be_seen(void);
@@ -29,6 +29,9 @@ void start_be_seen(void);
  * says so. Once; the end does no more then.
  */
 void start_check_leaks(void);
+
+/* The same look, but the process goes on to its end: for the last thread, of which exit() is called when it cannot have a collector made any more. */
+void start_look_before_exit(void);
 
 /* A report is wanted, and of this process: it is no forked child, or report_children=on. */
 bool start_reports(void);

@@ -16,6 +16,7 @@
 #include "core/base/attr.h"
 #include "core/base/option.h"
 #include "core/gc/cycle.h"
+#include "core/gc/leak_check.h"
 #include "core/gc/thread.h"
 #include "core/gc/world.h"
 #include "core/os/lock.h"
@@ -121,22 +122,43 @@ static void look_for_user(struct thread *thread, void *found)
 {
 	uint32_t life = load_relaxed(&thread->life);
 
-	if ((life == THREAD_LIVE || life == THREAD_STARTING) && thread->tid != cycle_thread_id())
+	// a thread that has not begun has no id yet, and nor has a collector: that has a record later, if at all
+	if (life == THREAD_STARTING || (life == THREAD_LIVE && !load_seq(&thread->is_ending) &&
+					       load_relaxed(&thread->tid) != cycle_thread_id()))
 		*(bool *)found = true;
 }
 
-/*
- * libc ends the process with its last thread; the collector is one of those it counts, and nobody would ever end it (nor could a signal, for it blocks
- * them). So the last thread of the program ends it first. If another was about to begin, the collector comes back when it is wanted.
- */
-static void end_collector_with_last_thread(void)
+/* No thread of the program goes on. Of several that end at the same time one at least is told so, for each has said that it ends before it asks. */
+static bool no_thread_goes_on(void)
 {
 	bool found = false;
 
-	if (!cycle_thread_exists())
-		return;
 	threads_for_each(look_for_user, &found);
-	if (!found)
+	return !found;
+}
+
+/*
+ * libc ends the process with its last thread, which calls exit() after this; but it has no cache then, and can have no collector made. So leaks are looked for
+ * now, as exit would.
+ */
+static void look_for_leaks_with_last_thread(void)
+{
+	struct thread *thread = thread_current;
+
+	if (!thread || !leak_check_is_wanted())
+		return;
+	store_seq(&thread->is_ending, 1u);
+	if (no_thread_goes_on())
+		start_look_before_exit();
+}
+
+/*
+ * The collector is one of the threads that libc counts, and nobody would ever end it (nor could a signal, for it blocks them). So the last thread of the
+ * program ends it first. If another was about to begin, the collector comes back when it is wanted.
+ */
+static void end_collector_with_last_thread(void)
+{
+	if (cycle_thread_exists() && no_thread_goes_on())
 		collector_end_with_last_thread();
 }
 
@@ -147,6 +169,7 @@ static void on_end(void *value)
 	if (round < PTHREAD_DESTRUCTOR_ITERATIONS &&
 		REAL(pthread_setspecific)(ends.key, (void *)(round + 1)) == 0)
 		return;
+	look_for_leaks_with_last_thread();
 	thread_detach();
 	world_wait_out_abandonment(); // libc may unmap the stack
 	end_collector_with_last_thread();

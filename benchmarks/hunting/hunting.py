@@ -18,7 +18,9 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
+sys.path.append(HERE)
 import bench  # noqa: E402
+import live  # noqa: E402
 import matrix  # noqa: E402
 import standalone  # noqa: E402
 from cases import PROGRAMS  # noqa: E402
@@ -182,7 +184,7 @@ def finish(found, results):
 
 
 def main(arguments=None):
-	return standalone.main('hunting', COLUMNS, (5, 1), ORDER, measure, finish, arguments)
+	return standalone.main('hunting', COLUMNS, (5, 1), ORDER, measure, finish, arguments) or live.main(arguments)
 
 
 if __name__ == '__main__':

@@ -18,10 +18,9 @@
  * Is the frame of the trampoline that took the cache still there? Stacks grow down: what runs inside the handler runs below its frame. When the two
  * addresses are on stacks that cannot be compared, the frame counts as alive: allocating goes on without a cache, slower and right.
  */
-static NOINLINE bool handler_frame_is_live(const struct thread *thread)
+static NOINLINE bool handler_frame_is_live(const struct thread *thread, uintptr_t frame)
 {
 	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
-	uintptr_t frame = thread->handler_frame;
 	uintptr_t alt_low = thread->altstack_low;
 	uintptr_t alt_high = alt_low + thread->altstack_bytes;
 	bool here_on_stack = range_contains(thread->stack_low, thread->stack_high, here);
@@ -40,11 +39,19 @@ struct thread_cache *thread_recover_cache(void)
 
 	if (!thread || !thread->cache)
 		return thread_attach();
-	if (thread->handler_frame != 0 && handler_frame_is_live(thread))
+	if (thread->handler_frame != 0 && handler_frame_is_live(thread, thread->handler_frame))
 		return THREAD_CACHE_NONE;
 	thread->handler_frame = 0;
 	thread_cache_current = thread->cache;
 	return thread->cache;
+}
+
+bool thread_is_in_handler(void)
+{
+	const struct thread *thread = thread_current;
+
+	return thread && thread->outermost_handler != 0 &&
+	       handler_frame_is_live(thread, thread->outermost_handler);
 }
 
 /*
@@ -57,7 +64,7 @@ void thread_cache_take_away(struct thread_cache_loan *loan, uintptr_t frame)
 	*loan = (struct thread_cache_loan){.is_taken = false};
 	if (!thread || !thread->cache)
 		return;
-	if (thread->handler_frame != 0 && handler_frame_is_live(thread))
+	if (thread->handler_frame != 0 && handler_frame_is_live(thread, thread->handler_frame))
 		return;
 	*loan = (struct thread_cache_loan){thread_cache_current, thread->handler_frame, true};
 	thread->handler_frame = frame;

@@ -14,6 +14,9 @@ struct thread_cache;
  */
 struct thread_cache *thread_recover_cache(void);
 
+/* The calling thread runs a handler of the program (or, where stacks cannot be compared, may): whatever it has interrupted may be half done. */
+bool thread_is_in_handler(void);
+
 /*
  * A handler of the program is about to run in this thread over interrupted code of ours: takes the cache away until thread_cache_give_back(), or until
  * the frame at `frame` is seen to be dead (the handler was left by siglongjmp). Async-signal-safe.

@@ -114,6 +114,9 @@ static bool start_thread(void)
 	now = clock_now_ns();
 	if (now < load_relaxed(&collector.retry_start_ns))
 		return false;
+	// it would be a thread of the vfork child, and go with it (in a sandbox nothing may be asked, and none is made)
+	if (sandbox_allows(SANDBOX_COLLECTOR) && !stats_belong_here())
+		return false;
 	if (!cas_seq(&collector.thread_state, (uint32_t)ABSENT, (uint32_t)STARTING))
 		return true;
 	store_relaxed(
@@ -494,6 +497,7 @@ static uint64_t sleep_ns(uint32_t requests, uint64_t now)
 
 static void end_thread(void)
 {
+	stats_set(collector_thread, 0);
 	store_relaxed(&collector.thread_id, 0);
 	store_release(&collector.thread_state, ABSENT);
 	futex_wake(&collector.thread_state, INT32_MAX);
@@ -527,6 +531,7 @@ void cycle_thread_main(void)
 			or_relaxed(&collector.requests, requests); // for the next one
 			break;
 		}
+		stats_set(collector_thread, 1); // again and again: the page may be moved meanwhile
 		heap_file_look();
 		command_answer();
 		last_words_answer();

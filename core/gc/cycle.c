@@ -77,6 +77,8 @@ static struct {
 	uint64_t roots_ns;           // the same for the roots, which do not grow with the heap
 	uint64_t untracked_roots_ns; // for what of them a pause of the concurrent tier reads
 	uint64_t clone_ns_per_mb;
+	uint64_t
+		pause_cpu_ns; // of the concurrent cycle under way: the collector's in its longest pause, by that
 	uint64_t resident_mb; // when it was last estimated
 	uint64_t live_bytes;  // at the last verdict
 	uint64_t root_bytes;  // read by the last scan of all
@@ -346,10 +348,19 @@ static void judge(struct cycle_result *result)
 	}
 }
 
+/* Lets the threads go. A thread that was woken may take this processor at once: the time until it is given back is none for which threads stand still. */
+static uint64_t start_world(uint64_t pause_start_ns)
+{
+	uint64_t ns = clock_now_ns() - pause_start_ns, cpu = clock_thread_cpu_ns();
+
+	world_start();
+	return ns + clock_thread_cpu_ns() - cpu;
+}
+
 static bool pause(struct cycle_result *result, bool (*mark)(struct cycle_result *result))
 {
 	bool judges_now = options.free == FREE_TRUST, complete;
-	uint64_t start, ns;
+	uint64_t start, ns, cpu = clock_thread_cpu_ns();
 
 	// what is judged in the pause cannot be taken back
 	if (!world_stop(STOP_TIMEOUT_MS * NS_PER_MS, !judges_now))
@@ -363,9 +374,9 @@ static bool pause(struct cycle_result *result, bool (*mark)(struct cycle_result 
 	}
 	if (complete && judges_now)
 		judge(result);
-	world_start();
-	ns = clock_now_ns() - start;
+	ns = start_world(start);
 	result->pause_ns = max_u64(result->pause_ns, ns);
+	cycle.pause_cpu_ns = max_u64(cycle.pause_cpu_ns, clock_thread_cpu_ns() - cpu);
 	result->pauses_ns += ns;
 	if (!world_stood_still() && complete)
 		complete = no_verdict(result, reason_of_world());
@@ -486,13 +497,15 @@ static bool mark(struct cycle_result *result)
 
 	switch (result->tier) {
 	case STATS_TIER_CONCURRENT:
+		cycle.pause_cpu_ns = 0;
 		complete = mark_concurrently(result);
 		if (result->no_verdict == STATS_NO_VERDICT_TRACKING)
 			rest_from(&cycle.concurrent_rest,
 				"the kernel does not tell which pages of the heap are written (does the program watch them itself?): other ways to collect are used",
 				&is_said_of_tracking);
-		// it writes faster than we read
-		if (result->pause_ns > options.pause_max_ms * NS_PER_MS &&
+		// it writes faster than we read (and we were not kept from it by others on a busy machine, as any tier would be)
+		if (min_u64(result->pause_ns, cycle.pause_cpu_ns) >
+				options.pause_max_ms * NS_PER_MS &&
 			is_snapshot_short(UINT64_MAX))
 			cycle.concurrent_rest = REST;
 		return complete;

@@ -95,6 +95,12 @@ bool cycle_stop_thread(uint64_t timeout_ns);
 /* From before its making to its end, which comes soon after cycle_stop_thread(). */
 bool cycle_thread_exists(void);
 
+/* It is to be there early, and is not: none was made yet, or it was ended for a call that wants a process of one thread. */
+static inline bool cycle_is_missed(void)
+{
+	return cycle_is_wanted_early && !cycle_thread_exists();
+}
+
 /* The process is ending: no further cycle begins. Waits for the one that runs (bounded). */
 void cycle_shut_down(void);
 

@@ -26,7 +26,7 @@
 #include <sys/uio.h>
 
 enum {
-	PIECE_BYTES = 64 * 1024,         // read at once
+	PIECE_BYTES = 256 * 1024,        // read at once
 	BATCH_PIECES = 256,              // small ones that are read by one call
 	CARRY_BYTES = sizeof(uintptr_t), // of the piece before, for words across the edge
 };

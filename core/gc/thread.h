@@ -102,7 +102,11 @@ struct thread {
 		*cache; // the thread's, even while a handler of the program runs without it
 	uintptr_t
 		handler_frame; // address inside the frame of the trampoline that took the cache away, 0: none
+	uintptr_t
+		outermost_handler; // address inside the frame of the trampoline that runs a handler, over none or over a dead one; 0: none [O]
 	uint32_t is_in_vfork; // a vfork child may run in this thread's place, on its record [O]
+
+	uint32_t is_ending; // 1: its last destructor runs [O]; read by others that end
 
 	/* Inside libc's functions for threads, which call free under the lock of libc's stacks: no thread can be made from here. [O] */
 	uint32_t in_libc_threads; // nesting, by handlers

@@ -19,11 +19,12 @@ static uint64_t wall_clock_ns(void)
 	return (uint64_t)time.tv_sec * NS_PER_S + (uint64_t)time.tv_nsec;
 }
 
-/* Whoever has changed its root, or may not read /proc, has no name. */
+/* Whoever has changed its root, or may not read /proc, has no name. (Of a main thread that has ended /proc/self tells nothing.) */
 static uint32_t executable_name(struct findings_writer *writer)
 {
 	char text[TEXT_BYTES];
-	long length = SYSCALL(readlinkat, AT_FDCWD, "/proc/self/exe", text, sizeof(text) - 1);
+	long length =
+		SYSCALL(readlinkat, AT_FDCWD, "/proc/thread-self/exe", text, sizeof(text) - 1);
 
 	text[syscall_failed(length) ? 0 : length] = 0;
 	return findings_string(writer, text);
@@ -33,7 +34,7 @@ static uint32_t executable_name(struct findings_writer *writer)
 static uint32_t command_name(struct findings_writer *writer)
 {
 	char text[TEXT_BYTES];
-	long fd = SYSCALL(openat, AT_FDCWD, "/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+	long fd = SYSCALL(openat, AT_FDCWD, "/proc/thread-self/cmdline", O_RDONLY | O_CLOEXEC);
 	long length = syscall_failed(fd) ? fd : SYSCALL(read, fd, text, sizeof(text) - 1);
 
 	if (!syscall_failed(fd))

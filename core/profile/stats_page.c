@@ -150,7 +150,7 @@ static uint64_t read_pid_namespace(void)
 {
 	struct stat status;
 
-	return syscall_failed(SYSCALL(newfstatat, AT_FDCWD, "/proc/self/ns/pid", &status, 0))
+	return syscall_failed(SYSCALL(newfstatat, AT_FDCWD, "/proc/thread-self/ns/pid", &status, 0))
 		       ? 0
 		       : status.st_ino;
 }
