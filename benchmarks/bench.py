@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """
-bench.py [--quick] [--suite NAME]... [--rounds N] [--build FOLDER] [--results FOLDER] [--factor X]
+bench.py [--quick] [--suite NAME]... [--rounds N] [--row NAME]... [--build FOLDER] [--results FOLDER] [--factor X]
 
 Runs the suites of matrix.py round by round under every allocator, each round in another order, and writes one row per run to RESULTS/SUITE.csv;
 then analyses them (analyse.py). scripts/bench builds what is needed first. --quick takes a tenth of the work, three rounds and fewer rows, and leaves
@@ -35,7 +35,7 @@ import matrix  # noqa: E402
 
 # Name, what is preloaded: a pattern below the library folders.
 PEERS = [('glibc', None), ('jemalloc', 'libjemalloc.so.2'), ('mimalloc', 'libmimalloc.so.2*'), ('tcmalloc', 'libtcmalloc_minimal.so.4')]
-PACKAGES = ['libc6', 'libjemalloc2', 'libmimalloc2.0', 'libtcmalloc-minimal4', 'redis-server', 'python3.11', 'sqlite3', 'g++', 'lua5.4', 'perl', 'ruby',
+PACKAGES = ['libc6', 'libjemalloc2', 'libmimalloc2.0', 'libtcmalloc-minimal4', 'redis-server', 'nginx', 'python3.11', 'sqlite3', 'g++', 'lua5.4', 'perl', 'ruby',
 	'jq', 'git', 'gcc', 'liblsan0', 'heaptrack', 'valgrind']
 FOLDERS = ['/usr/lib/*-linux-gnu', '/usr/lib64', '/usr/lib', '/usr/local/lib']
 APART = ['collector', 'hunting', 'steady']  # suites with programs of their own, which run only if they are named
@@ -276,6 +276,7 @@ def main():
 	parser.add_argument('--quick', action='store_true')
 	parser.add_argument('--suite', action='append')
 	parser.add_argument('--rounds', type=int)
+	parser.add_argument('--row', action='append', default=[], help='of the suite hunting')
 	parser.add_argument('--build', default=os.path.join(TOP, 'build'))
 	parser.add_argument('--results')
 	parser.add_argument('--factor', type=float, default=1)
@@ -287,6 +288,7 @@ def main():
 	names = [suite.name for suite in suites]
 	for name in [name for name in APART if name in (options.suite or [])]:
 		words = ['--build', build] + ['--quick'] * options.quick + (['--rounds', str(options.rounds)] if options.rounds else [])
+		words += [word for row in options.row if name == 'hunting' for word in ('--row', row)]
 		importlib.import_module(f'{name}.{name}').main(words + (['--results', options.results] if options.results else []))
 		options.suite = [other for other in options.suite if other != name]
 		if not options.suite:

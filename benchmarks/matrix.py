@@ -3,7 +3,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'programs'))
-from cases import PROGRAMS, Case, Redis  # noqa: E402
+from cases import PROGRAMS, Case, Server  # noqa: E402
 
 # Name, numbers of threads: all of them, and those of --quick.
 WORKLOADS = [
@@ -76,7 +76,7 @@ def workload_rows(table, quick, factor, prefix=()):
 
 
 def program_row(case, inputs, quick):
-	if isinstance(case, Redis):
+	if isinstance(case, Server):
 		return Row(case.name, 1, None, case.environment, runner=case)
 	return Row(case.name, 1, lambda tools: case.words(inputs, quick), case.environment)
 

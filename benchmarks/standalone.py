@@ -11,21 +11,25 @@ def say(line):
 	print(f'bench: {line}', file=sys.stderr, flush=True)
 
 
-def main(suite, columns, rounds, names, measure, finish, arguments):
+def main(suite, columns, rounds, names, measure, finish, arguments, row_names=()):
 	"""
 	`rounds`: how many, and of --quick. `measure(options, build)` yields rows as dictionaries, which are written to RESULTS/SUITE.csv as they come, beside the old
-	file and then over it; `finish(rows, results)` prints and draws. Returns the status.
+	file and then over it; `finish(rows, results)` prints and draws. `row_names`: what may be chosen by --row, options.row. Returns the status.
 	"""
 	parser = argparse.ArgumentParser(prog=f'scripts/bench --suite {suite}')
 	parser.add_argument('--quick', action='store_true')
 	parser.add_argument('--rounds', type=int)
+	if row_names:
+		parser.add_argument('--row', action='append', choices=row_names, help='only this one (again: and this one); benchmarks/results is left alone')
 	parser.add_argument('--build', default=os.path.join(bench.TOP, 'build'))
 	parser.add_argument('--results')
 	options = parser.parse_args(arguments)
 	command = ['--suite', suite] + ['--quick'] * options.quick + (['--rounds', str(options.rounds)] if options.rounds else [])
+	options.row = getattr(options, 'row', None) or []
+	command += [word for name in options.row for word in ('--row', name)]
 	options.rounds = options.rounds or rounds[options.quick]
 	build = os.path.realpath(options.build)
-	results = options.results or (os.path.join(build, 'benchmarks', 'quick') if options.quick else os.path.join(bench.HERE, 'results'))
+	results = options.results or (os.path.join(build, 'benchmarks', 'quick') if options.quick or options.row else os.path.join(bench.HERE, 'results'))
 	os.makedirs(results, exist_ok=True)
 	path = os.path.join(results, f'{suite}.csv')
 	rows = []

@@ -1,11 +1,11 @@
 #!/usr/bin/python3
 """
-hunting.py [--quick] [--rounds N] [--build FOLDER] [--results FOLDER]
+hunting.py [--quick] [--rounds N] [--row NAME]... [--build FOLDER] [--results FOLDER]
 
 The suite `hunting` of scripts/bench: what it costs a program to be watched for leaks. Three programs that do little else than malloc and free, and leak a known
-little (tests/leaks/st.c, mt.c, so.c), redis and python; each plain, under Gasket with every choice of `stacks`, and under the peers: LeakSanitizer (preloaded),
+little (tests/leaks/st.c, mt.c, so.c), redis, nginx and python; each plain, under Gasket with every choice of `stacks`, and under the peers: LeakSanitizer (preloaded),
 heaptrack, jemalloc's profiler, valgrind; all in turns, in another order each round. Every tool looks for leaks at the end and writes a report, as it would be
-used. Writes RESULTS/hunting.csv.
+used. Says which targets are met, and writes RESULTS/hunting.csv and, with matplotlib, hunting.svg. --row takes one row alone.
 """
 import copy
 import os
@@ -23,14 +23,16 @@ import bench  # noqa: E402
 import live  # noqa: E402
 import matrix  # noqa: E402
 import standalone  # noqa: E402
-from cases import PROGRAMS  # noqa: E402
+from cases import PROGRAMS, Nginx  # noqa: E402
 
 CHURN = {False: 3000000, True: 300000}  # pairs of malloc and free; of --quick
 PLAIN = 'plain'
 STACKS = ['off', 'sampled', 'suspects', 'all']
 ORDER = [PLAIN, *(f'gasket {stacks}' for stacks in STACKS), 'lsan', 'heaptrack', 'jemalloc', 'jemalloc-prof', 'jemalloc-prof-all', 'valgrind']
 SLOW = ['jemalloc-prof-all', 'valgrind']  # forty times as long: not for the whole programs
-WHOLE = ['redis', 'python-objects']
+CHURNERS = {'st': (1, 'st'), 'mt': (4, 'mt'), 'so': (1, 'so')}  # threads, program
+WHOLE = ['redis', 'nginx', 'python-objects']
+SLOW_ROUNDS = 3  # those of the slow tools, whose ratios need no more
 COLUMNS = ['round', 'row', 'tool', 'outcome', 'wall', 'user', 'sys', 'peak_kib']
 PROFILED = 'prof:true,prof_final:true,prof_prefix:@FOLDER/profile'
 
@@ -87,10 +89,9 @@ def rows(inputs, quick):
 		def words(built):
 			return [os.path.join(built, 'hunting', name), str(CHURN[quick]), *(os.path.join(built, 'hunting', one) for one in more)]
 		return words
-	yield matrix.Row('st', 1, churner('st'))
-	yield matrix.Row('mt', 4, churner('mt'))
-	yield matrix.Row('so', 1, churner('so'))
-	for case in PROGRAMS:
+	for name, (threads, *words) in CHURNERS.items():
+		yield matrix.Row(name, threads, churner(*words))
+	for case in [*PROGRAMS, Nginx()]:
 		if case.name in WHOLE and not case.missing():
 			yield matrix.program_row(case, inputs, quick)
 
@@ -117,11 +118,11 @@ def measure(options, build):
 			standalone.say(f'hunting: {tool.name} is left out: {tool.missing}')
 		else:
 			chosen.append(tool)
-	every = list(rows(inputs, options.quick))
+	every = [row for row in rows(inputs, options.quick) if not options.row or row.workload in options.row]
 	for number in range(options.rounds + 1):
 		standalone.say(f'hunting: round {number} of {options.rounds}')
 		for row in every:
-			mine = [tool for tool in chosen if row.workload not in WHOLE or tool.name not in SLOW]
+			mine = [tool for tool in chosen if tool.name not in SLOW or (row.workload not in WHOLE and number <= SLOW_ROUNDS)]
 			order.shuffle(mine)
 			for tool in mine if number else [tool for tool in mine if tool.name == PLAIN]:
 				fields = run(runner, row, tool)
@@ -167,24 +168,43 @@ def summarize(found):
 		print(f'\n{title}:\n{"":20}' + ''.join(f'{name:>16}' for name in names))
 		for tool in used:
 			print(f'{tool:20}' + ''.join(f'{of(name, tool):>16}' for name in names))
-	print()
+	print(f'\n{"targets, CPU time":36}{"ratio":>8}{"lowest":>8}{"highest":>8}{"at most":>9}')
 	for name in names:
 		for tool, limit in limits(found, name):
-			value = ratio(found, name, tool)
-			if value is not None and limit:
-				print(f'{name}, {tool}: {value:.2f}, at most {limit:.2f}: {"met" if value <= limit else "missed"}')
+			values = ratios(found, name, tool)
+			if values and limit:
+				verdict = 'met' if statistics.median(values) <= limit else 'missed'
+				print(f'{name + ", " + tool:36}{statistics.median(values):8.2f}{min(values):8.2f}{max(values):8.2f}{limit:9.2f}  {verdict}')
+			else:
+				print(f'{name + ", " + tool:36}{"-":>8}  not measured')
 	for row in found:
 		if row['outcome'] != 'ok':
 			print(f'FAILED: {row["row"]} under {row["tool"]}, round {row["round"]}: {row["outcome"]}')
 
 
+def draw(found, path):
+	pyplot = standalone.pyplot()
+	if not pyplot:
+		return
+	names, used = list(dict.fromkeys(row['row'] for row in found)), [tool for tool in ORDER if tool not in SLOW and any(row['tool'] == tool for row in found)]
+	figure, axes = pyplot.subplots(figsize=(11, 3.6))
+	for number, tool in enumerate(used):
+		axes.bar([place + 0.8 * number / len(used) for place in range(len(names))], [ratio(found, name, tool) or 0 for name in names], 0.8 / len(used), label=tool)
+	axes.set_xticks([place + 0.36 for place in range(len(names))], names)
+	axes.legend(frameon=False, fontsize=8)
+	axes.set_title('CPU time against the plain run, the median of the rounds', fontsize=10, loc='left')
+	standalone.save(figure, path)
+
+
 def finish(found, results):
-	del results
 	summarize(found)
+	draw(found, os.path.join(results, 'hunting.svg'))
 
 
 def main(arguments=None):
-	return standalone.main('hunting', COLUMNS, (5, 1), ORDER, measure, finish, arguments) or live.main(arguments)
+	words = sys.argv[1:] if arguments is None else arguments
+	status = standalone.main('hunting', COLUMNS, (7, 1), ORDER, measure, finish, words, [*CHURNERS, *WHOLE])
+	return status or ('--row' not in words and live.main(words)) or 0
 
 
 if __name__ == '__main__':

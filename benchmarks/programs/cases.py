@@ -1,6 +1,7 @@
 """The whole programs of the benchmark: how each is run, on what, and how what it says becomes an answer that can be compared."""
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -21,30 +22,36 @@ class Case:
 		return [word.replace('@HERE', HERE).replace('@INPUTS', inputs) for word in (self.quick if quick else self.command)]
 
 
-class Redis:
-	"""A server under the allocator, and on loopback clients that are not: redis-benchmark, then fixed commands whose result is the answer. Wall
-	time is the clients', everything else the server's."""
+class Server:
+	"""A server under the allocator, and on loopback clients that are not. Wall time is the clients', everything else the server's."""
 
-	name = 'redis'
 	environment = {}
+	needs = ()  # programs
 
 	def missing(self):
-		return next((name for name in ('redis-server', 'redis-cli', 'redis-benchmark') if not shutil.which(name)), None)
-
-	def server(self, port, folder):
-		return ['redis-server', '--port', str(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', folder,
-			'--daemonize', 'no', '--enable-debug-command', 'local', '--logfile', os.path.join(folder, 'redis.log')]
+		return next((name for name in self.needs if not shutil.which(name)), None)
 
 	def await_ready(self, port, process):
 		for _ in range(3000):
 			if process.poll() is not None:
-				raise RuntimeError('redis-server ended at once')
+				raise RuntimeError(f'{self.name} ended at once')
 			try:
 				socket.create_connection(('127.0.0.1', port), 0.2).close()
 				return
 			except OSError:
 				time.sleep(0.01)
-		raise RuntimeError('redis-server does not answer')
+		raise RuntimeError(f'{self.name} does not answer')
+
+
+class Redis(Server):
+	"""redis-benchmark, then fixed commands whose result is the answer."""
+
+	name = 'redis'
+	needs = ('redis-server', 'redis-cli', 'redis-benchmark')
+
+	def server(self, port, folder):
+		return ['redis-server', '--port', str(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', folder,
+			'--daemonize', 'no', '--enable-debug-command', 'local', '--logfile', os.path.join(folder, 'redis.log')]
 
 	def load(self, port, inputs, quick):
 		"""Returns seconds and the answer."""
@@ -59,6 +66,42 @@ class Redis:
 		seconds = time.monotonic() - start
 		subprocess.run([*client, 'shutdown', 'nosave'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 		return seconds, digest
+
+
+class Nginx(Server):
+	"""One process, whose clients ask for a small file and, compressed, a larger one, a few requests for each connection. (Debian's package.)"""
+
+	name = 'nginx'
+	needs = ('nginx',)
+	CONNECTIONS, REQUESTS = 2000, 30
+
+	def server(self, port, folder):
+		self.folder = folder
+		for name, size in (('small', 1 << 10), ('large', 8 << 10)):
+			with open(os.path.join(folder, name + '.html'), 'w') as file:
+				file.write(''.join(f'<p>{number * number}</p>\n' for number in range(size))[:size])
+		paths = ''.join(f'{what}_temp_path {folder}/{what};' for what in ('client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'))
+		with open(os.path.join(folder, 'nginx.conf'), 'w') as file:
+			file.write(f'daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log; events {{}}\n'
+				f'http {{ access_log off; gzip on; types {{ text/html html; }} {paths}\n'
+				f'server {{ listen 127.0.0.1:{port}; root {folder}; }} }}\n')
+		return ['nginx', '-c', os.path.join(folder, 'nginx.conf')]
+
+	def load(self, port, inputs, quick):
+		def request(path, how):
+			return f'GET /{path}.html HTTP/1.1\r\nHost: here\r\n{how}\r\n'.encode()
+		once = request('small', '') * 9 + request('large', 'Accept-Encoding: gzip\r\n')
+		asked = once * (self.REQUESTS // 10 - 1) + once[:-2] + b'Connection: close\r\n\r\n'
+		start, answers, size = time.monotonic(), 0, 0
+		for _ in range(self.CONNECTIONS // (10 if quick else 1)):
+			with socket.create_connection(('127.0.0.1', port)) as client:
+				client.sendall(asked)
+				answer = b''.join(iter(lambda: client.recv(1 << 16), b''))
+			answers, size = answers + answer.count(b'HTTP/1.1 200 OK'), size + len(answer)
+		seconds = time.monotonic() - start
+		with open(os.path.join(self.folder, 'pid')) as file:
+			os.kill(int(file.read()), signal.SIGQUIT)
+		return seconds, f'{answers}:{size}'
 
 
 PYTHON = {'PYTHONMALLOC': 'malloc', 'PYTHONHASHSEED': '0', 'PYTHONDONTWRITEBYTECODE': '1'}

@@ -32,6 +32,7 @@
 #include "core/os/log.h"
 #include "core/os/memory.h"
 #include "core/os/syscall.h"
+#include "core/profile/known_stack.h"
 #include "core/profile/module.h"
 #include "core/profile/misuse.h"
 #include "core/profile/sampler.h"
@@ -135,30 +136,75 @@ static void draw_sample(struct thread_cache *cache)
 	cache->sample_credit = next > SAMPLE_CREDIT_MAX ? SAMPLE_CREDIT_MAX : (int64_t)next;
 }
 
-/*
- * Records the caller's stack for a block just allocated (state SAMPLED is stored last, so that whoever sees it finds the id). `mark` is 0, or
- * STACK_ID_SUSPECTED for a block that was not drawn.
- */
-static void record_stack(void *block, uint32_t mark)
+static COLD struct known_stack *make_known_stack(struct thread_cache *cache)
 {
 	struct signal_guard guard;
-	struct slot slot;
-	uint32_t stack, *ids;
 
-	stack = stack_capture(__builtin_frame_address(0));
-	if (stack == 0 || !heap_find_slot((uintptr_t)block, &slot))
-		return;
-	ids = load_acquire(&slot.span->stack_ids);
-	if (!ids) {
-		signals_block(&guard);
-		ids = span_make_stack_ids(slot.span);
-		signals_restore(&guard);
-	}
-	if (!ids)
+	signals_block(&guard);
+	cache->known_stack = meta_alloc(sizeof(struct known_stack));
+	signals_restore(&guard);
+	return cache->known_stack;
+}
+
+/* The caller's stack, but for frames below `skip_below`; 0: none. Where stacks are few, remembering them wins nothing. */
+static ALWAYS_INLINE uint32_t capture(struct thread_cache *cache, const void *skip_below)
+{
+	struct known_stack *known = cache->known_stack;
+
+	if (options.stacks == STACKS_SAMPLED || (!known && !(known = make_known_stack(cache))))
+		return stack_capture(skip_below);
+	return known_stack_capture(known, skip_below);
+}
+
+/* The records of a span's slots; NULL: no memory. */
+static uint32_t *stack_ids_of(struct span *span)
+{
+	uint32_t *ids = load_acquire(&span->stack_ids);
+	struct signal_guard guard;
+
+	if (LIKELY(ids != 0))
+		return ids;
+	signals_block(&guard);
+	ids = span_make_stack_ids(span);
+	signals_restore(&guard);
+	return ids;
+}
+
+/*
+ * Records the caller's stack for a large block just allocated (state SAMPLED is stored last, so that whoever sees it finds the id). `mark` is 0, or
+ * STACK_ID_SUSPECTED for a block that was not drawn.
+ */
+static void record_stack(struct thread_cache *cache, void *block, uint32_t mark)
+{
+	uint32_t stack = capture(cache, __builtin_frame_address(0));
+	struct slot slot;
+	uint32_t *ids;
+
+	if (stack == 0 || !heap_find_slot((uintptr_t)block, &slot) ||
+		!(ids = stack_ids_of(slot.span)))
 		return;
 	store_relaxed(&ids[slot.index], stack | mark);
 	cas_seq(slot_state(slot), (uint8_t)SLOT_ALLOCATED, (uint8_t)SLOT_SAMPLED);
 	KEEP_ALIVE(block);
+}
+
+/*
+ * The first slot of the word, with the caller's stack, which is recorded before the slot is anybody's. `mark` as above. NULL: the word is empty, for a handler ran in
+ * what we called meanwhile.
+ */
+static ALWAYS_INLINE void *take_recorded(
+	struct thread_cache *cache, struct cache_bin *bin, uint32_t mark)
+{
+	uint32_t stack = capture(cache, __builtin_frame_address(0));
+	struct span *span = bin->span;
+	uint32_t *ids = stack != 0 ? stack_ids_of(span) : 0;
+
+	if (UNLIKELY(bin->word == 0))
+		return 0;
+	if (UNLIKELY(!ids || bin->span != span))
+		return bin_take_word(bin, SLOT_ALLOCATED);
+	store_relaxed(&ids[bin->states - span_states(span) + lowest_bit(bin->word)], stack | mark);
+	return bin_take_word(bin, SLOT_SAMPLED);
 }
 
 /* Of a word just refilled, keeps the lowest slots, at least one; the rest is found again later. */
@@ -181,17 +227,19 @@ static void trim_word(struct cache_bin *bin, unsigned count)
  */
 static bool trim_to_credit(struct thread_cache *cache, struct cache_bin *bin)
 {
-	int64_t count = count_bits(bin->word);
-	int64_t fitting = cache->sample_credit / (int64_t)bin->slot_bytes;
+	int64_t count, fitting;
 
-	if (fitting >= count) {
-		cache->sample_credit -= count * (int64_t)bin->slot_bytes;
-		return false;
+	if (cache->sample_credit < (int64_t)bin->slot_bytes) {
+		trim_word(bin, 1);
+		return true;
 	}
-	trim_word(bin, fitting > 0 ? (unsigned)fitting : 1);
-	if (fitting > 0)
-		cache->sample_credit -= fitting * (int64_t)bin->slot_bytes;
-	return fitting <= 0;
+	count = count_bits(bin->word);
+	fitting =
+		(int64_t)min_u64((uint64_t)cache->sample_credit / bin->slot_bytes, (uint64_t)count);
+	if (fitting < count)
+		trim_word(bin, (unsigned)fitting);
+	cache->sample_credit -= fitting * (int64_t)bin->slot_bytes;
+	return false;
 }
 
 /* The thread's blocks are ignored: of a word just refilled one slot is kept, so that the next block comes this way too. True: it is to be sampled as well. */
@@ -206,22 +254,25 @@ static bool trim_to_one(struct thread_cache *cache, struct cache_bin *bin)
 	return alloc.keeps_stacks && cache->sample_credit <= 0;
 }
 
+/* NULL: as take_recorded(). */
 static NOINLINE void *take_sampled(struct thread_cache *cache, struct cache_bin *bin)
 {
 	bool is_ignored = cache->bypasses > 0;
 	bool is_due = is_ignored ? trim_to_one(cache, bin) : trim_to_credit(cache, bin);
-	void *block = bin_take_word(bin, SLOT_ALLOCATED);
+	void *block;
 
 	if (is_due) {
 		draw_sample(cache);
-		record_stack(block, 0);
+		block = take_recorded(cache, bin, 0);
+	} else {
+		block = bin_take_word(bin, SLOT_ALLOCATED);
 	}
-	if (is_ignored)
+	if (is_ignored && block)
 		ignored_add(block);
 	return block;
 }
 
-/* A word of a class that is suspected of leaking was just refilled: one slot of it with a stack, or some without. */
+/* A word of a class that is suspected of leaking was just refilled: one slot of it with a stack, or some without. NULL: as take_recorded(). */
 static NOINLINE void *take_suspected(struct thread_cache *cache, unsigned class)
 {
 	struct cache_bin *bin = &cache->bins[class];
@@ -237,8 +288,7 @@ static NOINLINE void *take_suspected(struct thread_cache *cache, unsigned class)
 	is_drawn = trim_to_credit(cache, bin);
 	if (is_drawn)
 		draw_sample(cache);
-	block = bin_take_word(bin, SLOT_ALLOCATED);
-	record_stack(block, is_drawn ? 0 : STACK_ID_SUSPECTED);
+	block = take_recorded(cache, bin, is_drawn ? 0 : STACK_ID_SUSPECTED);
 	suspect_done(cache, class);
 	return block;
 }
@@ -306,10 +356,13 @@ NOINLINE void *alloc_small_slow(unsigned class, size_t granules)
 		if (bin->word == 0)
 			return alloc_small_slow(class, granules);
 		thread_cache_clear_end(bin, granules);
-		if (UNLIKELY(suspects_contain(class) && cache->bypasses == 0))
-			return take_suspected(cache, class);
-		if (UNLIKELY(alloc.keeps_stacks || cache->bypasses > 0))
-			return take_sampled(cache, bin);
+		if (UNLIKELY(alloc.keeps_stacks || cache->bypasses > 0)) {
+			void *block = UNLIKELY(suspects_contain(class)) && cache->bypasses == 0
+					      ? take_suspected(cache, class)
+					      : take_sampled(cache, bin);
+
+			return LIKELY(block != 0) ? block : alloc_small_slow(class, granules);
+		}
 	}
 	return bin_take_word(bin, SLOT_ALLOCATED);
 }
@@ -386,7 +439,7 @@ static void sample_large(void *block, size_t size)
 	if (is_drawn)
 		draw_sample(cache);
 	if (is_drawn || suspects_contain(block_class_of(align_up(size + heap.pad, UNIT_BYTES))))
-		record_stack(block, is_drawn ? 0 : STACK_ID_SUSPECTED);
+		record_stack(cache, block, is_drawn ? 0 : STACK_ID_SUSPECTED);
 }
 
 static void *malloc_large_unmarked(size_t size, size_t alignment, bool *ret_zero)
@@ -589,6 +642,27 @@ NOINLINE void alloc_free_slow(void *pointer)
 		free_misuse(&heap_stats.double_free_count, FINDING_MISUSE_DOUBLE_FREE, pointer,
 			misused_stack(slot));
 	KEEP_ALIVE(pointer);
+}
+
+/*
+ * A block with a record is freed as one without, where all have one. (A change of state that the collector makes at the same moment is lost as it is there, and is none
+ * of those that matter: the block is the program's, or was freed twice.)
+ */
+NOINLINE void alloc_free_other(void *pointer, uint8_t *state, unsigned class)
+{
+	struct thread_cache *cache = thread_cache_current;
+	int64_t credit;
+
+	if (load_relaxed(state) != SLOT_SAMPLED || load_relaxed(&alloc.free_policy) != FREE_HINT) {
+		alloc_free_slow(pointer);
+		return;
+	}
+	credit = load_relaxed(&cache->hint_credit) - size_classes[class].slot_bytes;
+	store_relaxed(&cache->hint_credit, credit);
+	store_release(state, SLOT_HINTED);
+	KEEP_ALIVE(pointer);
+	if (UNLIKELY(credit < 0))
+		alloc_note_hinted(cache);
 }
 
 void alloc_free(void *pointer)

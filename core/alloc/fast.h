@@ -27,8 +27,9 @@ extern struct alloc_state alloc HIDDEN;
 void *alloc_small_slow(unsigned class, size_t granules);
 void *alloc_slow(size_t size);
 
-/* What is not a block in state ALLOCATED, or has neither room nor a policy above; the cache's credit is used up. */
+/* What is not a block in state ALLOCATED (`state` and `class`: where a block begins there), or has neither room nor a policy above; the cache's credit is used up. */
 void alloc_free_slow(void *pointer);
+void alloc_free_other(void *pointer, uint8_t *state, unsigned class);
 void alloc_note_hinted(struct thread_cache *cache);
 
 /* The slot freed last. The LIFO is not empty. */
@@ -107,7 +108,7 @@ static ALWAYS_INLINE void alloc_free_fast(void *pointer)
 	}
 	state = heap.states + map_entry_group(entry) * 64 + (quotient >> 32);
 	if (UNLIKELY(load_relaxed(state) != SLOT_ALLOCATED)) {
-		alloc_free_slow(pointer);
+		alloc_free_other(pointer, state, class);
 		return;
 	}
 	cache = thread_cache_current;

@@ -293,9 +293,7 @@ static bool next_group(struct cache_bin *bin)
 
 void thread_cache_look_again(struct cache_bin *bin)
 {
-	size_t offset = (size_t)(bin->base - (char *)span_address(bin->span));
-
-	bin->next_group = (uint16_t)(offset / (64 * (size_t)bin->slot_bytes));
+	bin->next_group = (uint16_t)((bin->states - span_states(bin->span)) / 64);
 	bin->span->fresh = false; // of what comes again some may have been in use
 }
 

@@ -64,6 +64,7 @@ struct thread_cache {
 	uint32_t
 		bypasses; // thread_cache_bypass_begin() without its end: every allocation takes the slow path
 	uint32_t suspects_seen; // suspects_generation() that the words were last looked through for
+	void *known_stack;      // its owner: core/alloc, core/profile/known_stack.h; or NULL
 	struct cache_bin bins[SIZE_CLASS_COUNT + 1];
 	struct lifo_entry first_lifos
 		[SIZE_CLASS_COUNT]

@@ -133,10 +133,7 @@ bool image_read(uintptr_t start, struct module *ret_module)
 extern const Elf64_Ehdr __ehdr_start __attribute__((visibility("hidden")));
 
 /* Atomic. */
-static struct {
-	uintptr_t low; // 0: not yet looked for
-	uintptr_t bytes;
-} own;
+struct own_code own_code;
 
 /* They lie behind the one object of the image that the compiler knows. */
 static const Elf64_Phdr *own_headers(void)
@@ -160,23 +157,16 @@ static bool image_is_library(void)
 }
 
 /* The executable addresses of this library; empty if it is none. */
-static void find_own_code(void)
+void image_find_own_code(void)
 {
 	const Elf64_Phdr *headers = own_headers();
 	uintptr_t base = (uintptr_t)&__ehdr_start;
 
-	store_relaxed(&own.low, (uintptr_t)1);
+	store_relaxed(&own_code.low, (uintptr_t)1);
 	for (unsigned i = 0; image_is_library() && i < __ehdr_start.e_phnum; i++) {
 		if (headers[i].p_type != PT_LOAD || !(headers[i].p_flags & PF_X))
 			continue;
-		store_relaxed(&own.bytes, headers[i].p_memsz);
-		store_release(&own.low, base + headers[i].p_vaddr);
+		store_relaxed(&own_code.bytes, headers[i].p_memsz);
+		store_release(&own_code.low, base + headers[i].p_vaddr);
 	}
-}
-
-bool module_is_own(uintptr_t address)
-{
-	if (load_acquire(&own.low) == 0)
-		find_own_code();
-	return address - load_acquire(&own.low) < load_relaxed(&own.bytes);
 }

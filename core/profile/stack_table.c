@@ -30,15 +30,9 @@ static struct {
 /* Ids, 0: empty; release stores under the lock. Apart, for what is zero at first needs no room in the file. */
 static uint32_t buckets[BUCKET_COUNT];
 
-static uint32_t hash_frames(const uintptr_t *frames, unsigned depth, uint32_t epoch)
+static uint32_t hash_of(uint64_t sum, unsigned depth, uint32_t epoch)
 {
-	uint64_t hash = depth + ((uint64_t)epoch << 32);
-
-	for (unsigned i = 0; i < depth; i++) {
-		hash = (hash ^ frames[i]) * 0x9e3779b97f4a7c15ull;
-		hash ^= hash >> 32;
-	}
-	return (uint32_t)hash;
+	return (uint32_t)(((sum + depth + ((uint64_t)epoch << 32)) * 0x9e3779b97f4a7c15ull) >> 32);
 }
 
 static const struct stack *stack_of(uint32_t id)
@@ -112,9 +106,10 @@ static uint32_t insert_locked(
 	return id;
 }
 
-uint32_t stack_table_add(const uintptr_t *frames, unsigned depth, uint32_t epoch)
+uint32_t stack_table_add_summed(
+	const uintptr_t *frames, unsigned depth, uint32_t epoch, uint64_t sum)
 {
-	uint32_t hash = hash_frames(frames, depth, epoch);
+	uint32_t hash = hash_of(sum, depth, epoch);
 	uint32_t id = find(hash, frames, depth, epoch);
 	struct signal_guard guard;
 
@@ -128,6 +123,15 @@ uint32_t stack_table_add(const uintptr_t *frames, unsigned depth, uint32_t epoch
 	lock_release(&table.lock);
 	signals_restore(&guard);
 	return id;
+}
+
+uint32_t stack_table_add(const uintptr_t *frames, unsigned depth, uint32_t epoch)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = depth; i-- > 0;)
+		sum = stack_sum(sum, frames[i]);
+	return stack_table_add_summed(frames, depth, epoch, sum);
 }
 
 const struct stack *stack_table_get(uint32_t id)

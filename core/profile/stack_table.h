@@ -32,6 +32,18 @@ uint32_t stack_capture(const void *skip_below);
 /* The id of a stack with these addresses; 0 when there is no memory for a new one. depth is 1 to STACK_DEPTH_MAX. */
 uint32_t stack_table_add(const uintptr_t *frames, unsigned depth, uint32_t epoch);
 
+/*
+ * The same for who knows the sum of the addresses already: that of a stack, and of a frame further in. Linear: what is left of a stack that lost its outer frames is told by a
+ * subtraction.
+ */
+#define STACK_SUM_FACTOR 0xd1342543de82ef95ull
+static inline uint64_t stack_sum(uint64_t outer_sum, uintptr_t frame)
+{
+	return outer_sum * STACK_SUM_FACTOR + frame;
+}
+uint32_t stack_table_add_summed(
+	const uintptr_t *frames, unsigned depth, uint32_t epoch, uint64_t sum);
+
 /* The stack of an id, or NULL for 0 and for what was never an id. */
 const struct stack *stack_table_get(uint32_t id);
 

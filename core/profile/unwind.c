@@ -13,47 +13,24 @@
 #include "core/profile/cfi.h"
 #include "core/profile/image.h"
 #include "core/profile/module.h"
+#include "core/profile/walk.h"
 
 #include <assert.h>
 #include <stddef.h>
 
 enum {
-	RULE_COUNT = 16384, // a power of two
-	CALL_COUNT = 4096,  // a power of two
-	WINDOW_WORDS = 64,
+	CALL_COUNT = 4096,         // a power of two
 	FRAME_BYTES_MAX = 1 << 20, // a frame followed by its frame pointer is not larger
-	OWN_FRAMES_MAX = 32,       // frames of ours, and below skip_below, on top of the caller's
 };
 
-/* A remembered rule; both words relaxed atomics. */
-struct rule_slot {
-	uint64_t key; // name_of(address) ^ rule
-	uint64_t rule;
-};
-
-static struct {
-	struct rule_slot rules[RULE_COUNT];
-	uint64_t calls[CALL_COUNT]; // names of addresses known to follow a call; relaxed atomics
-} unwinder;
+struct walk_rule walk_rules[1u << WALK_RULE_BITS];
+static uint64_t calls[CALL_COUNT]; // names of addresses known to follow a call; relaxed atomics
 
 /* The thread's own; a few words, for thread-local storage is scarce in a preloaded library. */
 static __thread struct {
 	uintptr_t stack_low;
 	uintptr_t stack_high;
 } self __attribute__((tls_model("initial-exec")));
-
-/* Where a walk stands. */
-struct walk {
-	uintptr_t pc;
-	uintptr_t sp; // the CFA of the frame before
-	uintptr_t fp;
-	bool is_exact; // pc is an instruction itself (top, or interrupted by a signal), not a return address
-	bool is_guessed; // some step followed a frame pointer, so pc may be anything
-	uintptr_t direct_low, direct_high; // memory that may be read directly
-	uintptr_t window_start;            // address of window[0]
-	size_t window_bytes;
-	uintptr_t window[WINDOW_WORDS];
-};
 
 void unwind_set_stack(uintptr_t low, uintptr_t high)
 {
@@ -87,9 +64,14 @@ static struct cfi_rule bits_rule(uint64_t bits)
 }
 
 /* Tells addresses of different generations apart; all 64 bits differ, so that one that comes again after 2^16 unloadings is not taken for the old one. */
+static uint64_t salt_now(void)
+{
+	return (uint64_t)modules_generation() * 0xd6e8feb86659fd93ull;
+}
+
 static uint64_t name_of(uintptr_t address)
 {
-	return address ^ (uint64_t)modules_generation() * 0xd6e8feb86659fd93ull;
+	return address ^ salt_now();
 }
 
 /*
@@ -112,13 +94,13 @@ static const struct module *find_module(uintptr_t address, bool is_on_stack, boo
 static struct cfi_rule find_rule(uintptr_t address, bool is_on_stack)
 {
 	uint64_t name = name_of(address);
-	struct rule_slot *slot = &unwinder.rules[(address * 0x9e3779b97f4a7c15ull) >> 50];
+	struct walk_rule *slot =
+		&walk_rules[(address * 0x9e3779b97f4a7c15ull) >> (64 - WALK_RULE_BITS)];
 	uint64_t bits = load_relaxed(&slot->rule);
 	struct cfi_rule rule = {.kind = CFI_NONE};
 	const struct module *module;
 	bool is_direct;
 
-	static_assert((1ull << 14) == RULE_COUNT, "index is the top 14 bits of a product");
 	if ((load_relaxed(&slot->key) ^ bits) == name)
 		return bits_rule(bits);
 	module = find_module(address, is_on_stack, &is_direct);
@@ -197,7 +179,7 @@ static bool follows_call(uintptr_t pc)
 /* The same, remembered: code compiled with frame pointers and without tables is common, too. */
 static bool is_return_address(uintptr_t pc)
 {
-	uint64_t name = name_of(pc), *known = &unwinder.calls[(pc * 0x9e3779b97f4a7c15ull) >> 52];
+	uint64_t name = name_of(pc), *known = &calls[(pc * 0x9e3779b97f4a7c15ull) >> 52];
 
 	static_assert((1ull << 12) == CALL_COUNT, "index is the top 12 bits of a product");
 	if (load_relaxed(known) == name)
@@ -255,9 +237,14 @@ static bool step_by_frame_pointer(struct walk *walk)
 	return true;
 }
 
-static bool step(struct walk *walk)
+struct cfi_rule walk_find_rule(const struct walk *walk)
 {
-	struct cfi_rule rule = find_rule(walk->pc - !walk->is_exact, !walk->is_guessed);
+	return find_rule(walk->pc - !walk->is_exact, !walk->is_guessed);
+}
+
+bool walk_step_slow(struct walk *walk)
+{
+	struct cfi_rule rule = walk_find_rule(walk);
 
 	switch (rule.kind) {
 	case CFI_OUTERMOST:
@@ -282,45 +269,32 @@ static unsigned walk_stack(
 {
 	unsigned count = 0, skipped = 0;
 
-	while (count < capacity && step(walk)) {
-		// only at first: further out there may be a stack that lies below this one
-		if ((count == 0 && walk->sp <= skip_below && skipped < OWN_FRAMES_MAX) ||
-			module_is_own(walk->pc)) {
-			if (++skipped > 4 * OWN_FRAMES_MAX)
-				break;
-			continue;
-		}
-		frames[count++] = walk->pc;
+	while (count < capacity && walk_step(walk)) {
+		if (!walk_is_skipped(walk, count, skipped < WALK_OWN_MAX ? skip_below : 0))
+			frames[count++] = walk->pc;
+		else if (++skipped > 4 * WALK_OWN_MAX)
+			break;
 	}
 	return count;
 }
 
-static struct walk start_walk(uintptr_t pc, uintptr_t sp, uintptr_t fp)
+void walk_start(struct walk *walk, uintptr_t pc, uintptr_t sp, uintptr_t fp)
 {
-	struct walk walk;
-
-	walk.pc = pc;
-	walk.sp = sp;
-	walk.fp = fp;
-	walk.is_exact = true;
-	walk.is_guessed = false;
-	walk.window_bytes = 0;
-	walk.direct_low = walk.direct_high = 0;
+	walk->pc = pc;
+	walk->sp = sp;
+	walk->fp = fp;
+	walk->is_exact = true;
+	walk->is_guessed = false;
+	walk->salt = salt_now();
+	walk->window_bytes = 0;
+	walk->direct_low = walk->direct_high = 0;
 	if (sp >= self.stack_low && sp < self.stack_high) {
-		walk.direct_low = sp;
-		walk.direct_high = self.stack_high;
+		walk->direct_low = sp;
+		walk->direct_high = self.stack_high;
 	} else if (modules_main_stack_end(sp) != 0) {
-		walk.direct_low = sp;
-		walk.direct_high = modules_main_stack_end(sp);
+		walk->direct_low = sp;
+		walk->direct_high = modules_main_stack_end(sp);
 	}
-	return walk;
-}
-
-/* Registers at one instruction of the caller, into which this is inlined. */
-static ALWAYS_INLINE void read_registers(uintptr_t *ret_pc, uintptr_t *ret_sp, uintptr_t *ret_fp)
-{
-	__asm__ volatile("lea 0(%%rip), %0\n\tmov %%rsp, %1\n\tmov %%rbp, %2"
-			 : "=&r"(*ret_pc), "=&r"(*ret_sp), "=&r"(*ret_fp));
 }
 
 static NOINLINE unsigned capture(uintptr_t *frames, unsigned capacity, const void *skip_below)
@@ -328,8 +302,8 @@ static NOINLINE unsigned capture(uintptr_t *frames, unsigned capacity, const voi
 	struct walk walk;
 	uintptr_t pc, sp, fp;
 
-	read_registers(&pc, &sp, &fp);
-	walk = start_walk(pc, sp, fp);
+	walk_read_registers(&pc, &sp, &fp);
+	walk_start(&walk, pc, sp, fp);
 	return walk_stack(&walk, frames, capacity, (uintptr_t)skip_below);
 }
 
@@ -343,15 +317,16 @@ unsigned unwind_capture(uintptr_t *frames, unsigned capacity, const void *skip_b
 unsigned unwind_other(
 	struct unwind_place place, uintptr_t *frames, uintptr_t *ends, unsigned capacity)
 {
-	struct walk walk = start_walk(place.instruction, place.stack_pointer, place.frame_pointer);
+	struct walk walk;
 	unsigned count = 0;
 
 	if (modules_have_changed())
 		modules_scan();
+	walk_start(&walk, place.instruction, place.stack_pointer, place.frame_pointer);
 	walk.direct_low = walk.direct_high = 0; // of the caller's own stack
 	while (count < capacity) {
 		frames[count] = walk.pc;
-		if (!step(&walk))
+		if (!walk_step_slow(&walk))
 			break;
 		ends[count++] = walk.sp;
 	}

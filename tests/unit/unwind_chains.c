@@ -4,7 +4,10 @@
  *
  * A chain is a text of numbers; each function takes the next one and calls that function. The last compares.
  */
+#include "core/base/option.h"
+#include "core/profile/known_stack.h"
 #include "core/profile/module.h"
+#include "core/profile/stack_table.h"
 #include "core/profile/unwind.h"
 #include "tests/harness/frames.h"
 #include "tests/harness/test.h"
@@ -75,13 +78,35 @@ static void print_difference(
 	}
 }
 
+static __thread struct known_stack known;
+
+/* By what the stack before tells, too. */
+static bool known_is_equal(const struct stack *stack, const uintptr_t *frames, unsigned count)
+{
+	if (count > STACK_DEPTH_MAX)
+		count = STACK_DEPTH_MAX;
+	if (count == 0 || (stack && stack->depth == count &&
+				  memcmp(stack->frames, frames, count * sizeof(frames[0])) == 0))
+		return true;
+	fprintf(stderr, "what is known of the stack is wrong\n");
+	if (stack)
+		print_difference((void *const *)stack->frames, stack->depth, frames, count);
+	return false;
+}
+
 static KEEP bool stacks_are_equal(void)
 {
 	void *expected[FRAMES_MAX];
 	uintptr_t frames[FRAMES_MAX];
 	unsigned count, frame_count;
+	uint32_t id;
 
 	frame_count = unwind_capture(frames, FRAMES_MAX, __builtin_frame_address(0));
+	options.stacks = STACKS_ALL;
+	known.passes = 0;
+	id = known_stack_capture(&known, __builtin_frame_address(0));
+	if (!known_is_equal(stack_table_get(id), frames, frame_count))
+		return false;
 	count = (unsigned)backtrace(expected, FRAMES_MAX);
 	// the first one is in this function
 	if (frame_count + 1 == count &&
