@@ -25,6 +25,12 @@
 #include <sys/mman.h>
 #include <sys/uio.h>
 
+/*
+ * Where in a page a piece is copied to. Pages are copied half as fast to 8 bytes behind the beginning of one, where CARRY_BYTES would lie: to the CPU, which compares
+ * the low bits of addresses first, each load seems to be of what was stored just before.
+ */
+#define PIECE_OFFSET 64
+
 enum {
 	PIECE_BYTES = 256 * 1024,        // read at once
 	BATCH_PIECES = 256,              // small ones that are read by one call
@@ -45,8 +51,10 @@ static struct {
 
 bool root_reader_prepare(void)
 {
-	if (!reader.buffer)
-		reader.buffer = os_map(CARRY_BYTES + PIECE_BYTES);
+	char *memory = reader.buffer ? 0 : os_map(PIECE_OFFSET + PIECE_BYTES);
+
+	if (memory)
+		reader.buffer = memory + PIECE_OFFSET - CARRY_BYTES;
 	return reader.buffer != 0;
 }
 
