@@ -58,10 +58,11 @@ enum {
 		10, // a pause that is not noticed: about what a thread waits for the CPU behind three others
 	CLEARING_FROM = 64 << 20, // dangling bytes
 	FULL_EVERY_MS = 1000,
-	FULL_COST_FACTOR = 10,       // a full cycle of t is followed by 10 t without one
-	REST = 64,                   // cycles in which a tier is not tried again after it failed
-	ROOT_BYTES_PER_MS = 2 << 20, // what copying and filtering them takes; 1 to 2 GB/s were seen
-	CLONE_NS_PER_MB = 50000,     // the first guess; 17 to 121 ms per GiB were seen
+	FULL_COST_FACTOR = 10, // a full cycle of t is followed by 10 t without one
+	REST = 64,             // cycles in which a tier is not tried again after it failed
+	ROOT_BYTES_PER_MS =
+		2 << 20, // what copying and filtering them takes at most; 1 to 4 GB/s were seen
+	CLONE_NS_PER_MB = 50000, // the first guess; 17 to 121 ms per GiB were seen
 	CLONE_MS_MAX =
 		100, // there is no sign of life meanwhile, and threads that stand still wait 200 ms for one
 };
