@@ -298,14 +298,20 @@ TEST(pointers_in_an_arena_while_the_heap_grows)
 	run_beside_cycles(carry_and_grow, 1);
 }
 
+/* They hold something, but no pointer. */
+static void touch_pages(struct arena *arena)
+{
+	make_ballast();
+	for (size_t i = 0; i < ARENA_BYTES; i += PAGE)
+		arena->start[i] = 1;
+}
+
 static bool a_page_that_held_nothing_keeps_a_block(void)
 {
 	struct arena *arena = make_arena((void *)1, PROT_READ | PROT_WRITE, 0);
 	uintptr_t hidden;
 
-	make_ballast();
-	for (size_t i = 0; i < ARENA_BYTES; i += PAGE)
-		arena->start[i] = 1;
+	touch_pages(arena);
 	collect();
 	collect();
 	hidden = hide_block(64);
@@ -338,9 +344,7 @@ TEST(a_program_that_watches_its_own_arena, .options = "interval_ms=0")
 	uintptr_t hidden;
 	long file;
 
-	make_ballast();
-	for (size_t i = 0; i < ARENA_BYTES; i += PAGE)
-		arena->start[i] = 1;
+	touch_pages(arena);
 	collect();
 	file = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | 1);
 	CHECK_GE(file, 0);
@@ -360,9 +364,7 @@ TEST(an_arena_in_a_child, .options = "interval_ms=0")
 	int status;
 	pid_t child;
 
-	make_ballast();
-	for (size_t i = 0; i < ARENA_BYTES; i += PAGE)
-		arena->start[i] = 1;
+	touch_pages(arena);
 	collect();
 	child = fork();
 	CHECK_GE(child, 0);
