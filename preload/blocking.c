@@ -187,11 +187,8 @@ static COLD bool socket_left(struct blocked *blocked, int fd, int option)
 #define MASK(mask) \
 	sigset_t stripped_; \
 	mask = signals_strip(mask, &stripped_);
-#define WAITED(set) \
-	sigset_t stripped_; \
-	const sigset_t *asked_ = set; \
-	set = signals_strip_waited(asked_, &stripped_);
-#define WAITED_AGAIN(set) &&((set = signals_strip_waited(asked_, &stripped_)), true)
+#define WAITS sigset_t stripped_;
+#define WAITED(set) signals_strip_waited(&blocked.frame, set, &stripped_)
 
 #define CALL(type, name, parameters, arguments, words, failed, prepare, again) \
 	EXPORT type name parameters \

@@ -357,6 +357,7 @@ static void keep_pending(int number, siginfo_t *info, ucontext_t *context)
 
 	if (!world_move_signal(number))
 		return; // no other is free
+	signals_correct_wait();
 	mask_set_word(&context->uc_sigmask, mask_word(&context->uc_sigmask) | signal_bit(number));
 	if (info->si_code == SI_TKILL)
 		SYSCALL(rt_tgsigqueueinfo, process, thread, number, info);
@@ -389,7 +390,8 @@ static bool on_foreign_signal(int number, void *info, void *context)
 	}
 	if ((void *)handler == (void *)SIG_IGN || is_ours)
 		return true;
-	if (thread_current && thread_current->virtual_mask) {
+	// a thread that has not begun has its creator's belief, but we do not know whose
+	if (!thread_current || thread_current->virtual_mask) {
 		keep_pending(number, info, context);
 		return true;
 	}

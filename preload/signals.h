@@ -7,16 +7,31 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct gate_frame;
+
 /*
  * The mask without our signal: `mask` itself if it is not in there (or NULL, or not to be read), else *ret_copy. For masks in which a call waits.
  */
 const sigset_t *signals_strip(const sigset_t *mask, sigset_t *ret_copy);
 
-/* The same for a set of signals the program waits for; one that names ours on purpose gets it. */
-const sigset_t *signals_strip_waited(const sigset_t *set, sigset_t *ret_copy);
+/*
+ * The same for a set of signals the program waits for; one that names ours on purpose gets it. `frame`: NULL, or as in signals_strip_waited_word().
+ */
+const sigset_t *signals_strip_waited(
+	struct gate_frame *frame, const sigset_t *set, sigset_t *ret_copy);
 
 /* The first 8 bytes of such masks, as system calls take them. False: our signal is not in there, or they cannot be read: the kernel's matter. */
 bool signals_strip_word(const unsigned long *mask, unsigned long *ret_stripped);
+
+/*
+ * The same for a wait, for which the frame's gate was entered. If our number changes before the wait has begun, `ret_stripped` changes with it: a signal of the
+ * number that was ours may have come for the program, and nothing would interrupt the wait any more.
+ */
+bool signals_strip_waited_word(
+	struct gate_frame *frame, const unsigned long *set, unsigned long *ret_stripped);
+
+/* In a handler, when our number has changed: does so. */
+void signals_correct_wait(void);
 
 /* It runs on its parent's record, and on its thread-local data. */
 bool signals_is_vfork_child(void);

@@ -65,14 +65,48 @@ const sigset_t *signals_strip(const sigset_t *mask, sigset_t *ret_copy)
 	return ret_copy;
 }
 
-const sigset_t *signals_strip_waited(const sigset_t *set, sigset_t *ret_copy)
+/* A handler between the loads and the store of `waited` is seen by the number, a later one sees `waited`. */
+bool signals_strip_waited_word(
+	struct gate_frame *frame, const unsigned long *set, unsigned long *ret_stripped)
 {
+	int number;
+
+	do {
+		number = signals_own_number();
+		store_relaxed(&frame->waited, (unsigned long *)0);
+		if (!signals_strip_word(set, ret_stripped))
+			return false;
+		frame->waited_word = *set;
+		store_release(&frame->waited, ret_stripped);
+		__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	} while (signals_own_number() != number);
+	return true;
+}
+
+/* A frame counts while its thread is at the gate: whoever leaves it by a jump is not. */
+void signals_correct_wait(void)
+{
+	const struct thread *thread = thread_current;
+	enum thread_gate state = thread ? thread_gate_state(thread) : GATE_RUNNING;
+	const struct gate_frame *frame = thread ? thread->frame : 0;
+
+	if ((state == GATE_BLOCKED || state == GATE_HELD) && frame && load_acquire(&frame->waited))
+		*frame->waited = frame->waited_word & ~signal_bit(signals_own_number());
+}
+
+const sigset_t *signals_strip_waited(
+	struct gate_frame *frame, const sigset_t *set, sigset_t *ret_copy)
+{
+	unsigned long *copy = (unsigned long *)ret_copy;
 	int number = signals_own_number();
 
 	if (set && number != 0 && peek_is_readable(set, sizeof(unsigned long)) &&
 		names_on_purpose(mask_word(set), number) && world_yield_signal(number))
 		return set;
-	return signals_strip(set, ret_copy);
+	if (!frame)
+		return signals_strip(set, ret_copy);
+	*ret_copy = (sigset_t){{0}};
+	return signals_strip_waited_word(frame, (const unsigned long *)set, copy) ? ret_copy : set;
 }
 
 /* What the program believes of our number in this thread, after setting `set` by `how`. */
@@ -144,5 +178,5 @@ EXPORT int signalfd(int fd, const sigset_t *set, int flags)
 {
 	sigset_t stripped;
 
-	return REAL(signalfd)(fd, signals_strip_waited(set, &stripped), flags);
+	return REAL(signalfd)(fd, signals_strip_waited(NULL, set, &stripped), flags);
 }

@@ -255,7 +255,12 @@ static void strip_mask(struct gated *gated, long number)
 	if (sized != NO_ARGUMENT)
 		strip_sized_mask(gated, sized);
 	if (mask != NO_ARGUMENT &&
-		signals_strip_word((const unsigned long *)gated->arguments[mask], &gated->mask))
+		(number == SYS_rt_sigtimedwait
+				? signals_strip_waited_word(&gated->frame,
+					  (const unsigned long *)gated->arguments[mask],
+					  &gated->mask)
+				: signals_strip_word((const unsigned long *)gated->arguments[mask],
+					  &gated->mask)))
 		gated->arguments[mask] = (long)&gated->mask;
 }
 
@@ -293,9 +298,9 @@ long syscall_gated(long number, long a, long b, long c, long d, long e, long f)
 	if (number == SYS_ioctl)
 		mappings_before_ioctl((unsigned long)b);
 	note_start(&gated, number);
-	strip_mask(&gated, number);
 	gate_publish(&gated.frame);
 	gate_enter(&gated.frame);
+	strip_mask(&gated, number);
 	for (;;) {
 		result = syscall6(number, x[0], x[1], x[2], x[3], x[4], x[5]);
 		if (LIKELY(result != -EINTR) || !interrupted_by_us(&gated))

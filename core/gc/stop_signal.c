@@ -93,15 +93,30 @@ static bool give_signal_back(int number)
 	return is_given;
 }
 
+/* A free number with our handler, or 0. */
+static int take_and_install(void)
+{
+	int number = take_free_signal();
+
+	if (number == 0 || stop_handler_install(number))
+		return number;
+	forget_signal(number);
+	return 0;
+}
+
+/*
+ * The handler is there before the number is named: who asks for the number takes it out of the program's masks, and then the program's own signals of that
+ * number come to us.
+ */
 int world_signal(void)
 {
 	int number = load_acquire(&signal_number);
 
 	if (number == 0) {
-		int found = take_free_signal();
+		int found = take_and_install();
 
 		if (!cas_seq(&signal_number, 0, found ? found : -1) && found)
-			forget_signal(found); // another thread chose
+			give_signal_back(found); // another thread chose
 		number = load_acquire(&signal_number);
 	}
 	return number > 0 ? number : 0;
@@ -130,20 +145,16 @@ bool world_prepare(void)
 	return true;
 }
 
-/* The handler is there before the number is named: a collector that reads it may send at once. */
+/* A collector that reads the number may send at once. */
 bool world_move_signal(int number)
 {
 	int other;
 
 	if (load_seq(&signal_number) != number)
 		return true;
-	other = take_free_signal();
+	other = take_and_install();
 	if (other == 0)
 		return false;
-	if (!stop_handler_install(other)) {
-		forget_signal(other);
-		return false;
-	}
 	if (!cas_seq(&signal_number, number, other))
 		give_signal_back(other); // it moved meanwhile; with this one nothing was sent
 	return true;

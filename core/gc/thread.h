@@ -45,9 +45,12 @@ struct gate_frame {
 	uintptr_t stack_pointer;  // lowest live byte of the stack
 	uintptr_t instruction;    // where that was so, for unwinding; 0: not known
 	struct gate_frame *outer; // frame of an interrupted call, or NULL
-	struct thread *thread;    // whose gate was entered; NULL: the call runs ungated
-	uint32_t stops;           // thread->stops at entry
-	uint32_t handlers;        // thread->handlers at entry
+	unsigned long *
+		waited; // of a wait for signals: the set that it is made with, if our number was taken out of it; or NULL
+	unsigned long waited_word; // the set that the program named
+	struct thread *thread;     // whose gate was entered; NULL: the call runs ungated
+	uint32_t stops;            // thread->stops at entry
+	uint32_t handlers;         // thread->handlers at entry
 };
 
 struct thread {

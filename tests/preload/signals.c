@@ -358,6 +358,21 @@ TEST(a_thread_may_wait_for_any_number, .limit_seconds = 30)
 	CHECK_EQ(pthread_join(waiter, NULL), 0);
 }
 
+/* The number that is ours is chosen when the program first blocks it; no collection has run yet. */
+TEST(a_number_that_is_blocked_waits_before_the_first_collection)
+{
+	sigset_t all;
+	int number;
+
+	sigfillset(&all);
+	CHECK_EQ(pthread_sigmask(SIG_BLOCK, &all, NULL), 0);
+	for (int sent = 34; sent <= 64; sent++) {
+		queue_to_process(sent, 0);
+		CHECK_EQ(sigwait(&all, &number), 0);
+		CHECK_EQ(number, sent);
+	}
+}
+
 static pthread_t debtor;
 static volatile int debtor_task;
 
