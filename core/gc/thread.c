@@ -46,12 +46,17 @@ uint32_t threads_died_at_gate(void)
 	return load_seq(&died_at_gate);
 }
 
-/* The task of a record that is not STARTING is gone. */
+/*
+ * The task of a record that is not STARTING is gone. A live thread that were buried would lose its cache to another: so the answer must be the same twice, and not
+ * be given of the caller as well (a filter of system calls may answer for the kernel).
+ */
 static bool task_is_gone(int tid)
 {
-	long process = SYSCALL(getpid);
+	long process = SYSCALL(getpid), self = SYSCALL(gettid);
 
-	return SYSCALL(tgkill, process, tid, 0) == -ESRCH;
+	return SYSCALL(tgkill, process, tid, 0) == -ESRCH &&
+	       !syscall_failed(SYSCALL(tgkill, process, self, 0)) &&
+	       SYSCALL(tgkill, process, tid, 0) == -ESRCH;
 }
 
 /* Nobody will ask for its result, and its stack is the next thread's. */
