@@ -64,7 +64,9 @@ void tracking_unregister(uintptr_t start, uintptr_t end)
 {
 	struct range_argument range = {start, end - start};
 
-	SYSCALL(ioctl, tracking.descriptor, UNREGISTER_REQUEST, &range);
+	// in a fork child the descriptor is gone, and the ranges are not registered
+	if (tracking.state == OPEN)
+		SYSCALL(ioctl, tracking.descriptor, UNREGISTER_REQUEST, &range);
 }
 
 /* What one scan tells: pages of which all of `of` is set (and any of PRESENT and SWAPPED), after the bits of `inverted` are turned around. */
