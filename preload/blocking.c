@@ -21,7 +21,6 @@
 #include <sys/time.h>
 
 #define US_PER_S 1000000
-#define NS_PER_US 1000
 
 /* Was it only our stop signal that interrupted the call? Then it is to be made again. */
 static COLD bool interrupted_by_us(struct blocked *blocked)

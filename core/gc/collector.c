@@ -260,6 +260,7 @@ static void let_fork_go_first(void)
 
 bool cycle_may_go_on(void)
 {
+	cycle_rest();
 	if (load_relaxed(&cycle_forks_waiting) != 0) {
 		lock_release(cycle_lock());
 		let_fork_go_first();
@@ -269,26 +270,33 @@ bool cycle_may_go_on(void)
 	       load_relaxed(&collector.thread_state) != ENDING;
 }
 
-/* Somebody does want the cycle under way. */
-static bool is_wanted(void)
+/* Soon threads will have to wait, or there is little room left. */
+static bool is_memory_pressing(void)
 {
-	const uint32_t patient = 1u << CYCLE_FOR_TIME | 1u << CYCLE_FOR_PURGE;
+	const struct pacer_goal *goal = pacer_goal();
+	uint64_t heap_goal = load_relaxed(&goal->heap_bytes);
 
-	return (load_relaxed(&collector.requests) & ~patient) != 0 ||
-	       load_relaxed(&cycle_forks_waiting) != 0 || load_relaxed(&collector.shut_down) ||
-	       load_acquire(&collector.thread_state) != RUNS || stats_command_is_pending();
+	return pacer_hinted_bytes() >= load_relaxed(&goal->hinted_bytes) / 2 +
+					       load_relaxed(&goal->hard_bytes) / 2 ||
+	       page_heap_used_bytes() / 9 >= heap_goal / 8;
 }
 
-bool cycle_is_at_leisure(void)
+enum leisure cycle_leisure(void)
 {
-	if (is_at_leisure() && is_wanted())
-		leisure_end();
-	return is_at_leisure();
+	const uint32_t patient = 1u << CYCLE_FOR_TIME | 1u << CYCLE_FOR_PURGE | PACED_REQUESTS;
+	uint32_t requests = load_relaxed(&collector.requests);
+
+	if ((requests & ~patient) != 0 || load_relaxed(&cycle_forks_waiting) != 0 ||
+		load_relaxed(&collector.shut_down) ||
+		load_acquire(&collector.thread_state) != RUNS || stats_command_is_pending() ||
+		is_memory_pressing())
+		return leisure_hurry(LEISURE_NONE);
+	return leisure_hurry(requests & PACED_REQUESTS ? LEISURE_NAPS : LEISURE_FULL);
 }
 
 void cycle_rest(void)
 {
-	uint64_t rest = cycle_is_at_leisure() ? leisure_due_ns() : 0, end;
+	uint64_t rest = cycle_leisure() == LEISURE_NONE ? 0 : leisure_due_ns(), end;
 
 	if (rest == 0)
 		return;
@@ -298,7 +306,7 @@ void cycle_rest(void)
 		uint32_t value = stats_wake_value();
 		uint64_t now = clock_now_ns();
 
-		if (now >= end || !cycle_is_at_leisure())
+		if (now >= end || cycle_leisure() == LEISURE_NONE)
 			return;
 		stats_wait(value, end - now);
 	}
@@ -472,7 +480,7 @@ void collector_serve(void)
 	if (requests == 0 || !cycle_is_due(requests, now))
 		return;
 	and_seq(&collector.requests, ~requests);
-	leisure_begin(false);
+	leisure_begin(LEISURE_NAPS);
 	collector_run_cycle(may_be_quick(requests, now));
 }
 
@@ -540,9 +548,11 @@ void cycle_thread_main(void)
 		if (cycle_is_due(requests, now)) {
 			exchange_seq(&collector.requests, 0u);
 			look_for_limits(now);
-			leisure_begin(!(requests & (PACED_REQUESTS | 1u << CYCLE_FOR_CALLER)));
+			leisure_begin(requests & 1u << CYCLE_FOR_CALLER ? LEISURE_NONE
+				      : requests & PACED_REQUESTS       ? LEISURE_NAPS
+									: LEISURE_FULL);
 			collector_run_cycle(may_be_quick(requests, now));
-			leisure_end();
+			leisure_begin(LEISURE_NONE);
 			continue;
 		}
 		stats_wait(value, sleep_ns(requests, now));

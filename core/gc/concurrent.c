@@ -27,6 +27,8 @@ enum {
 	BRAKE_MAX_US = 6400,
 	LITTLE_BYTES = 1 << 20, // written: left to the pause
 	PAUSES_MAX = 3,         // the last one looks at the whole heap
+	PIECE_BYTES = 2 << 20,
+	REREAD_BYTES = 128 << 10, // between two rests
 };
 
 struct concurrent_stats concurrent_stats;
@@ -73,10 +75,26 @@ static bool ignore(uintptr_t start, uintptr_t end, void *argument)
 	return true;
 }
 
+/* Calls visit_piece for [start, end), a piece at a time: none holds up the program or keeps a processor for long. */
+static bool for_each_piece(uintptr_t start, uintptr_t end,
+	bool (*visit_piece)(uintptr_t start, uintptr_t end, void *argument), void *argument)
+{
+	for (uintptr_t at = start; at < end; at += PIECE_BYTES) {
+		if (!visit_piece(at, min_u64(at + PIECE_BYTES, end), argument))
+			return false;
+		cycle_rest();
+	}
+	return true;
+}
+
+static bool protect(uintptr_t start, uintptr_t end, void *argument)
+{
+	return tracking_harvest(start, end, HARVEST_PROTECT, ignore, argument);
+}
+
 static bool arm(void)
 {
-	return watch_window() &&
-	       tracking_harvest(heap.base, heap_end(), HARVEST_PROTECT, ignore, 0);
+	return watch_window() && for_each_piece(heap.base, heap_end(), protect, 0);
 }
 
 bool concurrent_preset(void)
@@ -114,7 +132,11 @@ static bool reread(uintptr_t start, uintptr_t end, void *argument)
 	*(uint64_t *)argument += end - start;
 	if (CHECKS && roots_are_off("written"))
 		return true;
-	return mark_reread(&marker, start, end);
+	for (uintptr_t at = start; at < end; at += REREAD_BYTES) {
+		if (!mark_reread(&marker, at, min_u64(at + REREAD_BYTES, end)))
+			return false;
+	}
+	return true;
 }
 
 static bool reread_hot(uintptr_t start, uintptr_t end, void *argument)
@@ -123,14 +145,18 @@ static bool reread_hot(uintptr_t start, uintptr_t end, void *argument)
 	return reread(start, end, argument);
 }
 
+static bool reread_hot_piece(uintptr_t start, uintptr_t end, void *argument)
+{
+	return tracking_harvest(start, end, HARVEST_PROTECT, reread_hot, argument);
+}
+
 /* Beside the program: reads what was written since the last round, which is hot now, and what that reaches. */
 static bool catch_up(uint64_t *ret_bytes)
 {
 	*ret_bytes = 0;
 	concurrent_stats.rounds++;
 	seen.known_bytes = load_acquire(&heap.used);
-	if (!(watch_window() && tracking_harvest(heap.base, heap_end(), HARVEST_PROTECT, reread_hot,
-					ret_bytes)))
+	if (!(watch_window() && for_each_piece(heap.base, heap_end(), reread_hot_piece, ret_bytes)))
 		return false;
 	*ret_bytes += tracked_roots_mark_written(&marker);
 	return mark_drain(&marker);
@@ -161,7 +187,7 @@ static bool catch_up_beside(void)
 		grown = pacer_grown_bytes();
 		if (!catch_up(&bytes))
 			return false;
-		is_fresh = pacer_grown_bytes() - grown > bytes / 2;
+		is_fresh = pacer_grown_bytes() - grown > bytes / 16;
 		if (bytes > LITTLE_BYTES && bytes > least / 2 && is_fresh)
 			press_brake(&brake_us);
 		vain = bytes < least / 8 * 7 || (is_fresh && brake_us < BRAKE_MAX_US) ? 0
@@ -174,7 +200,7 @@ static bool catch_up_beside(void)
 
 bool concurrent_mark_roots(void)
 {
-	return tracked_roots_mark(&marker, cycle_may_go_on, cycle_rest);
+	return tracked_roots_mark(&marker, cycle_may_go_on);
 }
 
 bool concurrent_mark(bool *ret_is_broken)
@@ -182,9 +208,8 @@ bool concurrent_mark(bool *ret_is_broken)
 	bool is_done;
 
 	mark_set_beside(&marker, cycle_may_go_on);
-	mark_set_pace(&marker, cycle_rest);
 	is_done = mark_drain(&marker);
-	mark_set_pace(&marker, 0);
+	leisure_hurry(LEISURE_NAPS); // the longer it takes, the more is written meanwhile
 	is_done = is_done && catch_up_beside();
 	mark_set_beside(&marker, 0);
 	*ret_is_broken = !is_done && !mark_has_failed(&marker);
@@ -203,7 +228,6 @@ bool concurrent_catch_up(bool *ret_is_broken)
 	bool is_done;
 
 	*bytes = 0;
-	pacer_set_brake(0);
 	concurrent_stats.pauses++;
 	if (concurrent_stats.pauses == PAUSES_MAX)
 		hot_ranges_add_all();
@@ -222,10 +246,14 @@ static bool stop_at_written(uintptr_t start, uintptr_t end, void *argument)
 	return ignore(start, end, argument) && false;
 }
 
+static bool look_at_piece(uintptr_t start, uintptr_t end, void *argument)
+{
+	return tracking_harvest(start, end, HARVEST_WRITTEN, stop_at_written, argument);
+}
+
 static bool look_at_range(uint64_t start, uint64_t end, void *argument)
 {
-	return tracking_harvest(
-		heap.base + start, heap.base + end, HARVEST_WRITTEN, stop_at_written, argument);
+	return for_each_piece(heap.base + start, heap.base + end, look_at_piece, argument);
 }
 
 /* A page that the program has taken away since the pause tells nothing. */
@@ -244,18 +272,26 @@ enum concurrent_cold concurrent_look_at_cold(void)
 
 bool concurrent_mark_again(bool *ret_is_broken)
 {
-	uint64_t bytes;
 	bool is_done;
 
 	mark_set_beside(&marker, cycle_may_go_on);
-	is_done = catch_up(&bytes);
+	is_done = catch_up_beside();
 	mark_set_beside(&marker, 0);
 	*ret_is_broken = !is_done && !mark_has_failed(&marker);
 	return is_done;
 }
 
+/* Until the next cycle nobody needs to know what is written, and a fault for each page would cost the program more. */
+static bool release(uintptr_t start, uintptr_t end, void *argument)
+{
+	tracking_release(start, end);
+	return ignore(start, end, argument);
+}
+
 bool concurrent_end(void)
 {
+	pacer_set_brake(0);
+	for_each_piece(heap.base, heap_end(), release, 0);
 	page_heap_set_marking(false);
 	return mark_list_spans();
 }

@@ -200,10 +200,12 @@ static bool prepare(struct cycle_result *result)
 	if (!proc_is_open() && !proc_open())
 		return no_verdict(result, STATS_NO_VERDICT_NO_PROC);
 	result->tier = choose_tier(result->is_quick);
+	cycle_rest();
 	if (result->tier == STATS_TIER_NONE)
 		return no_verdict(result, STATS_NO_VERDICT_PAUSE_TOO_LONG);
 	if (!world_prepare())
 		return no_verdict(result, reason_of_world());
+	cycle_rest();
 	if (!mark_prepare(&marker, result->is_quick) || !roots_prepare())
 		return no_verdict(result, STATS_NO_VERDICT_NO_MEMORY);
 	return true;
@@ -614,7 +616,9 @@ static bool run_locked(bool may_be_quick)
 	} else {
 		mark_set_spans(SPAN_SWEPT);
 	}
+	cycle_rest();
 	mark_finish(&marker);
+	cycle_rest();
 	result.heap_bytes_after = heap_span_bytes();
 	result.threads = threads_count();
 	result.cpu_ns += clock_thread_cpu_ns() - cpu;

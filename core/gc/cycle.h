@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include "core/gc/leisure.h"
 #include "core/heap/heap.h"
 #include "core/os/lock.h"
 #include "core/profile/stats_page.h"
@@ -105,15 +106,15 @@ static inline bool cycle_is_missed(void)
 void cycle_shut_down(void);
 
 /*
- * For the cycle that marks beside the program, asked again and again: false when the process is ending or the collector thread is to end. Lets forks that wait
+ * For the cycle that marks beside the program, asked again and again: rests as cycle_rest() does; false when the process is ending or the collector thread is to end. Lets forks that wait
  * for the lock CYCLE, which the caller holds, go first.
  */
 bool cycle_may_go_on(void);
 
-/* The cycle under way is one that nobody waits for (leisure.h). The holder of the lock CYCLE asks. */
-bool cycle_is_at_leisure(void);
+/* What leisure the cycle under way has left. The holder of the lock CYCLE asks. */
+enum leisure cycle_leisure(void);
 
-/* Rests as long as a cycle at leisure has to after what it worked, or until somebody wants it. The collector's thread, while it marks beside the program. */
+/* Rests as long as the cycle has to after what it worked, or until somebody waits for it. The collector's thread, while the program runs. */
 void cycle_rest(void);
 
 /* In a fork child: there is no collector, and no cycle was under way. */

@@ -4,12 +4,19 @@
 #include "core/base/option.h"
 #include "core/os/clock.h"
 
-enum { SLICE_MS = 2, REST_MS_MAX = 100 };
+enum {
+	SLICE_US = 250,
+	SLICE_US_MAX = 1000,
+	NAP_US = 50, // the kernel adds as much
+	REST_MS_MAX = 100,
+};
 
 static struct {
-	bool is_at_leisure;
+	enum leisure level;
+	bool is_resting;
 	unsigned cpus;
-	uint64_t slice_start_ns, slice_cpu_ns; // 0: no slice has begun
+	uint64_t start_ns, start_cpu_ns; // of the slice, or of the rest; 0: none has begun
+	uint64_t slice_ns, rest_ns;      // of this one, of the last one
 } leisure = {.cpus = 1};
 
 void leisure_set_cpus(unsigned count)
@@ -17,42 +24,60 @@ void leisure_set_cpus(unsigned count)
 	leisure.cpus = count;
 }
 
-void leisure_begin(bool is_at_leisure)
+void leisure_begin(enum leisure level)
 {
-	leisure.is_at_leisure = is_at_leisure;
-	leisure.slice_start_ns = 0;
+	leisure.level = level;
+	leisure.start_ns = 0;
+	leisure.is_resting = false;
+	leisure.slice_ns = SLICE_US * NS_PER_US;
 }
 
-void leisure_end(void)
+enum leisure leisure_hurry(enum leisure most)
 {
-	leisure.is_at_leisure = false;
+	if (leisure.level > most)
+		leisure.level = most;
+	return leisure.level;
 }
 
-bool is_at_leisure(void)
+static uint64_t share(void)
 {
-	return leisure.is_at_leisure;
+	return min_u64(99, options.cpu_percent * leisure.cpus);
 }
 
-static void begin_slice(uint64_t start_ns, uint64_t cpu_ns)
+static void begin_slice(uint64_t now)
 {
-	leisure.slice_start_ns = start_ns;
-	leisure.slice_cpu_ns = cpu_ns;
+	uint64_t rested = leisure.is_resting ? now - leisure.start_ns : 0;
+	uint64_t late = rested > leisure.rest_ns ? rested - leisure.rest_ns : 0;
+
+	// kept from the processor: the share is ours
+	leisure.slice_ns = min_u64(
+		SLICE_US * NS_PER_US + late * share() / (100 - share()), SLICE_US_MAX * NS_PER_US);
+	leisure.start_ns = now;
+	leisure.start_cpu_ns = clock_thread_cpu_ns();
+	leisure.is_resting = false;
+}
+
+/* After `cpu_ns` of work. */
+static uint64_t rest_ns(uint64_t cpu_ns)
+{
+	uint64_t rest = leisure.level == LEISURE_FULL ? cpu_ns * (100 - share()) / share() : 0;
+
+	return max_u64(NAP_US * NS_PER_US, min_u64(rest, REST_MS_MAX * NS_PER_MS));
 }
 
 uint64_t leisure_due_ns(void)
 {
-	uint64_t share = min_u64(100, options.cpu_percent * leisure.cpus), now, cpu, rest;
+	uint64_t now;
 
-	if (!leisure.is_at_leisure || share == 100)
+	if (leisure.level == LEISURE_NONE || options.cpu_percent == 100)
 		return 0;
 	now = clock_now_ns();
-	if (leisure.slice_start_ns == 0)
-		begin_slice(now, clock_thread_cpu_ns());
-	if (now - leisure.slice_start_ns < SLICE_MS * NS_PER_MS)
+	if (leisure.start_ns == 0 || leisure.is_resting)
+		begin_slice(now);
+	if (now - leisure.start_ns < leisure.slice_ns)
 		return 0;
-	cpu = clock_thread_cpu_ns();
-	rest = min_u64(
-		(cpu - leisure.slice_cpu_ns) * (100 - share) / share, REST_MS_MAX * NS_PER_MS);
-	begin_slice(now + rest, cpu);
-	return rest;
+	leisure.start_ns = now;
+	leisure.is_resting = true;
+	leisure.rest_ns = rest_ns(clock_thread_cpu_ns() - leisure.start_cpu_ns);
+	return leisure.rest_ns;
 }

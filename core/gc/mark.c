@@ -12,6 +12,7 @@
 #include "core/gc/mark.h"
 
 #include "core/base/bits.h"
+#include "core/gc/cycle.h"
 #include "core/gc/roots.h"
 #include "core/gc/words.h"
 #include "core/gc/world.h"
@@ -33,10 +34,12 @@ enum {
 	PREFETCH_BLOCKS = 8, // at once
 	QUEUE_MIN = 1 << 12,
 	QUEUE_MAX = 1 << 27,
-	BEAT_BLOCKS = 1 << 12, // blocks between two signs of life
+	BEAT_BLOCKS = 1 << 10, // blocks between two signs of life
 	BEAT_SPANS = 1 << 8,
 	BATCH_BLOCKS = 64,          // read between two looks at who waits in mark_keep_off()
 	PRESET_SPANS = 64,          // whose sweep words are changed under one lock
+	ASK_BYTES = 4 << 20,        // of pages that hold something
+	UNMAP_BYTES = 1 << 20,      // at once
 	SPARSE_BYTES_MIN = 1 << 20, // larger blocks are read by present pages only
 };
 
@@ -90,10 +93,22 @@ static void *map_at_most(size_t *entries, size_t least, size_t entry_bytes)
 	return memory;
 }
 
+/* A piece at a time: nobody else's mappings can be changed meanwhile. */
+static void unmap_queue(struct marker *marking)
+{
+	char *start = (char *)marking->queue;
+	size_t bytes = marking->capacity * sizeof(*marking->queue);
+
+	for (size_t at = 0; at < bytes; at += UNMAP_BYTES) {
+		os_unmap(start + at, min_u64(UNMAP_BYTES, bytes - at));
+		cycle_rest();
+	}
+}
+
 void mark_finish(struct marker *marking)
 {
 	if (marking->queue)
-		os_unmap(marking->queue, marking->capacity * sizeof(*marking->queue));
+		unmap_queue(marking);
 	if (marking->spans)
 		os_unmap(marking->spans, marking->span_capacity * sizeof(*marking->spans));
 	marking->queue = 0;
@@ -421,13 +436,13 @@ static bool read_odd(struct piece *piece, uintptr_t start, uintptr_t end)
 	return !piece->marking->failed;
 }
 
-/* Unit by unit, for the span may become odd meanwhile. */
+/* Page by page, for the span may become odd meanwhile, and each word of one may be a block that no cache has. */
 static bool read_directly(uintptr_t start, uintptr_t end, void *argument)
 {
 	struct piece *piece = argument;
 
-	for (uintptr_t address = start; address < end; address += UNIT_BYTES) {
-		size_t bytes = min_u64(UNIT_BYTES, end - address);
+	for (uintptr_t address = start; address < end; address += OS_PAGE_BYTES) {
+		size_t bytes = min_u64(OS_PAGE_BYTES, end - address);
 
 		begin_batch(piece->marking);
 		if (load_relaxed(&piece->span->odd))
@@ -439,6 +454,18 @@ static bool read_directly(uintptr_t start, uintptr_t end, void *argument)
 			return false;
 	}
 	return true;
+}
+
+/* The kernel is asked for the pages of so much at a time as it can tell soon. */
+static void read_present(struct piece *piece)
+{
+	for (uintptr_t at = piece->start, end; at < piece->end && !piece->marking->failed;
+		at = end) {
+		end = min_u64(at + ASK_BYTES, piece->end);
+		if (!pages_for_each(at, end, PAGES_PRESENT, read_directly, piece) &&
+			!piece->marking->failed)
+			read_directly(at, end, piece);
+	}
 }
 
 /* [start, end) of a block. */
@@ -453,9 +480,8 @@ static void read_piece(
 		return;
 	}
 	marking->has_met_odd = false;
-	if (!is_odd && !pages_for_each(start, end, PAGES_PRESENT, read_directly, &piece) &&
-		!marking->failed)
-		read_directly(start, end, &piece);
+	if (!is_odd)
+		read_present(&piece);
 	if ((is_odd || marking->has_met_odd) && !marking->failed)
 		read_odd(&piece, start, end);
 }

@@ -71,7 +71,7 @@ static int mark_into_image(void *nothing)
 	(void)nothing;
 	memcpy(image->marks, heap.marks - snapshot.count, snapshot.count * sizeof(*image->marks));
 	heap.marks = image->marks + snapshot.count;
-	leisure_begin(is_at_leisure()); // with the CPU time of the child
+	leisure_begin(leisure_hurry(LEISURE_FULL)); // with the CPU time of the child
 	mark_set_pace(&marker, rest_unless_hurried);
 	if (!mark_all_again(&marker))
 		return 1;
@@ -145,7 +145,7 @@ static void end_child(void)
 
 static void hurry_child(void)
 {
-	if (cycle_is_at_leisure() || load_relaxed(&snapshot.image->is_hurried))
+	if (cycle_leisure() != LEISURE_NONE || load_relaxed(&snapshot.image->is_hurried))
 		return;
 	store_release(&snapshot.image->is_hurried, 1u);
 	futex_wake_shared(&snapshot.image->is_hurried, INT32_MAX);

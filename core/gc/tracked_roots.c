@@ -296,8 +296,8 @@ static bool read_unknown(uintptr_t start, uintptr_t end, void *argument)
 	return true;
 }
 
-static bool read_all(struct reading *reading, const struct root_range *range,
-	bool (*may_go_on)(void), void (*rest)(void))
+static bool read_all(
+	struct reading *reading, const struct root_range *range, bool (*may_go_on)(void))
 {
 	reading->flags = range->owner;
 	for (uintptr_t at = range->start, end; at < range->end; at = end) {
@@ -305,12 +305,11 @@ static bool read_all(struct reading *reading, const struct root_range *range,
 		if (!may_go_on() || !pages_for_each(at, end, PAGES_OWN, read_unknown, reading) ||
 			!root_reader_finish(reading->scan))
 			return false;
-		rest();
 	}
 	return true;
 }
 
-bool tracked_roots_mark(struct marker *marking, bool (*may_go_on)(void), void (*rest)(void))
+bool tracked_roots_mark(struct marker *marking, bool (*may_go_on)(void))
 {
 	struct reader reader;
 	struct reading reading = {.scan = &reader.scan};
@@ -321,7 +320,7 @@ bool tracked_roots_mark(struct marker *marking, bool (*may_go_on)(void), void (*
 		const struct root_range *range = &tracked.list[i];
 
 		// gone meanwhile, or refused
-		if (watch(range) && read_all(&reading, range, may_go_on, rest))
+		if (watch(range) && read_all(&reading, range, may_go_on))
 			i++;
 		else
 			drop(i);

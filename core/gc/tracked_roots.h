@@ -36,8 +36,8 @@ void tracked_roots_begin(enum root_tracking tracking);
 bool tracked_roots_read(
 	struct root_scan *scan, const struct mapping *mapping, uintptr_t start, uintptr_t end);
 
-/* Between the pauses: watches what was noted, and marks what it refers to. `rest` is called now and then, and may sleep; false: told to end by `may_go_on`. */
-bool tracked_roots_mark(struct marker *marker, bool (*may_go_on)(void), void (*rest)(void));
+/* Between the pauses: watches what was noted, and marks what it refers to. False: told to end by `may_go_on`, which is asked now and then. */
+bool tracked_roots_mark(struct marker *marker, bool (*may_go_on)(void));
 
 /* Between the pauses: marks what those pages refer to that were written since they were last asked for. Returns their size in bytes. */
 uint64_t tracked_roots_mark_written(struct marker *marker);

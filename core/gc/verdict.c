@@ -8,6 +8,7 @@
 
 #include "core/base/attr.h"
 #include "core/base/bits.h"
+#include "core/base/option.h"
 #include "core/gc/dangling.h"
 #include "core/gc/mark.h"
 #include "core/gc/probation.h"
@@ -68,6 +69,8 @@ static void judge_span(struct span *span, void *argument)
 	for (uint32_t group = 0; group < span_group_count(span); group++)
 		judge_group(span, group, judgement);
 	sites_add_size(span, result->live_blocks - blocks, result->live_bytes - bytes);
+	if (options.free != FREE_TRUST)
+		cycle_rest(); // the program runs
 }
 
 void verdict_judge(struct cycle_result *result, bool judge_leaks)
@@ -92,6 +95,7 @@ static void sweep_one(struct span *span, void *argument)
 	signals_block(&guard);
 	*bytes += central_sweep_span(span, &released);
 	signals_restore(&guard);
+	cycle_rest();
 }
 
 uint64_t verdict_sweep(void)

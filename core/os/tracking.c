@@ -18,7 +18,7 @@
 #include <fcntl.h>
 
 /* linux/userfaultfd.h of Linux 6.7. */
-enum { USER_MODE_ONLY = 1, API = 0xaa, MODE_WP = 2 };
+enum { USER_MODE_ONLY = 1, API = 0xaa, MODE_WP = 2, WAKE_NOBODY = 2 };
 #define FEATURE_PAGEFAULT_FLAG_WP (1ull << 0)
 #define FEATURE_WP_UNPOPULATED (1ull << 13)
 #define FEATURE_WP_ASYNC (1ull << 15)
@@ -36,9 +36,15 @@ struct register_argument {
 	uint64_t mode, ioctls;
 };
 
+struct protect_argument {
+	struct range_argument range;
+	uint64_t mode;
+};
+
 #define API_REQUEST _IOWR(0xaa, 0x3f, struct api_argument)
 #define REGISTER_REQUEST _IOWR(0xaa, 0x00, struct register_argument)
 #define UNREGISTER_REQUEST _IOR(0xaa, 0x01, struct range_argument)
+#define PROTECT_REQUEST _IOWR(0xaa, 0x06, struct protect_argument)
 
 enum {
 	REGIONS = 1024,
@@ -130,6 +136,13 @@ bool tracking_harvest(uintptr_t start, uintptr_t end, enum tracking_harvest how,
 		pages_beat();
 	}
 	return true;
+}
+
+void tracking_release(uintptr_t start, uintptr_t end)
+{
+	struct protect_argument argument = {{start, end - start}, WAKE_NOBODY};
+
+	SYSCALL(ioctl, tracking.descriptor, PROTECT_REQUEST, &argument);
 }
 
 /* ---- the probe ---- */
