@@ -53,6 +53,9 @@ static void store(const struct arena *arena, uint32_t cell, struct node *node)
 	__asm__ volatile("" : : : "memory");
 }
 
+/* In a twin no: what is freed on its way to being taken back proves that pointers are hidden, and so saves the rest. */
+static bool frees_nodes = true;
+
 static NOINLINE void carry_node(struct arena *arena)
 {
 	size_t i = random_step(&arena->seed) % CARRIED;
@@ -67,7 +70,7 @@ static NOINLINE void carry_node(struct arena *arena)
 	arena->is_used[from] = 0;
 	if (random_step(&arena->seed) % 8 == 0)
 		usleep(20);
-	if (random_step(&arena->seed) % 8 == 0) {
+	if (frees_nodes && random_step(&arena->seed) % 8 == 0) {
 		free(node);
 		node = make_node();
 	}
@@ -129,6 +132,7 @@ TEST(pointers_in_an_arena_are_lost_if_written_pages_are_not_read,
 	.options = "scan_off=written_roots", .exit_code = TEST_FAILED, .limit_seconds = 120)
 {
 	cycles = LOST_WITHIN;
+	frees_nodes = false;
 	run_beside_cycles(carry_through_data, THREADS);
 }
 #endif
