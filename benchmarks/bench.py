@@ -112,7 +112,7 @@ def describe_versions():
 			yield f'{package} {version}'
 
 
-def header(options, build, rounds, names):
+def header(command, build, rounds, names):
 	return {
 		'machine': describe_cpu(),
 		'memory': describe_memory(),
@@ -120,7 +120,7 @@ def header(options, build, rounds, names):
 		'build': describe_build(build),
 		'versions': ', '.join(describe_versions()),
 		'commit': describe_commit(),
-		'command': shlex.join(['scripts/bench', *options]),
+		'command': shlex.join(command),
 		'date': datetime.date.today().isoformat(),
 		'rounds': rounds,
 		'allocators': ', '.join(names),
@@ -302,7 +302,7 @@ def main():
 	if any(suite.name == 'programs' for suite in chosen):
 		program_inputs.make(inputs, 0.2 if options.quick else 1)
 	contestants = list(allocators(build))
-	command = sys.argv[3:] if sys.argv[1:3] == ['--build', options.build] else sys.argv[1:]
+	command = ['scripts/bench', *(sys.argv[3:] if sys.argv[1:3] == ['--build', options.build] else sys.argv[1:])]
 	runner = Runner(build, inputs, options.quick)
 	for suite in chosen:
 		head = header(command, build, rounds, [name for name, _ in contestants])

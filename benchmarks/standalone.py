@@ -11,12 +11,13 @@ def say(line):
 	print(f'bench: {line}', file=sys.stderr, flush=True)
 
 
-def main(suite, columns, rounds, names, measure, finish, arguments, row_names=()):
+def main(suite, columns, rounds, names, measure, finish, arguments, row_names=(), command=()):
 	"""
 	`rounds`: how many, and of --quick. `measure(options, build)` yields rows as dictionaries, which are written to RESULTS/SUITE.csv as they come, beside the old
-	file and then over it; `finish(rows, results)` prints and draws. `row_names`: what may be chosen by --row, options.row. Returns the status.
+	file and then over it; `finish(rows, results)` prints and draws. `row_names`: what may be chosen by --row, options.row; `command`: what runs it, where that is not scripts/bench. Returns the status.
 	"""
-	parser = argparse.ArgumentParser(prog=f'scripts/bench --suite {suite}')
+	command = list(command) or ['scripts/bench', '--suite', suite]
+	parser = argparse.ArgumentParser(prog=' '.join(command))
 	parser.add_argument('--quick', action='store_true')
 	parser.add_argument('--rounds', type=int)
 	if row_names:
@@ -24,7 +25,7 @@ def main(suite, columns, rounds, names, measure, finish, arguments, row_names=()
 	parser.add_argument('--build', default=os.path.join(bench.TOP, 'build'))
 	parser.add_argument('--results')
 	options = parser.parse_args(arguments)
-	command = ['--suite', suite] + ['--quick'] * options.quick + (['--rounds', str(options.rounds)] if options.rounds else [])
+	command += ['--quick'] * options.quick + (['--rounds', str(options.rounds)] if options.rounds else [])
 	options.row = getattr(options, 'row', None) or []
 	command += [word for name in options.row for word in ('--row', name)]
 	options.rounds = options.rounds or rounds[options.quick]

@@ -155,7 +155,7 @@ def finish(rows, results):
 
 
 def main(arguments=None):
-	return standalone.main('live', COLUMNS, (5, 1), ['gasket'], measure, finish, arguments)
+	return standalone.main('live', COLUMNS, (5, 1), ['gasket'], measure, finish, arguments, command=['benchmarks/hunting/live.py'])
 
 
 if __name__ == '__main__':
