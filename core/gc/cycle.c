@@ -2,7 +2,7 @@
  * One collection. The phases in order, each a call:
  *
  *	prepare		memory for marks, mappings list, signal: nothing may be asked of the kernel's allocator later
- *	choose		the tier
+ *	choose		the tier (tier.h)
  *
  *	stop the world				concurrent (concurrent.h; a third tier: snapshot.h)
  *	pause: all threads stand still		begin: watch, protect, preset
@@ -37,6 +37,7 @@
 #include "core/gc/sites.h"
 #include "core/gc/snapshot.h"
 #include "core/gc/thread.h"
+#include "core/gc/tier.h"
 #include "core/gc/trace.h"
 #include "core/gc/tracked_roots.h"
 #include "core/gc/verdict.h"
@@ -53,18 +54,9 @@
 
 enum {
 	STOP_TIMEOUT_MS = 50,
-	ESTIMATE_DECAY = 64,
-	STW_SHORT_MS =
-		10, // a pause that is not noticed: about what a thread waits for the CPU behind three others
 	CLEARING_FROM = 64 << 20, // dangling bytes
 	FULL_EVERY_MS = 1000,
 	FULL_COST_FACTOR = 10, // a full cycle of t is followed by 10 t without one
-	REST = 64,             // cycles in which a tier is not tried again after it failed
-	ROOT_BYTES_PER_MS =
-		2 << 20, // what copying and filtering them takes at most; 1 to 4 GB/s were seen
-	CLONE_NS_PER_MB = 50000, // the first guess; 17 to 121 ms per GiB were seen
-	CLONE_MS_MAX =
-		100, // there is no sign of life meanwhile, and threads that stand still wait 200 ms for one
 };
 
 struct cycle_result cycle_last;
@@ -72,29 +64,14 @@ struct cycle_result cycle_last;
 /* Guarded by `lock`. */
 static struct {
 	struct lock lock;
-	uint64_t mark_ns_per_mb
-		[2]; // of the last complete mark, and of the last quick one, for the estimate of the next pause
-	uint64_t next_full_ns;       // until then nothing but freed memory needs to be looked for
-	uint64_t roots_ns;           // the same for the roots, which do not grow with the heap
-	uint64_t untracked_roots_ns; // for what of them a pause of the concurrent tier reads
-	uint64_t clone_ns_per_mb;
-	uint64_t
-		pause_cpu_ns; // of the concurrent cycle under way: the collector's in its longest pause, by that
-	uint64_t resident_mb; // when it was last estimated
-	uint64_t live_bytes;  // at the last verdict
-	uint64_t root_bytes;  // read by the last scan of all
-	uint32_t concurrent_rest, snapshot_rest;
+	uint64_t next_full_ns; // until then nothing but freed memory needs to be looked for
+	uint64_t live_bytes;   // at the last verdict
 	bool requests_in_flight;
 } cycle WRITTEN_BY_FORK = {.lock = LOCK_INITIAL(CYCLE)};
 
 struct lock *cycle_lock(void)
 {
 	return &cycle.lock;
-}
-
-static uint64_t heap_span_bytes(void)
-{
-	return page_heap_used_bytes();
 }
 
 static bool no_verdict(struct cycle_result *result, enum stats_no_verdict reason)
@@ -122,84 +99,11 @@ static enum stats_no_verdict reason_of_world(void)
 	}
 }
 
-/*
- * The pause that marking this heap would take, from the CPU time of the last one (a busy machine must not lock us out); the first is guessed at 2 GB/s:
- * the smallest heap that starts a cycle by its growth must get one, or nothing would ever be measured.
- */
-static uint64_t stw_pause_ns(bool is_quick)
-{
-	uint64_t measured = cycle.mark_ns_per_mb[is_quick];
-	uint64_t ns_per_mb = measured ? measured : NS_PER_MS / 2;
-
-	return cycle.roots_ns + (heap_span_bytes() >> 20) * ns_per_mb;
-}
-
-static bool may_be_concurrent(void)
-{
-	return cycle.concurrent_rest == 0 && concurrent_is_available();
-}
-
-/* The kernel copies the page tables of the whole process, not only the heap's. */
-static uint64_t clone_ns(void)
-{
-	uint64_t ns_per_mb = cycle.clone_ns_per_mb ? cycle.clone_ns_per_mb : CLONE_NS_PER_MB;
-
-	cycle.resident_mb = proc_resident_bytes() >> 20;
-	return cycle.resident_mb < UINT32_MAX ? cycle.resident_mb * ns_per_mb : UINT64_MAX;
-}
-
-static bool may_be_snapshot(void)
-{
-	return cycle.snapshot_rest == 0 && snapshot_is_available() &&
-	       clone_ns() <= CLONE_MS_MAX * NS_PER_MS;
-}
-
-/* It reads all roots in its pause. */
-static bool is_snapshot_short(uint64_t ns)
-{
-	return may_be_snapshot() &&
-	       cycle.roots_ns + clone_ns() <= min_u64(options.pause_max_ms * NS_PER_MS, ns);
-}
-
-/* Each refusal lowers the estimates a little, so that one wrong measurement does not stand for ever: tried again after minutes. */
-static enum stats_tier refuse_pause(void)
-{
-	cycle.roots_ns -= cycle.roots_ns / ESTIMATE_DECAY;
-	cycle.untracked_roots_ns -= cycle.untracked_roots_ns / ESTIMATE_DECAY;
-	for (int i = 0; i < 2; i++)
-		cycle.mark_ns_per_mb[i] -= cycle.mark_ns_per_mb[i] / ESTIMATE_DECAY;
-	cycle.clone_ns_per_mb -= cycle.clone_ns_per_mb / ESTIMATE_DECAY;
-	return STATS_TIER_NONE;
-}
-
-/* STATS_TIER_NONE: no pause of any tier would be short enough. */
-static enum stats_tier choose_tier(bool is_quick)
-{
-	uint64_t limit = options.pause_max_ms * NS_PER_MS, stw = stw_pause_ns(is_quick);
-
-	cycle.concurrent_rest -= cycle.concurrent_rest > 0;
-	cycle.snapshot_rest -= cycle.snapshot_rest > 0;
-	if (options.collector == COLLECTOR_CONCURRENT && may_be_concurrent())
-		return STATS_TIER_CONCURRENT;
-	if (options.collector == COLLECTOR_SNAPSHOT && may_be_snapshot())
-		return STATS_TIER_SNAPSHOT;
-	if (options.collector != COLLECTOR_AUTO || stw <= min_u64(limit, STW_SHORT_MS * NS_PER_MS))
-		return STATS_TIER_STW;
-	// each of its two pauses reads roots: where these are most of the work, one pause is better
-	if (cycle.untracked_roots_ns <= min_u64(limit, stw / 2) && may_be_concurrent())
-		return STATS_TIER_CONCURRENT;
-	if (is_snapshot_short(stw))
-		return STATS_TIER_SNAPSHOT;
-	if (stw <= limit)
-		return STATS_TIER_STW;
-	return refuse_pause();
-}
-
 static bool prepare(struct cycle_result *result)
 {
 	if (!proc_is_open() && !proc_open())
 		return no_verdict(result, STATS_NO_VERDICT_NO_PROC);
-	result->tier = choose_tier(result->is_quick);
+	result->tier = tier_choose(result->is_quick);
 	cycle_rest();
 	if (result->tier == STATS_TIER_NONE)
 		return no_verdict(result, STATS_NO_VERDICT_PAUSE_TOO_LONG);
@@ -209,22 +113,6 @@ static bool prepare(struct cycle_result *result)
 	if (!mark_prepare(&marker, result->is_quick) || !roots_prepare())
 		return no_verdict(result, STATS_NO_VERDICT_NO_MEMORY);
 	return true;
-}
-
-/* What the next pass over the roots may take, by one that took `ns`. */
-static void learn_of_roots(const struct root_scan *scan, uint64_t ns)
-{
-	uint64_t untracked = scan->bytes_read - scan->trackable_bytes;
-
-	if (scan->tracking == ROOT_TRACKING_OFF) {
-		cycle.roots_ns = ns;
-		cycle.root_bytes = scan->bytes_read;
-		ns = ns / (scan->bytes_read / OS_PAGE_BYTES + 1) * (untracked / OS_PAGE_BYTES + 1);
-	} else if (scan->tracking == ROOT_TRACKING_NOTE) {
-		cycle.roots_ns = ns; // and what is read beside the program
-		cycle.root_bytes = scan->bytes_read;
-	}
-	cycle.untracked_roots_ns = ns;
 }
 
 static bool scan_roots(struct cycle_result *result, enum root_tracking tracking)
@@ -240,7 +128,7 @@ static bool scan_roots(struct cycle_result *result, enum root_tracking tracking)
 	}
 	ignored_mark(&marker);
 	result->roots_ns = clock_now_ns() - start;
-	learn_of_roots(&scan, clock_thread_cpu_ns() - cpu);
+	tier_learn_roots(&scan, clock_thread_cpu_ns() - cpu);
 	cycle.requests_in_flight = scan.requests_in_flight;
 	return true;
 }
@@ -259,9 +147,7 @@ static bool mark_tracked_roots(struct cycle_result *result)
 	if (!concurrent_mark_roots())
 		return no_verdict(result, STATS_NO_VERDICT_EXITING);
 	result->tracked_root_bytes = tracked_roots_bytes();
-	cycle.roots_ns += max_u64(clock_thread_cpu_ns() - cpu,
-		result->tracked_root_bytes * NS_PER_MS / ROOT_BYTES_PER_MS);
-	cycle.root_bytes += result->tracked_root_bytes;
+	tier_learn_tracked_roots(result->tracked_root_bytes, clock_thread_cpu_ns() - cpu);
 	return true;
 }
 
@@ -274,8 +160,7 @@ static bool measure_mark(
 	if (!mark(result))
 		return false;
 	*ret_ns = clock_now_ns() - start;
-	cycle.mark_ns_per_mb[result->is_quick] =
-		(clock_thread_cpu_ns() - cpu) / ((result->heap_bytes_before >> 20) + 1);
+	tier_learn_mark(result->is_quick, clock_thread_cpu_ns() - cpu, result->heap_bytes_before);
 	return true;
 }
 
@@ -379,7 +264,7 @@ static bool pause(struct cycle_result *result, bool (*mark)(struct cycle_result 
 		judge(result);
 	ns = start_world(start);
 	result->pause_ns = max_u64(result->pause_ns, ns);
-	cycle.pause_cpu_ns = max_u64(cycle.pause_cpu_ns, clock_thread_cpu_ns() - cpu);
+	result->pause_cpu_ns = max_u64(result->pause_cpu_ns, clock_thread_cpu_ns() - cpu);
 	result->pauses_ns += ns;
 	if (!world_stood_still() && complete)
 		complete = no_verdict(result, reason_of_world());
@@ -457,7 +342,7 @@ static bool take_snapshot(struct cycle_result *result)
 	if (!snapshot_take())
 		return no_verdict(result, STATS_NO_VERDICT_SNAPSHOT);
 	result->mark_ns = clock_now_ns() - start;
-	cycle.clone_ns_per_mb = (clock_thread_cpu_ns() - cpu) / (cycle.resident_mb + 1);
+	tier_learn_clone(clock_thread_cpu_ns() - cpu);
 	return true;
 }
 
@@ -484,44 +369,22 @@ static bool mark_by_snapshot(struct cycle_result *result)
 	return complete;
 }
 
-/* The tier does not work (any more): others do its work for a while. */
-static void rest_from(uint32_t *rest, const char *why, bool *is_said)
-{
-	*rest = REST;
-	if (!*is_said)
-		log_line("%s", why);
-	*is_said = true;
-}
-
 static bool mark(struct cycle_result *result)
 {
-	static bool is_said_of_tracking, is_said_of_snapshots;
 	bool complete;
 
 	switch (result->tier) {
 	case STATS_TIER_CONCURRENT:
-		cycle.pause_cpu_ns = 0;
 		complete = mark_concurrently(result);
-		if (result->no_verdict == STATS_NO_VERDICT_TRACKING)
-			rest_from(&cycle.concurrent_rest,
-				"the kernel does not tell which pages of the heap are written (does the program watch them itself?): other ways to collect are used",
-				&is_said_of_tracking);
-		// it writes faster than we read (and we were not kept from it by others on a busy machine, as any tier would be)
-		if (min_u64(result->pause_ns, cycle.pause_cpu_ns) >
-				options.pause_max_ms * NS_PER_MS &&
-			is_snapshot_short(UINT64_MAX))
-			cycle.concurrent_rest = REST;
-		return complete;
+		break;
 	case STATS_TIER_SNAPSHOT:
 		complete = mark_by_snapshot(result);
-		if (result->no_verdict == STATS_NO_VERDICT_SNAPSHOT)
-			rest_from(&cycle.snapshot_rest,
-				"the child that marks could not be made, or did not finish: other ways to collect are used",
-				&is_said_of_snapshots);
-		return complete;
+		break;
 	default:
-		return pause(result, mark_stopped);
+		complete = pause(result, mark_stopped);
 	}
+	tier_note_end(result);
+	return complete;
 }
 
 /* The marks stand. Runs beside the program. */
@@ -609,7 +472,7 @@ static bool run_locked(bool may_be_quick)
 	lock_assert_held(&cycle.lock);
 	result = (struct cycle_result){.number = cycle_last.number + 1,
 		.is_quick = is_quick(may_be_quick),
-		.heap_bytes_before = heap_span_bytes()};
+		.heap_bytes_before = page_heap_used_bytes()};
 	result.has_verdict = prepare(&result) && mark(&result);
 	if (result.has_verdict) {
 		apply_verdict(&result);
@@ -619,7 +482,7 @@ static bool run_locked(bool may_be_quick)
 	cycle_rest();
 	mark_finish(&marker);
 	cycle_rest();
-	result.heap_bytes_after = heap_span_bytes();
+	result.heap_bytes_after = page_heap_used_bytes();
 	result.threads = threads_count();
 	result.cpu_ns += clock_thread_cpu_ns() - cpu;
 	if (!result.is_quick)
@@ -629,7 +492,7 @@ static bool run_locked(bool may_be_quick)
 		result.dangling_bytes > max_u64(CLEARING_FROM, result.live_bytes / 2))
 		thread_cache_start_clearing();
 	pacer_set(result.heap_bytes_after, result.has_verdict ? result.dangling_bytes : 0,
-		cycle.live_bytes, cycle.root_bytes);
+		cycle.live_bytes, tier_root_bytes());
 	cycle_last = result;
 	publish(&result);
 	probation_read_totals(&totals);

@@ -41,6 +41,7 @@ struct cycle_result {
 	uint64_t stop_ns, roots_ns, mark_ns; // of the last pause
 	uint64_t pause_ns;                   // the longest one
 	uint64_t pauses_ns;                  // all of them
+	uint64_t pause_cpu_ns;               // the collector's in the longest one, by that
 	uint64_t beside_ns;                  // marking while the program ran
 	uint32_t rounds;                     // of reading again what it wrote
 	uint32_t pauses;                     // concurrent tier
