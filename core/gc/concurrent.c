@@ -39,6 +39,11 @@ bool concurrent_is_available(void)
 	return options.free != FREE_TRUST && tracking_open();
 }
 
+/* When the last cycle ended, and this one began. */
+static struct {
+	uint64_t last_end_ns, start_ns;
+} when;
+
 /* The heap at the last round, and in the last pause. */
 static struct {
 	uint64_t known_bytes; // what is beyond is hot
@@ -115,6 +120,7 @@ bool concurrent_begin(bool *ret_is_broken)
 {
 	concurrent_stats = (struct concurrent_stats){0};
 	*ret_is_broken = false;
+	when.start_ns = clock_now_ns();
 	prepare_hot_ranges();
 	if (!page_heap_end_moves(PATIENCE_MS * NS_PER_MS))
 		return false;
@@ -281,17 +287,29 @@ bool concurrent_mark_again(bool *ret_is_broken)
 	return is_done;
 }
 
-/* Until the next cycle nobody needs to know what is written, and a fault for each page would cost the program more. */
 static bool release(uintptr_t start, uintptr_t end, void *argument)
 {
 	tracking_release(start, end);
 	return ignore(start, end, argument);
 }
 
+/*
+ * Until the next cycle nobody needs to know what is written, and a fault for each page would cost the program more than letting go of all. Not so where cycles follow
+ * each other closely: soon all will be protected again.
+ */
+static void release_heap(void)
+{
+	uint64_t now = clock_now_ns();
+
+	if (when.start_ns - when.last_end_ns > (now - when.start_ns) / 2)
+		for_each_piece(heap.base, heap_end(), release, 0);
+	when.last_end_ns = now;
+}
+
 bool concurrent_end(void)
 {
 	pacer_set_brake(0);
-	for_each_piece(heap.base, heap_end(), release, 0);
+	release_heap();
 	page_heap_set_marking(false);
 	return mark_list_spans();
 }

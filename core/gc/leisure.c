@@ -48,10 +48,11 @@ static void begin_slice(uint64_t now)
 {
 	uint64_t rested = leisure.is_resting ? now - leisure.start_ns : 0;
 	uint64_t late = rested > leisure.rest_ns ? rested - leisure.rest_ns : 0;
+	uint64_t due = min_u64(share(), 50); // nobody else may be there
 
 	// kept from the processor: the share is ours
-	leisure.slice_ns = min_u64(
-		SLICE_US * NS_PER_US + late * share() / (100 - share()), SLICE_US_MAX * NS_PER_US);
+	leisure.slice_ns =
+		min_u64(SLICE_US * NS_PER_US + late * due / (100 - due), SLICE_US_MAX * NS_PER_US);
 	leisure.start_ns = now;
 	leisure.start_cpu_ns = clock_thread_cpu_ns();
 	leisure.is_resting = false;
