@@ -296,8 +296,11 @@ enum leisure cycle_leisure(void)
 
 void cycle_rest(void)
 {
-	uint64_t rest = cycle_leisure() == LEISURE_NONE ? 0 : leisure_due_ns(), end;
+	uint64_t rest, end;
 
+	if (cycle_is_paused || cycle_leisure() == LEISURE_NONE)
+		return;
+	rest = leisure_due_ns();
 	if (rest == 0)
 		return;
 	end = clock_now_ns() + rest;

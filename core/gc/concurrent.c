@@ -48,6 +48,8 @@ static struct {
 static struct {
 	uint64_t known_bytes; // what is beyond is hot
 	uint32_t kept_off;    // mark_kept_off_count()
+	uint64_t deadline_ns; // of the pause
+	bool is_late;
 } seen;
 
 /* Again in each round: what mmap has made since is not watched. */
@@ -177,12 +179,12 @@ static void press_brake(uint32_t *brake_us)
 
 /*
  * Rounds, until little is written in the time of one, or the program writes as fast as we read. Who writes what is old is not held up, and further rounds would only cost
- * it faults. What was written in the time of the mark says little about what
+ * it faults; unless the pause would take longer than it may. What was written in the time of the mark says little about what
  * will be in the time of a round: it is hot only if there are no further rounds.
  */
 static bool catch_up_beside(void)
 {
-	uint64_t least = UINT64_MAX, bytes, grown;
+	uint64_t least = UINT64_MAX, bytes, grown, cpu;
 	uint32_t brake_us = 0;
 	bool is_fresh;
 	int vain = 0;
@@ -191,16 +193,19 @@ static bool catch_up_beside(void)
 		if (concurrent_stats.rounds == 1)
 			hot_ranges_clear();
 		grown = pacer_grown_bytes();
+		cpu = clock_thread_cpu_ns();
 		if (!catch_up(&bytes))
 			return false;
+		cpu = clock_thread_cpu_ns() - cpu;
 		is_fresh = pacer_grown_bytes() - grown > bytes / 16;
 		if (bytes > LITTLE_BYTES && bytes > least / 2 && is_fresh)
 			press_brake(&brake_us);
 		vain = bytes < least / 8 * 7 || (is_fresh && brake_us < BRAKE_MAX_US) ? 0
 										      : vain + 1;
 		least = min_u64(least, bytes);
-	} while (bytes > LITTLE_BYTES && vain < (is_fresh ? VAIN_ROUNDS_MAX : 1) &&
-		 concurrent_stats.rounds < ROUNDS_MAX);
+	} while (bytes > LITTLE_BYTES && concurrent_stats.rounds < ROUNDS_MAX &&
+		 (vain < (is_fresh ? VAIN_ROUNDS_MAX : 1) ||
+			 cpu > options.pause_max_ms * NS_PER_MS));
 	return true;
 }
 
@@ -222,13 +227,19 @@ bool concurrent_mark(bool *ret_is_broken)
 	return is_done;
 }
 
+static bool reread_in_time(uintptr_t start, uintptr_t end, void *argument)
+{
+	seen.is_late = seen.is_late || clock_now_ns() > seen.deadline_ns;
+	return !seen.is_late && reread(start, end, argument);
+}
+
 static bool reread_range(uint64_t start, uint64_t end, void *argument)
 {
 	return tracking_harvest(
-		heap.base + start, heap.base + end, HARVEST_WRITTEN, reread, argument);
+		heap.base + start, heap.base + end, HARVEST_WRITTEN, reread_in_time, argument);
 }
 
-bool concurrent_catch_up(bool *ret_is_broken)
+enum concurrent_caught_up concurrent_catch_up(uint64_t deadline_ns)
 {
 	uint64_t *bytes = &concurrent_stats.written_bytes, used = load_acquire(&heap.used);
 	bool is_done;
@@ -240,10 +251,17 @@ bool concurrent_catch_up(bool *ret_is_broken)
 	hot_ranges_add(seen.known_bytes, used);
 	seen.known_bytes = used;
 	seen.kept_off = mark_kept_off_count();
+	seen.deadline_ns = deadline_ns;
+	seen.is_late = false;
 	is_done = hot_ranges_for_each(true, used, reread_range, bytes) &&
-		  tracking_harvest(heap.base, heap.base + used, HARVEST_UNWATCHED, reread, bytes);
-	*ret_is_broken = !is_done && !mark_has_failed(&marker);
-	return is_done;
+		  tracking_harvest(
+			  heap.base, heap.base + used, HARVEST_UNWATCHED, reread_in_time, bytes);
+	if (seen.is_late)
+		concurrent_stats.pauses--;
+	return is_done                    ? CONCURRENT_CAUGHT_UP
+	       : seen.is_late             ? CONCURRENT_TOO_LONG
+	       : mark_has_failed(&marker) ? CONCURRENT_UNREADABLE
+					  : CONCURRENT_NOT_TRACKED;
 }
 
 static bool stop_at_written(uintptr_t start, uintptr_t end, void *argument)

@@ -48,8 +48,17 @@ bool concurrent_mark_roots(void);
 /* Beside the program. False: call concurrent_abort(). */
 bool concurrent_mark(bool *ret_is_broken);
 
-/* In the pause. False: as above. */
-bool concurrent_catch_up(bool *ret_is_broken);
+/*
+ * In the pause; no new block is read after `deadline_ns`. False: as above, but for CONCURRENT_TOO_LONG: so much was written that the deadline has passed; what was
+ * read counts, and another round beside the program may follow.
+ */
+enum concurrent_caught_up {
+	CONCURRENT_CAUGHT_UP,
+	CONCURRENT_TOO_LONG,
+	CONCURRENT_NOT_TRACKED,
+	CONCURRENT_UNREADABLE
+};
+enum concurrent_caught_up concurrent_catch_up(uint64_t deadline_ns);
 
 /* After the pause: what it did not look at. To be asked in a pause, too (checking builds). */
 enum concurrent_cold {
@@ -59,7 +68,7 @@ enum concurrent_cold {
 };
 enum concurrent_cold concurrent_look_at_cold(void);
 
-/* Beside the program: one more round. False: as above. */
+/* Beside the program: further rounds. False: as above. */
 bool concurrent_mark_again(bool *ret_is_broken);
 
 /* After the pause, with all marked: mark_for_each_span() meets every span that existed at the pause, all MARKING. False: no memory, call concurrent_abort(). */

@@ -56,16 +56,19 @@ enum {
 	STOP_TIMEOUT_MS = 50,
 	CLEARING_FROM = 64 << 20, // dangling bytes
 	FULL_EVERY_MS = 1000,
+	BROKEN_OFF_MAX = 2,
 	FULL_COST_FACTOR = 10, // a full cycle of t is followed by 10 t without one
 };
 
 struct cycle_result cycle_last;
+bool cycle_is_paused;
 
 /* Guarded by `lock`. */
 static struct {
 	struct lock lock;
 	uint64_t next_full_ns; // until then nothing but freed memory needs to be looked for
 	uint64_t live_bytes;   // at the last verdict
+	uint64_t deadline_ns;  // by which the pause should be over
 	bool requests_in_flight;
 } cycle WRITTEN_BY_FORK = {.lock = LOCK_INITIAL(CYCLE)};
 
@@ -192,14 +195,19 @@ static void check_roots(void)
 /* The same, after all but what was written lately was marked beside the program. */
 static bool mark_rest(struct cycle_result *result)
 {
+	static const enum stats_no_verdict reasons[] = {
+		[CONCURRENT_TOO_LONG] = STATS_NO_VERDICT_PAUSE_TOO_LONG,
+		[CONCURRENT_NOT_TRACKED] = STATS_NO_VERDICT_TRACKING,
+		[CONCURRENT_UNREADABLE] = STATS_NO_VERDICT_ROOTS,
+	};
 	uint64_t start = clock_now_ns();
-	bool is_broken;
+	enum concurrent_caught_up caught_up;
 
 	if (CHECKS)
 		heap_check();
-	if (!concurrent_catch_up(&is_broken))
-		return no_verdict(
-			result, is_broken ? STATS_NO_VERDICT_TRACKING : STATS_NO_VERDICT_ROOTS);
+	caught_up = concurrent_catch_up(cycle.deadline_ns);
+	if (caught_up != CONCURRENT_CAUGHT_UP)
+		return no_verdict(result, reasons[caught_up]);
 	result->mark_ns = clock_now_ns() - start;
 	if (!scan_roots(result, ROOT_TRACKING_USE))
 		return false;
@@ -253,6 +261,7 @@ static bool pause(struct cycle_result *result, bool (*mark)(struct cycle_result 
 	// what is judged in the pause cannot be taken back
 	if (!world_stop(STOP_TIMEOUT_MS * NS_PER_MS, !judges_now))
 		return no_verdict(result, reason_of_world());
+	cycle_is_paused = true;
 	start = world_stopping_ns();
 	result->stop_ns = clock_now_ns() - start;
 	complete = mark(result);
@@ -262,6 +271,7 @@ static bool pause(struct cycle_result *result, bool (*mark)(struct cycle_result 
 	}
 	if (complete && judges_now)
 		judge(result);
+	cycle_is_paused = false;
 	ns = start_world(start);
 	result->pause_ns = max_u64(result->pause_ns, ns);
 	result->pause_cpu_ns = max_u64(result->pause_cpu_ns, clock_thread_cpu_ns() - cpu);
@@ -292,13 +302,30 @@ static bool mark_again(struct cycle_result *result)
 	return concurrent_mark_again(&is_broken) || no_verdict(result, reason_of_mark(is_broken));
 }
 
-/* The last pause, again and again until the heap was as it seemed. */
+/* The last pause. One that would be too long is broken off, twice: what the program wrote at that rate it may be done with, and is read beside it. */
+static bool pause_for_rest(struct cycle_result *result)
+{
+	for (int i = 0;; i++) {
+		if (!(world_prepare() && roots_prepare()))
+			return no_verdict(result, STATS_NO_VERDICT_NO_MEMORY);
+		cycle.deadline_ns = i < BROKEN_OFF_MAX
+					    ? clock_now_ns() + options.pause_max_ms * NS_PER_MS
+					    : UINT64_MAX;
+		if (pause(result, mark_rest))
+			return true;
+		if (result->no_verdict != STATS_NO_VERDICT_PAUSE_TOO_LONG)
+			return false;
+		result->no_verdict = STATS_NO_VERDICT_NONE;
+		if (!mark_again(result))
+			return false;
+	}
+}
+
+/* Again and again until the heap was as it seemed. */
 static bool finish_mark(struct cycle_result *result)
 {
 	for (;;) {
-		if (!(world_prepare() && roots_prepare()))
-			return no_verdict(result, STATS_NO_VERDICT_NO_MEMORY);
-		if (!pause(result, mark_rest))
+		if (!pause_for_rest(result))
 			return false;
 		switch (concurrent_look_at_cold()) {
 		case CONCURRENT_COLD_UNWRITTEN:

@@ -112,10 +112,14 @@ void cycle_shut_down(void);
  */
 bool cycle_may_go_on(void);
 
+/* Threads stand still. The collector's. */
+extern bool cycle_is_paused;
+
 /* What leisure the cycle under way has left. The holder of the lock CYCLE asks. */
 enum leisure cycle_leisure(void);
 
-/* Rests as long as the cycle has to after what it worked, or until somebody waits for it. The collector's thread, while the program runs. */
+/* Rests as long as the cycle has to after what it worked, or until somebody waits for it. The collector's thread; in a pause nothing
+ * happens. */
 void cycle_rest(void);
 
 /* In a fork child: there is no collector, and no cycle was under way. */

@@ -166,7 +166,8 @@ void tier_note_end(const struct cycle_result *result)
 		rest_from(&tier.snapshot_rest,
 			"the child that marks could not be made, or did not finish: other ways to collect are used",
 			&is_said_of_snapshots);
-	if (result->tier == STATS_TIER_CONCURRENT && was_too_long(result) &&
-		is_snapshot_short(UINT64_MAX))
+	// who forces a tier would get a longer pause instead
+	if (result->tier == STATS_TIER_CONCURRENT && options.collector == COLLECTOR_AUTO &&
+		was_too_long(result) && is_snapshot_short(UINT64_MAX))
 		tier.concurrent_rest = REST;
 }
