@@ -256,8 +256,8 @@ enum concurrent_caught_up concurrent_catch_up(uint64_t deadline_ns)
 	is_done = hot_ranges_for_each(true, used, reread_range, bytes) &&
 		  tracking_harvest(
 			  heap.base, heap.base + used, HARVEST_UNWATCHED, reread_in_time, bytes);
-	if (seen.is_late)
-		concurrent_stats.pauses--;
+	concurrent_stats.broken_off += seen.is_late;
+	concurrent_stats.pauses -= seen.is_late;
 	return is_done                    ? CONCURRENT_CAUGHT_UP
 	       : seen.is_late             ? CONCURRENT_TOO_LONG
 	       : mark_has_failed(&marker) ? CONCURRENT_UNREADABLE

@@ -32,6 +32,7 @@ bool concurrent_is_available(void);
 struct concurrent_stats {
 	uint32_t rounds;        // of catching up, beside the program
 	uint32_t pauses;        // that caught up
+	uint32_t broken_off;    // pauses that did not
 	uint64_t written_bytes; // read again in the last pause
 };
 extern struct concurrent_stats concurrent_stats; // of the cycle under way

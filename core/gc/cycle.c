@@ -349,7 +349,7 @@ static bool mark_concurrently(struct cycle_result *result)
 	complete = pause(result, scan_first_roots) && mark_tracked_roots(result) &&
 		   measure_mark(result, mark_beside, &result->beside_ns) && finish_mark(result);
 	result->rounds = concurrent_stats.rounds;
-	result->pauses = 1 + concurrent_stats.pauses;
+	result->pauses = 1 + concurrent_stats.pauses + concurrent_stats.broken_off;
 	result->written_bytes = concurrent_stats.written_bytes;
 	if (complete && !concurrent_end())
 		complete = no_verdict(result, STATS_NO_VERDICT_NO_MEMORY);
