@@ -315,7 +315,7 @@ static bool release(uintptr_t start, uintptr_t end, void *argument)
  * Until the next cycle nobody needs to know what is written, and a fault for each page would cost the program more than letting go of all. Not so where cycles follow
  * each other closely: soon all will be protected again.
  */
-static void release_heap(void)
+void concurrent_release(void)
 {
 	uint64_t now = clock_now_ns();
 
@@ -327,7 +327,6 @@ static void release_heap(void)
 bool concurrent_end(void)
 {
 	pacer_set_brake(0);
-	release_heap();
 	page_heap_set_marking(false);
 	return mark_list_spans();
 }

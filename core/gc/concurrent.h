@@ -72,7 +72,10 @@ enum concurrent_cold concurrent_look_at_cold(void);
 /* Beside the program: further rounds. False: as above. */
 bool concurrent_mark_again(bool *ret_is_broken);
 
-/* After the pause, with all marked: mark_for_each_span() meets every span that existed at the pause, all MARKING. False: no memory, call concurrent_abort(). */
+/* After the pause: the program may write the heap without faults, unless the next cycle is near. */
+void concurrent_release(void);
+
+/* Of both tiers. After the pause, with all marked: mark_for_each_span() meets every span that existed at the pause, all MARKING. False: no memory, call concurrent_abort(). */
 bool concurrent_end(void);
 
 /* No verdict: all spans are SWEPT. At any point after concurrent_begin(). */

@@ -351,6 +351,8 @@ static bool mark_concurrently(struct cycle_result *result)
 	result->rounds = concurrent_stats.rounds;
 	result->pauses = 1 + concurrent_stats.pauses + concurrent_stats.broken_off;
 	result->written_bytes = concurrent_stats.written_bytes;
+	if (complete)
+		concurrent_release();
 	if (complete && !concurrent_end())
 		complete = no_verdict(result, STATS_NO_VERDICT_NO_MEMORY);
 	if (!complete)

@@ -99,6 +99,7 @@ static void unmap_queue(struct marker *marking)
 	char *start = (char *)marking->queue;
 	size_t bytes = marking->capacity * sizeof(*marking->queue);
 
+	marking->queue = 0; // a fork child must not unmap what may lie there by then
 	for (size_t at = 0; at < bytes; at += UNMAP_BYTES) {
 		os_unmap(start + at, min_u64(UNMAP_BYTES, bytes - at));
 		cycle_rest();
@@ -111,7 +112,6 @@ void mark_finish(struct marker *marking)
 		unmap_queue(marking);
 	if (marking->spans)
 		os_unmap(marking->spans, marking->span_capacity * sizeof(*marking->spans));
-	marking->queue = 0;
 	marking->spans = 0;
 	marking->span_count = 0;
 	// no roots where the core is part of the program

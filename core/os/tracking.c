@@ -142,7 +142,8 @@ void tracking_release(uintptr_t start, uintptr_t end)
 {
 	struct protect_argument argument = {{start, end - start}, WAKE_NOBODY};
 
-	SYSCALL(ioctl, tracking.descriptor, PROTECT_REQUEST, &argument);
+	if (tracking.state == OPEN)
+		SYSCALL(ioctl, tracking.descriptor, PROTECT_REQUEST, &argument);
 }
 
 /* ---- the probe ---- */
