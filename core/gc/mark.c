@@ -13,6 +13,7 @@
 
 #include "core/base/bits.h"
 #include "core/gc/cycle.h"
+#include "core/gc/hinted_map.h"
 #include "core/gc/roots.h"
 #include "core/gc/words.h"
 #include "core/gc/world.h"
@@ -64,8 +65,9 @@ struct marker {
 	struct span **spans; // those this cycle judges
 	size_t span_capacity;
 	size_t span_count;
-	bool (*may_go_on)(void); // beside the program; NULL: in a pause
-	void (*pace)(void);      // or NULL
+	struct hinted_map hinted; // quick: if there was memory
+	bool (*may_go_on)(void);  // beside the program; NULL: in a pause
+	void (*pace)(void);       // or NULL
 	struct candidate candidates[CANDIDATE_RING];
 	uint64_t candidates_in, candidates_out; // of the ring, so far
 	uintptr_t ring[RING];
@@ -114,6 +116,7 @@ void mark_finish(struct marker *marking)
 		os_unmap(marking->spans, marking->span_capacity * sizeof(*marking->spans));
 	marking->spans = 0;
 	marking->span_count = 0;
+	hinted_map_drop(&marking->hinted);
 	// no roots where the core is part of the program
 	memset(marking->ring, 0, sizeof(marking->ring));
 	memset(marking->candidates, 0, sizeof(marking->candidates));
@@ -139,6 +142,8 @@ bool mark_prepare(struct marker *marking, bool is_quick)
 	// spans may be made until the world stands: leave room for them
 	marking->span_capacity = units + units / 4 + 1024;
 	marking->spans = os_map(marking->span_capacity * sizeof(*marking->spans));
+	if (is_quick)
+		hinted_map_make(&marking->hinted, heap.base, marking->span_capacity << UNIT_SHIFT);
 	if (marking->queue && marking->spans)
 		return true;
 	mark_finish(marking);
@@ -169,14 +174,42 @@ static uint64_t unused_mask(const uint8_t *states)
 	return bytes_equal_mask(states, SLOT_FREE) | bytes_equal_mask(states, SLOT_CACHED);
 }
 
+/* Runs of slots in the group of the span that are hinted. */
+static void map_hinted(
+	struct hinted_map *map, const struct span *span, uint32_t group, uint64_t hinted)
+{
+	uintptr_t start = span_address(span);
+	size_t bytes = span_slot_bytes(span);
+
+	while (hinted != 0) {
+		unsigned first = lowest_bit(hinted), count = run_of_bits(hinted >> first);
+
+		hinted_map_add(map, start + (group * 64 + first) * bytes, count * bytes);
+		hinted &= ~(bits_below(count) << first);
+	}
+}
+
+/* What lies outside of the map is marked: it was made since there was room for. */
+static uint64_t preset_quickly(struct span *span, uint32_t group)
+{
+	struct hinted_map *map = &marker.hinted;
+	uint64_t hinted = bytes_equal_mask(span_states(span) + group * 64, SLOT_HINTED);
+
+	if (!map->words)
+		return ~hinted;
+	if (span_address(span) + span_bytes(span) > map->base + map->bytes)
+		return ~0ull;
+	map_hinted(map, span, group, hinted);
+	return ~hinted;
+}
+
 static void preset_span(struct span *span)
 {
-	const uint8_t *states = span_states(span);
 	uint64_t *marks = span_marks(span);
 
 	for (uint32_t group = 0; group < span_group_count(span); group++)
-		marks[group] = marker.is_quick ? ~bytes_equal_mask(states + group * 64, SLOT_HINTED)
-					       : unused_mask(states + group * 64);
+		marks[group] = marker.is_quick ? preset_quickly(span, group)
+					       : unused_mask(span_states(span) + group * 64);
 }
 
 static bool list_span(struct span *span)
@@ -372,13 +405,25 @@ static void mark_all_candidates(struct marker *marking)
 		mark_oldest_candidate(marking);
 }
 
+/* Past the hinted map's end all is marked. */
+static size_t filter(struct marker *marking, const uintptr_t *words, size_t count,
+	uintptr_t candidates[WORDS_BLOCK])
+{
+	const struct hinted_map *map = &marking->hinted;
+
+	if (!map->words)
+		return words_filter(words, count, heap.base, heap.used, candidates);
+	return hinted_map_filter(map, candidates,
+		words_filter(words, count, heap.base, min_u64(heap.used, map->bytes), candidates));
+}
+
 void mark_words(struct marker *marking, const uintptr_t *words, size_t count)
 {
 	uintptr_t candidates[WORDS_BLOCK];
 
 	while (count > 0) {
 		size_t piece = min_u64(count, WORDS_BLOCK);
-		size_t found = words_filter(words, piece, heap.base, heap.used, candidates);
+		size_t found = filter(marking, words, piece, candidates);
 
 		for (size_t i = 0; i < found; i++)
 			__builtin_prefetch(&heap.map[(candidates[i] - heap.base) >> UNIT_SHIFT]);
@@ -587,14 +632,12 @@ static void read_marked_group(
 		marked &= ~bytes_equal_mask(states, SLOT_HINTED);
 
 	while (marked != 0 && !marking->failed) {
-		unsigned first = lowest_bit(marked);
-		uint64_t gap = ~(marked >> first);
-		unsigned count = gap ? lowest_bit(gap) : 64;
+		unsigned first = lowest_bit(marked), count = run_of_bits(marked >> first);
 
 		begin_batch(marking);
 		read_slots(marking, (struct slot){span, group * 64 + first}, count);
 		drain_queue(marking);
-		marked = first + count < 64 ? marked >> (first + count) << (first + count) : 0;
+		marked &= ~(bits_below(count) << first);
 	}
 }
 
