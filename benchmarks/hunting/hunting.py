@@ -3,7 +3,7 @@
 hunting.py [--quick] [--rounds N] [--row NAME]... [--build FOLDER] [--results FOLDER]
 
 The suite `hunting` of scripts/bench: what it costs a program to be watched for leaks. Three programs that do little else than malloc and free, and leak a known
-little (tests/leaks/st.c, mt.c, so.c), redis, nginx and python; each plain, under Gasket with every choice of `stacks`, and under the peers: LeakSanitizer (preloaded),
+little (tests/leaks/st.c, mt.c, so.c), redis, nginx and python; each plain, under Gasket with every choice of `stacks`, once with freed blocks verified and once with free=trust, and under the peers: LeakSanitizer (preloaded),
 heaptrack, jemalloc's profiler, valgrind; all in turns, in another order each round. Every tool looks for leaks at the end and writes a report, as it would be
 used. Says which targets are met, and writes RESULTS/hunting.csv and, with matplotlib, hunting.svg. --row takes one row alone.
 """
@@ -28,7 +28,8 @@ from cases import PROGRAMS, Nginx  # noqa: E402
 CHURN = {False: 3000000, True: 300000}  # pairs of malloc and free; of --quick
 PLAIN = 'plain'
 STACKS = ['off', 'sampled', 'suspects', 'all']
-ORDER = [PLAIN, *(f'gasket {stacks}' for stacks in STACKS), 'lsan', 'heaptrack', 'jemalloc', 'jemalloc-prof', 'jemalloc-prof-all', 'valgrind']
+HINTS = {'gasket': '', 'gasket trust': ':free=trust'}  # what becomes of freed blocks: verified, or used again at once
+ORDER = [PLAIN, *(f'{hints} {stacks}' for hints in HINTS for stacks in STACKS), 'lsan', 'heaptrack', 'jemalloc', 'jemalloc-prof', 'jemalloc-prof-all', 'valgrind']
 SLOW = ['jemalloc-prof-all', 'valgrind']  # forty times as long: not for the whole programs
 CHURNERS = {'st': (1, 'st'), 'mt': (4, 'mt'), 'so': (1, 'so')}  # threads, program
 WHOLE = ['redis', 'nginx', 'python-objects']
@@ -56,10 +57,11 @@ def refuses(build, stacks):
 
 def tools(build):
 	yield Tool(PLAIN)
-	for stacks in STACKS:
-		options = f'mode=watch:leaks=report:stacks={stacks}:report=@FOLDER/report.%p'
-		yield Tool(f'gasket {stacks}', {'LD_PRELOAD': os.path.join(build, 'libgasket.so'), 'GASKET_OPTIONS': options},
-			missing=refuses(build, stacks) and f'stacks={stacks} is not there')
+	for hints, option in HINTS.items():
+		for stacks in STACKS:
+			options = f'mode=watch:leaks=report:stacks={stacks}:report=@FOLDER/report.%p{option}'
+			yield Tool(f'{hints} {stacks}', {'LD_PRELOAD': os.path.join(build, 'libgasket.so'), 'GASKET_OPTIONS': options},
+				missing=refuses(build, stacks) and f'stacks={stacks} is not there')
 	library = sanitizer()
 	yield Tool('lsan', {'LD_PRELOAD': library, 'LSAN_OPTIONS': 'exitcode=0:symbolize=0:log_path=@FOLDER/report'},
 		missing=not library and 'no liblsan')
@@ -153,9 +155,10 @@ def cell(value, digits=2):
 def limits(found, name):
 	"""Pairs of a tool and what its ratio may be."""
 	heaptrack = ratio(found, name, 'heaptrack')
-	yield 'gasket sampled', 1.05
-	yield 'gasket suspects', 1.3
-	yield 'gasket all', 1.3 if name in WHOLE else heaptrack and heaptrack / 2
+	for hints in HINTS:
+		yield f'{hints} sampled', 1.05
+		yield f'{hints} suspects', 1.3
+		yield f'{hints} all', 1.3 if name in WHOLE else heaptrack and heaptrack / 2
 
 
 def summarize(found):

@@ -293,6 +293,35 @@ static NOINLINE void *take_suspected(struct thread_cache *cache, unsigned class)
 	return block;
 }
 
+/*
+ * free=trust: of the slots that the thread has freed and not paid for, some that are paid for now, or one with a stack. NULL: as take_recorded().
+ */
+static NOINLINE void *take_kept(struct thread_cache *cache, unsigned class)
+{
+	struct lifo_entry *newest = thread_cache_newest_kept(cache, class), entry = *newest;
+	uint32_t *ids = 0;
+	struct slot slot;
+	uint32_t stack;
+
+	if (thread_cache_pay(cache, class))
+		return bin_take_lifo(&cache->bins[class]);
+	draw_sample(cache);
+	stack = capture(cache, __builtin_frame_address(0));
+	if (stack != 0 && heap_find_slot((uintptr_t)entry.address, &slot))
+		ids = stack_ids_of(slot.span);
+	if (UNLIKELY(!thread_cache_keeps(cache, class) ||
+		     thread_cache_newest_kept(cache, class) != newest ||
+		     newest->address != entry.address))
+		return 0;
+	if (ids)
+		store_relaxed(&ids[slot.index], stack);
+	thread_cache_take_kept(cache, class);
+	__asm__ volatile("" : "+r"(entry.address));
+	store_relaxed(entry.state, ids ? SLOT_SAMPLED : SLOT_ALLOCATED);
+	KEEP_ALIVE(entry.address);
+	return entry.address;
+}
+
 static COLD void *malloc_small_uncached(unsigned class)
 {
 	struct signal_guard guard;
@@ -344,6 +373,11 @@ NOINLINE void *alloc_small_slow(unsigned class, size_t granules)
 		struct span *before = bin->span;
 		uint32_t shared = bin->shared_count;
 
+		if (thread_cache_keeps(cache, class)) {
+			void *block = take_kept(cache, class);
+
+			return LIKELY(block != 0) ? block : alloc_small_slow(class, granules);
+		}
 		if (!thread_cache_refill(cache, class) &&
 			!(make_room(size_classes[class].slot_bytes) &&
 				thread_cache_refill(cache, class)))
@@ -404,8 +438,8 @@ static bool cache_large(struct slot slot, uint8_t from)
 	struct thread_cache *cache = cache_get();
 	struct large_bin *bin;
 
-	if (units > LARGE_UNITS_MAX || cache == THREAD_CACHE_NONE || alloc.keeps_stacks ||
-		slot.span->moved || load_relaxed(&slot.span->odd))
+	if (units > LARGE_UNITS_MAX || cache == THREAD_CACHE_NONE || slot.span->moved ||
+		load_relaxed(&slot.span->odd))
 		return false;
 	bin = &cache->large[units];
 	if ((bin->count + 1) * units > LARGE_BIN_UNITS ||
@@ -451,6 +485,7 @@ static void *malloc_large_unmarked(size_t size, size_t alignment, bool *ret_zero
 	block = take_cached_large(size, alignment);
 	if (block) {
 		*ret_zero = false;
+		sample_large(block, size);
 		return block;
 	}
 	pacer_note_growth(size);
@@ -554,10 +589,14 @@ static void trust_small_slow(struct slot slot, uint8_t *state)
 	struct lifo_entry entry = {(char *)slot_address(slot), state};
 	struct signal_guard guard;
 
-	if (cache == THREAD_CACHE_NONE || alloc.keeps_stacks || cache->bypasses > 0) {
+	if (cache == THREAD_CACHE_NONE || cache->bypasses > 0 || suspects_contain(class)) {
 		signals_block(&guard);
 		central_free_slots(class, &entry, 1);
 		signals_restore(&guard);
+		return;
+	}
+	if (alloc.keeps_stacks) {
+		thread_cache_keep(cache, class, entry);
 		return;
 	}
 	if (bin->lifo_top >= bin->lifo_end)
@@ -663,6 +702,23 @@ NOINLINE void alloc_free_other(void *pointer, uint8_t *state, unsigned class)
 	KEEP_ALIVE(pointer);
 	if (UNLIKELY(credit < 0))
 		alloc_note_hinted(cache);
+}
+
+/* Neither room in the LIFO nor free=hint. */
+NOINLINE void alloc_free_full(void *pointer, uint8_t *state)
+{
+	struct thread_cache *cache = thread_cache_current;
+	unsigned class = map_entry_class(heap_map_entry((uintptr_t)pointer));
+
+	suspects_obey(cache);
+	if (!alloc.keeps_stacks || cache == THREAD_CACHE_NONE || cache->bypasses > 0 ||
+		suspects_contain(class) || load_relaxed(&alloc.free_policy) != FREE_TRUST) {
+		alloc_free_slow(pointer);
+		return;
+	}
+	thread_cache_keep(cache, class, (struct lifo_entry){pointer, state});
+	store_release(state, SLOT_CACHED);
+	KEEP_ALIVE(pointer);
 }
 
 void alloc_free(void *pointer)

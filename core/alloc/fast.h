@@ -30,6 +30,7 @@ void *alloc_slow(size_t size);
 /* What is not a block in state ALLOCATED (`state` and `class`: where a block begins there), or has neither room nor a policy above; the cache's credit is used up. */
 void alloc_free_slow(void *pointer);
 void alloc_free_other(void *pointer, uint8_t *state, unsigned class);
+void alloc_free_full(void *pointer, uint8_t *state);
 void alloc_note_hinted(struct thread_cache *cache);
 
 /* The slot freed last. The LIFO is not empty. */
@@ -132,5 +133,5 @@ static ALWAYS_INLINE void alloc_free_fast(void *pointer)
 			alloc_note_hinted(cache);
 		return;
 	}
-	alloc_free_slow(pointer);
+	alloc_free_full(pointer, state);
 }

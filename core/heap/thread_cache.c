@@ -54,9 +54,27 @@ static size_t lifo_size(unsigned class)
 	return max_u64(min_u64(LIFO_BYTES / size_classes[class].slot_bytes, LIFO_MAX), LIFO_MIN);
 }
 
+static struct lifo_entry *lifo_start(const struct thread_cache *cache, unsigned class)
+{
+	return cache->kept[class] ? cache->kept[class] : cache->bins[class].lifo;
+}
+
 static bool has_first_lifo(const struct thread_cache *cache, unsigned class)
 {
-	return cache->bins[class].lifo == cache->first_lifos[class - 1];
+	return lifo_start(cache, class) == cache->first_lifos[class - 1];
+}
+
+/* Slots that the LIFO has room for. */
+static size_t lifo_room(const struct thread_cache *cache, unsigned class)
+{
+	return has_first_lifo(cache, class) ? FIRST_LIFO_SIZE : lifo_size(class);
+}
+
+/* From now on it is like any other LIFO. */
+static void forget_kept(struct thread_cache *cache, unsigned class)
+{
+	cache->bins[class].lifo = lifo_start(cache, class);
+	cache->kept[class] = 0;
 }
 
 static void cache_init(struct thread_cache *cache)
@@ -112,17 +130,20 @@ static void flush_bin(struct thread_cache *cache, unsigned class)
 {
 	struct cache_bin *bin = &cache->bins[class];
 
+	forget_kept(cache, class);
 	if (bin->lifo_top > bin->lifo)
 		central_free_slots(class, bin->lifo, (size_t)(bin->lifo_top - bin->lifo));
 	bin->lifo_top = bin->lifo_end = bin->lifo;
 	return_span(bin);
 }
 
-/* No slot is left in the LIFO or the word; those of the word are found again. A closed LIFO takes none. */
-static void empty_bin(struct cache_bin *bin, unsigned class)
+/* A closed LIFO takes no slot. */
+void thread_cache_empty_bin(struct thread_cache *cache, unsigned class)
 {
+	struct cache_bin *bin = &cache->bins[class];
 	struct signal_guard guard;
 
+	forget_kept(cache, class);
 	if (bin->word != 0)
 		thread_cache_look_again(bin);
 	bin->word = 0;
@@ -140,7 +161,7 @@ void thread_cache_bypass_begin(struct thread_cache *cache)
 	if (cache->bypasses++ > 0)
 		return;
 	for (unsigned class = 1; class <= SIZE_CLASS_COUNT; class ++)
-		empty_bin(&cache->bins[class], class);
+		thread_cache_empty_bin(cache, class);
 }
 
 void thread_cache_bypass_end(struct thread_cache *cache)
@@ -203,6 +224,7 @@ void thread_cache_inherit(struct thread_cache *cache)
 	for (unsigned units = 1; units <= LARGE_UNITS_MAX; units++)
 		cache->large[units].count = 0;
 	for (unsigned class = 1; class <= SIZE_CLASS_COUNT; class ++) {
+		forget_kept(cache, class);
 		cache->bins[class].lifo_top = cache->bins[class].lifo;
 		return_span(&cache->bins[class]);
 	}
@@ -324,8 +346,7 @@ static void open_lifo(struct thread_cache *cache, unsigned class)
 {
 	struct cache_bin *bin = &cache->bins[class];
 
-	bin->lifo_end =
-		bin->lifo + (has_first_lifo(cache, class) ? FIRST_LIFO_SIZE : lifo_size(class));
+	bin->lifo_end = bin->lifo + lifo_room(cache, class);
 }
 
 /* A LIFO of full size instead of the first one. False: no memory. */
@@ -352,16 +373,28 @@ static bool may_share(const struct cache_bin *bin)
 	return bin->shared_count < SHARED_SLOTS && load_relaxed(&recycled.used_count) > FEW_CACHES;
 }
 
+/* All of the LIFO is kept, unpaid for. */
+static void keep_all(struct thread_cache *cache, unsigned class)
+{
+	struct cache_bin *bin = &cache->bins[class];
+
+	cache->kept[class] = lifo_start(cache, class);
+	bin->lifo_end = cache->kept[class];
+	bin->lifo = bin->lifo_top;
+}
+
 /* free=trust: slots for an empty LIFO. A thread that has had many gets a LIFO of full size: it may be one that never frees, and whose LIFO is never full. */
 static bool fill_lifo(struct thread_cache *cache, unsigned class)
 {
 	struct cache_bin *bin = &cache->bins[class];
+	bool keeps = cache->kept[class];
 	struct signal_guard guard;
 	size_t count;
 
 	if (!central_has_stock(class) && !may_share(bin))
 		return false;
 	signals_block(&guard);
+	forget_kept(cache, class);
 	if (has_first_lifo(cache, class) && bin->shared_count >= SHARED_SLOTS)
 		enlarge_lifo(bin, class);
 	if (bin->lifo_end == bin->lifo)
@@ -371,6 +404,8 @@ static bool fill_lifo(struct thread_cache *cache, unsigned class)
 		count = central_share_slots(class, bin->lifo, FIRST_LIFO_SIZE / 2);
 	bin->shared_count = (uint16_t)min_u64(bin->shared_count + count, SHARED_SLOTS);
 	bin->lifo_top = bin->lifo + count;
+	if (keeps)
+		keep_all(cache, class);
 	signals_restore(&guard);
 	return count > 0;
 }
@@ -380,8 +415,9 @@ bool thread_cache_refill(struct thread_cache *cache, unsigned class)
 	struct cache_bin *bin = &cache->bins[class];
 
 	process_check();
-	if (options.free == FREE_TRUST && options.stacks == STACKS_OFF && cache->bypasses == 0 &&
-		bin->lifo_top == bin->lifo && fill_lifo(cache, class))
+	if (options.free == FREE_TRUST && (options.stacks == STACKS_OFF || cache->kept[class]) &&
+		cache->bypasses == 0 && bin->lifo_top == lifo_start(cache, class) &&
+		fill_lifo(cache, class))
 		return true;
 	while (!bin->span || !next_group(bin)) {
 		if (!next_span(bin, class))
@@ -413,6 +449,63 @@ void thread_cache_spill(struct thread_cache *cache, unsigned class)
 	else if (!has_first_lifo(cache, class) || !enlarge_lifo(bin, class))
 		give_older_half_back(bin, class);
 	signals_restore(&guard);
+}
+
+/* No more of the LIFO is paid for: it will be once more. */
+static void make_room_to_keep(struct thread_cache *cache, unsigned class)
+{
+	struct cache_bin *bin = &cache->bins[class];
+	struct signal_guard guard;
+
+	process_check();
+	signals_block(&guard);
+	cache->sample_credit += (bin->lifo_top - bin->lifo) * (int64_t)bin->slot_bytes;
+	forget_kept(cache, class);
+	if (!has_first_lifo(cache, class) || !enlarge_lifo(bin, class))
+		give_older_half_back(bin, class);
+	keep_all(cache, class);
+	signals_restore(&guard);
+}
+
+/* Each store leaves a whole LIFO behind: a handler may jump out between any two. */
+void thread_cache_keep(struct thread_cache *cache, unsigned class, struct lifo_entry entry)
+{
+	struct cache_bin *bin = &cache->bins[class];
+
+	if (UNLIKELY(!cache->kept[class]))
+		keep_all(cache, class);
+	if (UNLIKELY((size_t)(bin->lifo_top - cache->kept[class]) == lifo_room(cache, class)))
+		make_room_to_keep(cache, class);
+	*bin->lifo_top = entry;
+	__atomic_signal_fence(__ATOMIC_RELEASE);
+	store_relaxed(&bin->lifo_top, bin->lifo_top + 1);
+	if (cache->sample_credit < (int64_t)bin->slot_bytes)
+		store_relaxed(&bin->lifo, bin->lifo + 1);
+	else
+		cache->sample_credit -= bin->slot_bytes;
+}
+
+bool thread_cache_pay(struct thread_cache *cache, unsigned class)
+{
+	struct cache_bin *bin = &cache->bins[class];
+	int64_t count = (int64_t)min_u64(
+		(uint64_t)(cache->sample_credit > 0 ? cache->sample_credit : 0) / bin->slot_bytes,
+		(uint64_t)(bin->lifo - cache->kept[class]));
+
+	cache->sample_credit -= count * bin->slot_bytes;
+	bin->lifo -= count;
+	return count > 0;
+}
+
+struct lifo_entry thread_cache_take_kept(struct thread_cache *cache, unsigned class)
+{
+	struct cache_bin *bin = &cache->bins[class];
+
+	store_relaxed(&bin->lifo,
+		bin->lifo - 1); // a handler that jumps out here leaves one that is paid for
+	__atomic_signal_fence(__ATOMIC_RELEASE);
+	store_relaxed(&bin->lifo_top, bin->lifo_top - 1);
+	return *bin->lifo_top;
 }
 
 struct lock *thread_cache_lock(void)

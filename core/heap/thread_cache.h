@@ -28,9 +28,9 @@ struct cache_bin {
 	uint16_t
 		shared_count; // slots had from spans that threads share or from stock, up to SHARED_SLOTS
 	struct lifo_entry *lifo_top; // behind the newest
-	struct lifo_entry *lifo_end; // == lifo unless free=trust and stacks=off
-	struct lifo_entry *lifo;
-	struct span *span; // current span, or NULL
+	struct lifo_entry *lifo_end; // what free may fill by itself; with stacks: nothing
+	struct lifo_entry *lifo;     // with stacks: where the part begins that is paid for
+	struct span *span;           // current span, or NULL
 } ALIGNED(64);
 
 enum {
@@ -66,6 +66,8 @@ struct thread_cache {
 	uint32_t suspects_seen; // suspects_generation() that the words were last looked through for
 	void *known_stack;      // its owner: core/alloc, core/profile/known_stack.h; or NULL
 	struct cache_bin bins[SIZE_CLASS_COUNT + 1];
+	struct lifo_entry *kept[SIZE_CLASS_COUNT +
+				1]; // thread_cache_keep(): where the whole LIFO begins; or NULL
 	struct lifo_entry first_lifos
 		[SIZE_CLASS_COUNT]
 		[FIRST_LIFO_SIZE]; // side by side: a thread that frees little touches few pages
@@ -116,6 +118,9 @@ void thread_cache_clear_end(const struct cache_bin *bin, size_t granules);
 void thread_cache_bypass_begin(struct thread_cache *cache);
 void thread_cache_bypass_end(struct thread_cache *cache);
 
+/* No slot of the class is left in the cache's word or LIFO; those of the word are found again. By its thread. */
+void thread_cache_empty_bin(struct thread_cache *cache, unsigned class);
+
 /* The group that the word was filled from comes next again. */
 void thread_cache_look_again(struct cache_bin *bin);
 
@@ -124,6 +129,31 @@ void thread_cache_look_again(struct cache_bin *bin);
  * owners wrote; a pointer to an element of a list that goes on keeps all that came after it. Any thread.
  */
 void thread_cache_start_clearing(void);
+
+/*
+ * free=trust where stacks are sampled: a slot just freed goes on the LIFO (it becomes CACHED afterwards). malloc's fast path sees only as many of the newest as the
+ * sample credit pays for; who comes to the slow path instead is to pay for the others (thread_cache_pay()) or to be the sample.
+ */
+void thread_cache_keep(struct thread_cache *cache, unsigned class, struct lifo_entry entry);
+
+/* Some slot of the class is kept, paid for or not. */
+static inline bool thread_cache_keeps(const struct thread_cache *cache, unsigned class)
+{
+	return cache->kept[class] && cache->bins[class].lifo_top != cache->kept[class];
+}
+
+/* Of the slots kept, pays for those that are not; false: the credit is not enough for one. */
+bool thread_cache_pay(struct thread_cache *cache, unsigned class);
+
+/* The newest slot kept, of which none is paid for. */
+static inline struct lifo_entry *thread_cache_newest_kept(
+	struct thread_cache *cache, unsigned class)
+{
+	return cache->bins[class].lifo_top - 1;
+}
+
+/* Takes it, to store a live state. */
+struct lifo_entry thread_cache_take_kept(struct thread_cache *cache, unsigned class);
 
 /* free=trust, LIFO full (or not yet in use): makes room in it. The first LIFO becomes one of full size, one of full size gives its older half back. */
 void thread_cache_spill(struct thread_cache *cache, unsigned class);

@@ -44,12 +44,8 @@ void suspects_obey_slow(struct thread_cache *cache)
 	if (cache == THREAD_CACHE_NONE)
 		return;
 	for (unsigned class = 1; class <= SIZE_CLASS_COUNT; class ++) {
-		struct cache_bin *bin = &cache->bins[class];
-
-		if (bin->word == 0 || !suspects_contain(class))
-			continue;
-		thread_cache_look_again(bin);
-		bin->word = 0;
+		if (suspects_contain(class))
+			thread_cache_empty_bin(cache, class);
 	}
 	cache->suspects_seen = generation;
 }
