@@ -356,12 +356,16 @@ bool cycle_collect(void)
 
 /* ---- pages ---- */
 
-/* Free pages are kept for a while: the limit jumps to what is free and then decays, 7/8 every tick. */
+/*
+ * Free pages are kept for a while: the limit jumps to what is free and then decays, 7/8 every tick. What was wanted since the last tick is not given back: what is
+ * free after a cycle is used up until the next one, and would have to be had from the kernel again.
+ */
 static void purge_tick(uint64_t now)
 {
 	const struct page_heap_stats *pages = page_heap_stats();
 	uint64_t dirty = load_relaxed(&pages->dirty_unit_count);
 	struct signal_guard guard;
+	uint64_t wanted;
 
 	if (now < collector.next_purge_ns)
 		return;
@@ -373,8 +377,9 @@ static void purge_tick(uint64_t now)
 	collector.dirty_limit = dirty > collector.dirty_limit
 					? dirty
 					: collector.dirty_limit * PURGE_KEEP_EIGHTHS / 8;
+	wanted = dirty - min_u64(page_heap_take_idle(), dirty);
 	if (dirty > collector.dirty_limit)
-		page_heap_purge(collector.dirty_limit);
+		page_heap_purge(max_u64(collector.dirty_limit, wanted));
 	lock_release(cycle_lock());
 	signals_restore(&guard);
 }

@@ -12,6 +12,7 @@
 #include "core/heap/heap_stats.h"
 #include "core/heap/page_heap.h"
 #include "core/heap/sweep.h"
+#include "core/os/clock.h"
 #include "core/os/lock.h"
 #include "core/os/memory.h"
 #include "core/os/process.h"
@@ -24,7 +25,10 @@ enum {
 		<< 20, // into pages that are there already a copy is cheaper: moving gives them up, and the old ones are missed later
 	DROP_PIECE_BYTES = 8 << 20, // about a millisecond
 	TAIL_SHARE = 4, // an unused end of at least this part of the block is worth a system call
+	TAIL_REST_NS = 1000000, // between two such calls, for the next owner misses the pages
 };
+
+static uint64_t next_tail_ns; // relaxed, any thread
 
 static size_t units_of(size_t bytes)
 {
@@ -50,9 +54,15 @@ static void discard_tail(const struct span *span, size_t bytes)
 {
 	uintptr_t start = span_address(span), end = start + span_bytes(span);
 	uintptr_t tail = align_up(start + bytes, OS_PAGE_BYTES);
+	uint64_t now;
 
-	if (!span->fresh && end - tail >= span_bytes(span) / TAIL_SHARE)
-		os_discard((void *)tail, end - tail);
+	if (span->fresh || end - tail < span_bytes(span) / TAIL_SHARE)
+		return;
+	now = clock_now_ns();
+	if (now < load_relaxed(&next_tail_ns))
+		return;
+	store_relaxed(&next_tail_ns, now + TAIL_REST_NS);
+	os_discard((void *)tail, end - tail);
 }
 
 static void set_tail(struct span *span, size_t bytes)

@@ -44,6 +44,7 @@ static struct {
 	struct list_link bins[SET_COUNT][BIN_COUNT];
 	uint64_t occupied[SET_COUNT][BIN_WORDS]; // bit per bin that is not empty
 	struct page_heap_stats stats;
+	size_t idle_unit_count; // the fewest dirty ones since page_heap_take_idle()
 	bool is_marking;
 	uint32_t moves;      // by mremap, under way; no lock, sequentially consistent like the next
 	uint32_t is_watched; // no move begins
@@ -75,6 +76,18 @@ bool page_heap_init(size_t window_bytes, struct region *meta, bool reserve)
 			list_init(&page_heap.bins[set][bin]);
 	}
 	return true;
+}
+
+size_t page_heap_take_idle(void)
+{
+	size_t dirty, idle;
+
+	lock_acquire(&page_heap.lock);
+	dirty = page_heap.stats.dirty_unit_count;
+	idle = min_u64(page_heap.idle_unit_count, dirty);
+	page_heap.idle_unit_count = dirty;
+	lock_release(&page_heap.lock);
+	return idle;
 }
 
 const struct page_heap_stats *page_heap_stats(void)
@@ -307,6 +320,8 @@ static struct span *run_carve(struct span *run, size_t units, size_t alignment, 
 		run_insert(first, start - first, before);
 	if (stop < end)
 		run_insert(stop, end - stop, rest);
+	page_heap.idle_unit_count =
+		min_u64(page_heap.idle_unit_count, page_heap.stats.dirty_unit_count);
 	*ret_fresh = taken.count + taken.stuck == 0;
 	return &heap.spans[start];
 }

@@ -81,6 +81,9 @@ void page_heap_unreserve(void);
 /* Gives pages of free runs back until at most dirty_limit units are dirty; pages that the kernel refuses to take do not count as such any more. Returns units given back. */
 size_t page_heap_purge(size_t dirty_limit);
 
+/* The dirty units that nobody wanted since the last call: the fewest there were. */
+size_t page_heap_take_idle(void);
+
 const struct page_heap_stats *page_heap_stats(void);
 
 /* In a child that ran no fork handlers: if the lock was held, free runs may be half changed. None of them is used again, and the heap must not be walked:

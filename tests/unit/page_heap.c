@@ -137,6 +137,28 @@ TEST(purged_pages_are_zero_and_the_limit_is_kept)
 	signals_restore(&guard);
 }
 
+TEST(what_was_wanted_since_is_not_idle)
+{
+	const struct page_heap_stats *stats = page_heap_stats();
+	struct signal_guard guard;
+	size_t dirty;
+
+	begin(&guard);
+	release(make(300, 1));
+	dirty = stats->dirty_unit_count;
+	CHECK_GE(dirty, 300u);
+	page_heap_take_idle();
+	CHECK_EQ(page_heap_take_idle(), dirty);
+	release(make(100, 1));
+	release(make(40, 1));
+	CHECK_EQ(stats->dirty_unit_count, dirty);
+	CHECK_EQ(page_heap_take_idle(), dirty - 100);
+	CHECK_EQ(page_heap_take_idle(), dirty);
+	page_heap_purge(10);
+	CHECK_LE(page_heap_take_idle(), 10u);
+	signals_restore(&guard);
+}
+
 /* A kernel before 5.18. */
 static void refuse_to_discard_locked_memory(void)
 {
