@@ -54,7 +54,8 @@
 
 enum {
 	STOP_TIMEOUT_MS = 50,
-	CLEARING_FROM = 64 << 20, // dangling bytes
+	CLEARING_FROM = 1 << 20, // dangling bytes
+	CLEARING_PART = 16,      // of what is live
 	FULL_EVERY_MS = 1000,
 	BROKEN_OFF_MAX = 2,
 	FULL_COST_FACTOR = 10, // a full cycle of t is followed by 10 t without one
@@ -416,6 +417,16 @@ static bool mark(struct cycle_result *result)
 	return complete;
 }
 
+/* Freed blocks are held by what earlier owners left in slots, or so it seems. What was freed during the cycle is dangling, too, and says nothing. */
+static void clear_if_much_dangles(const struct cycle_result *result, uint64_t hinted_now)
+{
+	uint64_t meanwhile = hinted_now - min_u64(result->hinted_bytes, hinted_now);
+	uint64_t allowed = max_u64(CLEARING_FROM, result->live_bytes / CLEARING_PART);
+
+	if (result->dangling_bytes > allowed + meanwhile)
+		thread_cache_start_clearing();
+}
+
 /* The marks stand. Runs beside the program. */
 static void apply_verdict(struct cycle_result *result)
 {
@@ -425,6 +436,7 @@ static void apply_verdict(struct cycle_result *result)
 
 	if (options.free != FREE_TRUST)
 		judge(result);
+	clear_if_much_dangles(result, hinted_before);
 	mark_set_spans(SPAN_UNSWEPT);
 	signals_block(&guard);
 	central_offer_sweep();
@@ -501,7 +513,8 @@ static bool run_locked(bool may_be_quick)
 	lock_assert_held(&cycle.lock);
 	result = (struct cycle_result){.number = cycle_last.number + 1,
 		.is_quick = is_quick(may_be_quick),
-		.heap_bytes_before = page_heap_used_bytes()};
+		.heap_bytes_before = page_heap_used_bytes(),
+		.hinted_bytes = pacer_hinted_bytes()};
 	result.has_verdict = prepare(&result) && mark(&result);
 	if (result.has_verdict) {
 		apply_verdict(&result);
@@ -517,9 +530,6 @@ static bool run_locked(bool may_be_quick)
 	if (!result.is_quick)
 		plan_next_full(result.cpu_ns);
 	cycle.live_bytes = result.has_verdict ? result.live_bytes : cycle.live_bytes;
-	if (result.has_verdict &&
-		result.dangling_bytes > max_u64(CLEARING_FROM, result.live_bytes / 2))
-		thread_cache_start_clearing();
 	pacer_set(result.heap_bytes_after, result.has_verdict ? result.dangling_bytes : 0,
 		cycle.live_bytes, tier_root_bytes());
 	cycle_last = result;

@@ -50,6 +50,7 @@ struct cycle_result {
 	uint64_t verdict_ns, sweep_ns, cpu_ns;
 	uint64_t heap_bytes_before, heap_bytes_after; // in spans
 	uint64_t live_blocks, live_bytes;
+	uint64_t hinted_bytes; // at the start
 	uint64_t dangling_blocks, dangling_bytes;
 	uint64_t leaked_blocks, leaked_bytes;
 	uint64_t reused_bytes; // hinted bytes made free by this cycle

@@ -8,7 +8,7 @@
 #include <pthread.h>
 #include <sys/mman.h>
 
-enum { PAGE = 4096, DIRT_BYTES = 512, DIRT_BLOCKS = 200000, FEW_DIRT_BLOCKS = 1000 };
+enum { PAGE = 4096, DIRT_BYTES = 512, DIRT_BLOCKS = 8000, FEW_DIRT_BLOCKS = 1000 };
 
 static uintptr_t words[64];
 
