@@ -62,6 +62,11 @@ static void print_cycles(const struct stats_page *page)
 			ms_of(page->last_pause_ns), ms_of(page->stop_ns),
 			ms_of(page->max_pause_ns));
 	}
+	if (page->waits) {
+		label("waits");
+		printf("%" PRIu64 " for a cycle to end; longest %.3f ms, %.3f ms in all\n",
+			page->waits, ms_of(page->max_wait_ns), ms_of(page->total_wait_ns));
+	}
 }
 
 static void print_full(const struct process *process)

@@ -169,6 +169,8 @@ static void describe(const struct watched *one, print_line print)
 		"last %.3f ms, of it stopping %.3f ms; longest %.3f ms; %.2f %% of the time",
 		ms_of(page->last_pause_ns), ms_of(page->stop_ns), ms_of(page->max_pause_ns),
 		RATE(one, total_pause_ns) / 1e7);
+	line(print, "waits", "%" PRIu64 " for a cycle to end; longest %.3f ms; %.2f %% of the time",
+		page->waits, ms_of(page->max_wait_ns), RATE(one, total_wait_ns) / 1e7);
 	line(print, "misuse",
 		"double free %" PRIu64 ", foreign free %" PRIu64 ", interior free %" PRIu64,
 		page->double_frees, page->foreign_frees, page->interior_frees);

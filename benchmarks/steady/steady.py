@@ -36,7 +36,7 @@ ROWS = {
 }
 ALLOCATORS = {'glibc': None, 'gasket-fast': 'mode=fast', 'gasket': ''}  # GASKET_OPTIONS
 COLOURS = {'glibc': '#7f7f7f', 'gasket-fast': '#d62728', 'gasket': '#ff7f0e'}
-COLUMNS = ['round', 'row', 'allocator', 'outcome', 'wall', 'cpu', 'no_verdict', 'pauses_ms', 'beside_ms', 'per_second', 'rss_mib']
+COLUMNS = ['round', 'row', 'allocator', 'outcome', 'wall', 'cpu', 'no_verdict', 'pauses_ms', 'awaited_ms', 'beside_ms', 'per_second', 'rss_mib']
 SAMPLE_SECONDS = 0.25
 RESIDENT_MIB_MOST = 8192
 FILL = ['-t', 'mset', '-n', '50000']  # of ten keys each: all of the keys
@@ -98,9 +98,14 @@ def serve(process, port, seconds, resident):
 
 
 def read_trace(path):
-	"""Fields of what gctrace=1 wrote."""
+	"""Fields of what gctrace=1 wrote. While a thread waits for the cycle it does not notice a pause."""
 	lines = [line for line in bench.read(path).split('\n') if re.search(r'gc \d+ @', line)]
-	return {'pauses_ms': ' '.join(re.findall(r' pause ([\d.]+)', '\n'.join(lines))), 'beside_ms': ' '.join(re.findall(r' beside ([\d.]+)', '\n'.join(lines))),
+	awaited = [line for line in lines if re.search(r'gc \d+ @\S+ awaited', line)]
+
+	def all_of(name, lines):
+		return ' '.join(re.findall(rf' {name} ([\d.]+)', '\n'.join(lines)))
+
+	return {'pauses_ms': all_of('pause', [line for line in lines if line not in awaited]), 'awaited_ms': all_of('pause', awaited), 'beside_ms': all_of('beside', lines),
 		'no_verdict': sum('no verdict' in line for line in lines)}
 
 
@@ -175,7 +180,7 @@ def describe(rows, base):
 	"""The cells of one line: medians over the rounds, but the lowest second, the peak and the longest pause of all."""
 	rate = middle(rows, lambda row: statistics.median(throughput(row)))
 	pauses = [pause for row in rows for pause in numbers(row, 'pauses_ms')]
-	cycles = middle(rows, lambda row: len(numbers(row, 'pauses_ms')))
+	cycles = middle(rows, lambda row: len(numbers(row, 'pauses_ms') + numbers(row, 'awaited_ms')))
 	failed = sum(row['no_verdict'] for row in rows)
 	return [f'{rate:.0f}', f'{min(min(throughput(row)) for row in rows):.0f}', f'{rate / base:.2f}' if base else '-',
 		f'{max(max(numbers(row, "rss_mib")) for row in rows):.0f}', f'{middle(rows, lambda row: statistics.mean(numbers(row, "rss_mib"))):.0f}',

@@ -86,6 +86,7 @@ static struct {
 	uint64_t
 		starved_since_ns; // begin of the first wait since the last end of a cycle that saw no end of one; 0: none
 	uint64_t retry_start_ns;
+	uint32_t is_awaited; // 1: since the last cycle ended some thread has come to the hard limit
 	// collector thread
 	uint64_t not_before_ns; // next cycle for hints or growth
 	uint64_t last_cycle_ns;
@@ -204,11 +205,22 @@ static void trust_oldest(void)
 	signals_restore(&guard);
 }
 
+static void note_wait(uint64_t ns)
+{
+	uint64_t *longest = &load_acquire(&stats)->max_wait_ns, old = load_relaxed(longest);
+
+	stats_add(waits, 1);
+	stats_add(total_wait_ns, ns);
+	while (ns > old && !cas_seq(longest, old, ns))
+		old = load_relaxed(longest);
+}
+
 void cycle_throttle(void)
 {
 	uint32_t done = load_acquire(&collector.done);
 	uint64_t start;
 
+	store_relaxed(&collector.is_awaited, 1u);
 	cycle_request(CYCLE_FOR_HINTS);
 	stats_wake(); // asked for already, it may wait for its time: that is now
 	if (verdicts_are_missing()) {
@@ -219,11 +231,17 @@ void cycle_throttle(void)
 		return;
 	start = clock_now_ns();
 	wait_for_cycle(done, THROTTLE_WAIT_MS);
+	note_wait(clock_now_ns() - start);
 	if (load_acquire(&collector.done) == done)
 		cas_seq(&collector.starved_since_ns, (uint64_t)0, start);
 }
 
 /* ---- cycles ---- */
+
+bool collector_is_awaited(void)
+{
+	return load_relaxed(&collector.is_awaited) && threads_count() == 1 && threads_all_wait();
+}
 
 static void note_cycle_end(bool verdict)
 {
@@ -242,6 +260,7 @@ static void note_cycle_end(bool verdict)
 		collector.not_before_ns = now + collector.back_off_ms * NS_PER_MS;
 	}
 	store_relaxed(&collector.starved_since_ns, (uint64_t)0);
+	store_relaxed(&collector.is_awaited, 0u);
 	add_seq(&collector.done, 1);
 	futex_wake(&collector.done, INT32_MAX);
 }

@@ -107,7 +107,9 @@ static bool prepare(struct cycle_result *result)
 {
 	if (!proc_is_open() && !proc_open())
 		return no_verdict(result, STATS_NO_VERDICT_NO_PROC);
-	result->tier = tier_choose(result->is_quick);
+	result->is_awaited = collector_is_awaited();
+	result->tier = tier_choose(result->is_quick, result->is_awaited);
+	result->is_awaited = result->is_awaited && result->tier == STATS_TIER_STW;
 	cycle_rest();
 	if (result->tier == STATS_TIER_NONE)
 		return no_verdict(result, STATS_NO_VERDICT_PAUSE_TOO_LONG);
@@ -478,6 +480,8 @@ static void publish(const struct cycle_result *result)
 	stats_set(live_bytes, result->live_bytes);
 	stats_set(dangling_blocks, result->dangling_blocks);
 	stats_set(dropped_sites, sites_dropped());
+	if (result->is_awaited)
+		return; // who waits tells how long
 	stats_set(last_pause_ns, result->pause_ns);
 	stats_set(stop_ns, result->stop_ns);
 	stats_add(total_pause_ns, result->pauses_ns);

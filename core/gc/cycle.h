@@ -30,6 +30,7 @@ enum cycle_reason {
 /* What one cycle found. Written by the thread that ran it (lock CYCLE); read after it under the same lock. */
 struct cycle_result {
 	bool has_verdict;
+	bool is_awaited; // stopped the world while its only thread waited for the cycle
 	bool is_quick; // only hinted blocks were judged; what it says of leaks is the last cycle's
 	uint32_t no_verdict;      // enum stats_no_verdict
 	const char *root_failure; // no verdict for the sake of roots: why, or NULL

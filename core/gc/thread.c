@@ -140,6 +140,20 @@ void threads_reap_all(void)
 	reap_silent();
 }
 
+static void clear_if_running(struct thread *thread, void *argument)
+{
+	if (thread_gate_state(thread) == GATE_RUNNING)
+		*(bool *)argument = false;
+}
+
+bool threads_all_wait(void)
+{
+	bool all_wait = true;
+
+	threads_for_each(clear_if_running, &all_wait);
+	return all_wait;
+}
+
 /* ---- birth ---- */
 
 struct thread *thread_announce(void *(*start_routine)(void *), void *argument, bool detached)

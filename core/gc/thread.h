@@ -218,6 +218,9 @@ uint32_t threads_died_at_gate(void);
 /* Records in use (not FREE). */
 uint32_t threads_count(void);
 
+/* No thread that has a record runs the program's code: each is in a call that waits. True only for this moment. Any thread, no lock. */
+bool threads_all_wait(void);
+
 /* ---- fork ---- */
 
 /* The lock of rank THREADS. */

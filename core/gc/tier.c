@@ -15,7 +15,8 @@ enum {
 	ESTIMATE_DECAY = 64,
 	STW_SHORT_MS =
 		10, // a pause that is not noticed: about what a thread waits for the CPU behind three others
-	REST = 64, // cycles in which a tier is not tried again after it failed
+	STW_AWAITED_MS = 50, // who waits for the cycle does not notice that he stands still
+	REST = 64,           // cycles in which a tier is not tried again after it failed
 	ROOT_BYTES_PER_MS =
 		2 << 20, // what copying and filtering them takes at most; 1 to 4 GB/s were seen
 	CLONE_NS_PER_MB = 50000, // the first guess; 17 to 121 ms per GiB were seen
@@ -80,9 +81,10 @@ static enum stats_tier refuse_pause(void)
 	return STATS_TIER_NONE;
 }
 
-enum stats_tier tier_choose(bool is_quick)
+enum stats_tier tier_choose(bool is_quick, bool is_awaited)
 {
 	uint64_t limit = options.pause_max_ms * NS_PER_MS, stw = stw_pause_ns(is_quick);
+	uint64_t is_short = (is_awaited ? STW_AWAITED_MS : STW_SHORT_MS) * NS_PER_MS;
 
 	tier.concurrent_rest -= tier.concurrent_rest > 0;
 	tier.snapshot_rest -= tier.snapshot_rest > 0;
@@ -90,7 +92,7 @@ enum stats_tier tier_choose(bool is_quick)
 		return STATS_TIER_CONCURRENT;
 	if (options.collector == COLLECTOR_SNAPSHOT && may_be_snapshot())
 		return STATS_TIER_SNAPSHOT;
-	if (options.collector != COLLECTOR_AUTO || stw <= min_u64(limit, STW_SHORT_MS * NS_PER_MS))
+	if (options.collector != COLLECTOR_AUTO || stw <= min_u64(limit, is_short))
 		return STATS_TIER_STW;
 	// each of its two pauses reads roots: where these are most of the work, one pause is better
 	if (tier.untracked_roots_ns <= min_u64(limit, stw / 2) && may_be_concurrent())

@@ -14,8 +14,11 @@
 
 struct root_scan;
 
-/* For the cycle that begins. STATS_TIER_NONE: no pause of any tier would be short enough. */
-enum stats_tier tier_choose(bool is_quick);
+/*
+ * For the cycle that begins. `is_awaited`: the program waits for its end, and does nothing else meanwhile. STATS_TIER_NONE: no pause of any tier would be short
+ * enough.
+ */
+enum stats_tier tier_choose(bool is_quick, bool is_awaited);
 
 /* A pass over the roots took so long. */
 void tier_learn_roots(const struct root_scan *scan, uint64_t cpu_ns);

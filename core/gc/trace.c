@@ -39,14 +39,16 @@ static const char root_line[] =
 
 static const char *const tiers[2][STATS_TIER_COUNT] = {{"none", "stw", "concurrent", "snapshot"},
 	{"none", "stw-quick", "concurrent-quick", "snapshot-quick"}};
+static const char *const awaited[2] = {"awaited", "awaited-quick"};
 
 /* The numbers of TRACE_HEAD. */
 #define MILLISECONDS(ns) (ns) / NS_PER_MS, (ns) / 1000 % 1000
 #define HEAD(result, age) \
 	(result)->number, (age) / NS_PER_S, (age) / NS_PER_MS % 1000, \
-		tiers[(result)->is_quick][(result)->tier], MILLISECONDS((result)->stop_ns), \
-		MILLISECONDS((result)->roots_ns), MILLISECONDS((result)->mark_ns), \
-		MILLISECONDS((result)->pause_ns)
+		(result)->is_awaited ? awaited[(result)->is_quick] \
+				     : tiers[(result)->is_quick][(result)->tier], \
+		MILLISECONDS((result)->stop_ns), MILLISECONDS((result)->roots_ns), \
+		MILLISECONDS((result)->mark_ns), MILLISECONDS((result)->pause_ns)
 
 void trace_cycle(const struct cycle_result *result)
 {
