@@ -55,7 +55,7 @@
 enum {
 	STOP_TIMEOUT_MS = 50,
 	CLEARING_FROM = 1 << 20, // dangling bytes
-	CLEARING_PART = 16,      // of what is live
+	CLEARING_PART = 4,       // of what is live
 	FULL_EVERY_MS = 1000,
 	BROKEN_OFF_MAX = 2,
 	FULL_COST_FACTOR = 10, // a full cycle of t is followed by 10 t without one
