@@ -64,12 +64,14 @@ enum {
 	LIMIT_LOOK_MS = 1000,
 	PURGE_KEEP_EIGHTHS = 7, // of the dirty limit survives a tick: 0.5 % is left after 10 s
 	LOOK_AGAIN_MS = 250,    // for suspects
+	FREED_MS = 250,         // until what was freed is looked at though nobody needs memory
 	BACK_OFF_MS_MIN = 10,   // after a cycle without a verdict, doubled each time
 	BACK_OFF_MS_MAX = 5000,
 };
 
 /* What waits until the collector may use the CPU again, or until the hard limit is reached. */
 #define PACED_REQUESTS (1u << CYCLE_FOR_HINTS | 1u << CYCLE_FOR_GROWTH)
+#define HINT_REQUESTS (1u << CYCLE_FOR_HINTS | 1u << CYCLE_FOR_FREED)
 
 bool (*cycle_start_hook)(void);
 bool cycle_is_wanted_early;
@@ -94,6 +96,7 @@ static struct {
 	uint64_t dirty_limit;
 	uint64_t next_purge_ns;
 	uint64_t next_look_ns; // for limits of memory
+	uint64_t freed_due_ns; // CYCLE_FOR_FREED: when its time comes; 0: not asked
 } collector WRITTEN_BY_FORK;
 
 int cycle_thread_id(void)
@@ -134,8 +137,7 @@ void cycle_request(enum cycle_reason reason)
 {
 	uint32_t bit = 1u << reason;
 
-	if (options.collector == COLLECTOR_OFF &&
-		(reason == CYCLE_FOR_HINTS || reason == CYCLE_FOR_GROWTH))
+	if (options.collector == COLLECTOR_OFF && ((PACED_REQUESTS | HINT_REQUESTS) & bit))
 		return;
 	if (load_relaxed(&collector.thread_state) == ABSENT)
 		start_thread();
@@ -488,7 +490,19 @@ static bool cycle_is_due(uint32_t requests, uint64_t now)
 		(now >= collector.not_before_ns ||
 			pacer_hinted_bytes() >= pacer_goal()->hard_bytes))
 		return true;
+	if (collector.freed_due_ns != 0 &&
+		now >= max_u64(collector.freed_due_ns, collector.not_before_ns))
+		return true;
 	return now >= next_timed_cycle_ns(now);
+}
+
+/* A program that ends by freeing everything, one block after the other, needs none of it again. */
+static void note_freed(uint32_t requests, uint64_t now)
+{
+	if (!(requests & 1u << CYCLE_FOR_FREED))
+		collector.freed_due_ns = 0;
+	else if (collector.freed_due_ns == 0)
+		collector.freed_due_ns = now + FREED_MS * NS_PER_MS;
 }
 
 /* Nobody wants to know of leaks. */
@@ -496,7 +510,7 @@ static bool may_be_quick(uint32_t requests, uint64_t now)
 {
 	if (options.quick_cycles == QUICK_CYCLES_ALWAYS)
 		return !(requests & 1u << CYCLE_FOR_CALLER);
-	return requests == 1u << CYCLE_FOR_HINTS && now < next_timed_cycle_ns(now);
+	return requests != 0 && (requests & ~HINT_REQUESTS) == 0 && now < next_timed_cycle_ns(now);
 }
 
 void collector_serve(void)
@@ -518,6 +532,8 @@ static uint64_t sleep_ns(uint32_t requests, uint64_t now)
 
 	if (requests & PACED_REQUESTS)
 		until = min_u64(until, collector.not_before_ns);
+	if (collector.freed_due_ns != 0)
+		until = min_u64(until, max_u64(collector.freed_due_ns, collector.not_before_ns));
 	// cleared before the look: whoever frees a page behind it sees 0, and wakes us
 	store_seq(&collector.purge_timed, 0u);
 	if (load_seq(&page_heap_stats()->dirty_unit_count) > 0) {
@@ -560,7 +576,7 @@ void cycle_thread_main(void)
 		uint32_t value = stats_wake_value();
 		uint64_t now = clock_now_ns();
 		// those that wait for their time stay: who has the same request again need not wake anybody
-		uint32_t requests = and_seq(&collector.requests, PACED_REQUESTS);
+		uint32_t requests = and_seq(&collector.requests, PACED_REQUESTS | HINT_REQUESTS);
 
 		if (load_acquire(&collector.thread_state) != RUNS) {
 			or_relaxed(&collector.requests, requests); // for the next one
@@ -572,6 +588,7 @@ void cycle_thread_main(void)
 		last_words_answer();
 		purge_tick(now);
 		growth_tick(now);
+		note_freed(requests, now);
 		if (cycle_is_due(requests, now)) {
 			exchange_seq(&collector.requests, 0u);
 			look_for_limits(now);

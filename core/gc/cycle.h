@@ -18,7 +18,8 @@ enum { NO_VERDICT_CYCLES_MAX = 3 }; // in a row, before hints are trusted
 
 /* Why the collector is wanted. */
 enum cycle_reason {
-	CYCLE_FOR_HINTS,   // hinted bytes reached their goal
+	CYCLE_FOR_HINTS,   // hinted bytes have reached their goal, and memory is asked for
+	CYCLE_FOR_FREED,   // they have; who knows whether what was freed will ever be needed
 	CYCLE_FOR_GROWTH,  // the heap did
 	CYCLE_FOR_COMMAND, // `gasket set` wrote a request
 	CYCLE_FOR_PURGE,   // free pages may go back to the kernel

@@ -128,7 +128,7 @@ void pacer_note_hinted(uint64_t bytes)
 
 	stats_set(hinted_bytes, total);
 	if (total >= load_relaxed(&pacer.goal.hinted_bytes))
-		cycle_request(CYCLE_FOR_HINTS);
+		cycle_request(CYCLE_FOR_FREED);
 }
 
 void pacer_note_free_pages(void)
@@ -178,6 +178,8 @@ void pacer_note_growth(uint64_t bytes)
 	stats_set(heap_bytes, heap_bytes);
 	if (heap_bytes >= load_relaxed(&pacer.goal.heap_bytes))
 		cycle_request(CYCLE_FOR_GROWTH);
+	if (pacer_hinted_bytes() >= load_relaxed(&pacer.goal.hinted_bytes))
+		cycle_request(CYCLE_FOR_HINTS);
 	if (((uint64_t)load_relaxed(&stats_of_pages->dirty_unit_count) << UNIT_SHIFT) >=
 		DIRTY_BYTES_MIN)
 		cycle_request(CYCLE_FOR_PURGE);

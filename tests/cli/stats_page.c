@@ -374,7 +374,7 @@ TEST(figures_are_written_to_a_file)
 
 	init_in_fresh_directory();
 	stats_add(cycles_with_verdict, 21);
-	stats_set(collector_thread, UINT64_MAX); // the longest number
+	stats_set(max_wait_ns, UINT64_MAX); // the longest number
 	snprintf(name, sizeof(name), "%s/%%p-%%p.txt", directory);
 	CHECK(stats_write_file(name));
 	snprintf(name, sizeof(name), "%s/%d-%d.txt", directory, getpid(), getpid());
@@ -383,7 +383,7 @@ TEST(figures_are_written_to_a_file)
 	while (fgets(line, sizeof(line), file))
 		found |= !strcmp(line, "cycles_with_verdict=21\n");
 	CHECK(found);
-	snprintf(expected, sizeof(expected), "collector_thread=%lu\n", UINT64_MAX);
+	snprintf(expected, sizeof(expected), "max_wait_ns=%lu\n", UINT64_MAX);
 	CHECK_STR_EQ(line, expected); // the last
 	CHECK(!stats_write_file("/nowhere/at/all"));
 	remove_directory();

@@ -2,6 +2,7 @@
  * How much memory a process takes that leaks, and what it gives back. In the suite 40 MiB/s are leaked for 6 s, which a busy machine can follow; with
  * POLICY_SECONDS=20 it is the full measure: 2 GiB in that time.
  */
+#include "preload/gasket.h"
 #include "tests/harness/test.h"
 #include "tests/policy/child.h"
 
@@ -76,6 +77,25 @@ static void give_back(void)
 	}
 	dprintf(STDOUT_FILENO, "after %.1f s: %ld MiB\n", seconds_now() - start,
 		resident_kib() >> 10);
+}
+
+/* As interpreters do at their end: block after block is freed, and nothing allocated any more. */
+static void tear_down(void)
+{
+	enum { COUNT = 180000, BYTES = 100 };
+	static char *blocks[COUNT];
+	double start;
+
+	gasket_collect(); // after the first cycle the heap may grow as far as the options say
+	for (int i = 0; i < COUNT; i++)
+		blocks[i] = malloc(BYTES);
+	tell_figure("blocks", COUNT);
+	start = seconds_now();
+	for (int i = 0; i < COUNT; i++)
+		free(blocks[i]);
+	usleep(80000);
+	tell_figure("milliseconds", (uint64_t)((seconds_now() - start) * 1000));
+	_exit(0); // whatever the end of a test allocates
 }
 
 /* Times other threads of this process went to sleep. */
@@ -174,6 +194,8 @@ TEST(play_a_role, .limit_seconds = 600)
 		churn();
 	else if (strcmp(role, "many_threads") == 0)
 		many_threads();
+	else if (strcmp(role, "tear_down") == 0)
+		tear_down();
 	else
 		give_back();
 }
@@ -186,6 +208,17 @@ TEST(what_leaks_fast_is_taken_back, .limit_seconds = 120)
 	CHECK_MSG(outcome.peak_kib < (getenv("POLICY_SECONDS") ? 200 : 120) << 10, "peak %ld MiB",
 		outcome.peak_kib >> 10);
 	CHECK_GT(figure(&outcome, "reclaimed_bytes"), (uint64_t)(leak_seconds() * leak_rate() / 4));
+}
+
+/* What it frees is never needed again. (Where it goes on doing nothing, a cycle comes all the same: pages_go_back_to_the_kernel.) */
+TEST(a_program_that_only_frees_gets_no_cycle_at_once)
+{
+	struct outcome outcome = play("tear_down", "growth=100000:leaks=off:gctrace=1", 0);
+
+	if (told_figure(&outcome, "milliseconds") >= 200)
+		test_skip(
+			"the machine took more than 0.2 s for 180000 calls of free and a sleep of 0.08 s");
+	CHECK_MSG(!strstr(strstr(outcome.error, "blocks="), " gc "), "%s", outcome.error);
 }
 
 TEST(pages_go_back_to_the_kernel, .limit_seconds = 120)
