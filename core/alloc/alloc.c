@@ -626,6 +626,8 @@ static void hint_slow(struct slot slot, uint8_t from)
 
 	if (policy == FREE_IGNORE)
 		return;
+	if (is_large)
+		large_note_freed(slot.span);
 	if (trust && is_large && cache_large(slot, from))
 		return;
 	// small and trusted: never HINTED, not even for a moment, for the sweep might find it so and make it FREE a second time

@@ -25,10 +25,16 @@ enum {
 		<< 20, // into pages that are there already a copy is cheaper: moving gives them up, and the old ones are missed later
 	DROP_PIECE_BYTES = 8 << 20, // about a millisecond
 	TAIL_SHARE = 4, // an unused end of at least this part of the block is worth a system call
-	TAIL_REST_NS = 1000000, // between two such calls, for the next owner misses the pages
+	TAIL_REST_NS =
+		1000000, // between two such calls where blocks are short-lived: the next owner misses the pages
+	TAILS_COUNTED = 256,
 };
 
-static uint64_t next_tail_ns; // relaxed, any thread
+/* Blocks with such an end, the last few hundred. Relaxed, any thread; what is lost between two of them does not matter. */
+static struct {
+	uint32_t made, freed;
+	uint64_t next_ns; // call for short-lived ones
+} tails;
 
 static size_t units_of(size_t bytes)
 {
@@ -49,6 +55,23 @@ static struct span *span_alloc(size_t bytes, size_t alignment, size_t old_bytes)
 	return span;
 }
 
+static bool has_tail(const struct span *span, size_t tail_bytes)
+{
+	return tail_bytes >= span_bytes(span) / TAIL_SHARE;
+}
+
+/* More than half of them are freed by the program. */
+static bool are_tails_short_lived(void)
+{
+	uint32_t made = load_relaxed(&tails.made), freed = load_relaxed(&tails.freed);
+
+	if (made >= TAILS_COUNTED) {
+		store_relaxed(&tails.made, made / 2);
+		store_relaxed(&tails.freed, freed / 2);
+	}
+	return freed > made / 2;
+}
+
 /* 64 KiB and a pad take two units. What earlier blocks left in the second would stay for as long as the block lives. */
 static void discard_tail(const struct span *span, size_t bytes)
 {
@@ -56,13 +79,24 @@ static void discard_tail(const struct span *span, size_t bytes)
 	uintptr_t tail = align_up(start + bytes, OS_PAGE_BYTES);
 	uint64_t now;
 
-	if (span->fresh || end - tail < span_bytes(span) / TAIL_SHARE)
+	if (!has_tail(span, end - tail))
 		return;
-	now = clock_now_ns();
-	if (now < load_relaxed(&next_tail_ns))
+	add_relaxed(&tails.made, 1u);
+	if (span->fresh)
 		return;
-	store_relaxed(&next_tail_ns, now + TAIL_REST_NS);
+	if (are_tails_short_lived()) {
+		now = clock_now_ns();
+		if (now < load_relaxed(&tails.next_ns))
+			return;
+		store_relaxed(&tails.next_ns, now + TAIL_REST_NS);
+	}
 	os_discard((void *)tail, end - tail);
+}
+
+void large_note_freed(const struct span *span)
+{
+	if (has_tail(span, (size_t)load_relaxed(&span->tail_words) * sizeof(uintptr_t)))
+		add_relaxed(&tails.freed, 1u);
 }
 
 static void set_tail(struct span *span, size_t bytes)

@@ -8,6 +8,9 @@
 /* A block of at least `bytes` (pad included by the caller), aligned to `alignment` bytes. *ret_zero: contents are known to be zero. */
 void *large_alloc(size_t bytes, size_t alignment, bool *ret_zero);
 
+/* The program frees a large block. Any thread. */
+void large_note_freed(const struct span *span);
+
 /* free=trust: a block whose state is HINTED goes back at once, or, while a cycle marks, after the cycle. */
 void large_free_hinted(struct span *span);
 

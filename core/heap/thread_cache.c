@@ -451,7 +451,7 @@ void thread_cache_spill(struct thread_cache *cache, unsigned class)
 	signals_restore(&guard);
 }
 
-/* No more of the LIFO is paid for: it will be once more. */
+/* No more of the LIFO is paid for: it will be once more. Of large slots a few are enough: a thread that frees them by the thousand takes a lock for each four. */
 static void make_room_to_keep(struct thread_cache *cache, unsigned class)
 {
 	struct cache_bin *bin = &cache->bins[class];
@@ -461,7 +461,8 @@ static void make_room_to_keep(struct thread_cache *cache, unsigned class)
 	signals_block(&guard);
 	cache->sample_credit += (bin->lifo_top - bin->lifo) * (int64_t)bin->slot_bytes;
 	forget_kept(cache, class);
-	if (!has_first_lifo(cache, class) || !enlarge_lifo(bin, class))
+	if (!has_first_lifo(cache, class) || bin->slot_bytes > LIFO_BYTES / LIFO_MIN ||
+		!enlarge_lifo(bin, class))
 		give_older_half_back(bin, class);
 	keep_all(cache, class);
 	signals_restore(&guard);
