@@ -30,7 +30,7 @@ struct central {
 	struct list_link all;
 	struct list_link partial;
 	struct list_link *cursor; // next span a refill sweeps; &all: none left
-	uint32_t stock_count;
+	uint32_t stock_count;     // read without the lock, relaxed
 } ALIGNED(64);
 
 static struct central centrals[SIZE_CLASS_COUNT + 1];
@@ -368,7 +368,7 @@ void central_store_slots(unsigned class, const struct lifo_entry *entries, size_
 		__builtin_memcpy(
 			&stocks[class][central->stock_count], entries, stored * sizeof(*entries));
 	}
-	central->stock_count += (uint32_t)stored;
+	store_relaxed(&central->stock_count, central->stock_count + (uint32_t)stored);
 	free_slots_locked(central, entries + stored, count - stored);
 	lock_release(&central->lock);
 }
@@ -386,8 +386,11 @@ size_t central_fetch_slots(unsigned class, struct lifo_entry *entries, size_t co
 	if (!central_has_stock(class))
 		return 0;
 	lock_acquire(&central->lock);
-	while (fetched < count && central->stock_count > 0)
-		entries[fetched++] = stocks[class][--central->stock_count];
+	while (fetched < count && fetched < central->stock_count) {
+		entries[fetched] = stocks[class][central->stock_count - 1 - fetched];
+		fetched++;
+	}
+	store_relaxed(&central->stock_count, central->stock_count - (uint32_t)fetched);
 	lock_release(&central->lock);
 	return fetched;
 }
@@ -444,7 +447,7 @@ size_t central_drain_stock(void)
 		lock_acquire(&central->lock);
 		free_slots_locked(central, stocks[class], central->stock_count);
 		bytes += (size_t)central->stock_count * size_classes[class].slot_bytes;
-		central->stock_count = 0;
+		store_relaxed(&central->stock_count, 0u);
 		lock_release(&central->lock);
 	}
 	return bytes;
