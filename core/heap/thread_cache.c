@@ -258,12 +258,10 @@ static void clear(char *from, size_t bytes)
 static void clear_slots(char *base, uint64_t mask, size_t slot_bytes)
 {
 	while (mask != 0) {
-		unsigned first = lowest_bit(mask);
-		uint64_t gap = ~(mask >> first);
-		unsigned count = gap ? lowest_bit(gap) : 64;
+		unsigned first = lowest_bit(mask), count = run_of_bits(mask >> first);
 
 		clear(base + first * slot_bytes, count * slot_bytes);
-		mask = first + count < 64 ? mask >> (first + count) << (first + count) : 0;
+		mask &= ~(bits_below(count) << first);
 	}
 }
 
@@ -498,7 +496,7 @@ bool thread_cache_pay(struct thread_cache *cache, unsigned class)
 	return count > 0;
 }
 
-struct lifo_entry thread_cache_take_kept(struct thread_cache *cache, unsigned class)
+void thread_cache_take_kept(struct thread_cache *cache, unsigned class)
 {
 	struct cache_bin *bin = &cache->bins[class];
 
@@ -506,7 +504,6 @@ struct lifo_entry thread_cache_take_kept(struct thread_cache *cache, unsigned cl
 		bin->lifo - 1); // a handler that jumps out here leaves one that is paid for
 	__atomic_signal_fence(__ATOMIC_RELEASE);
 	store_relaxed(&bin->lifo_top, bin->lifo_top - 1);
-	return *bin->lifo_top;
 }
 
 struct lock *thread_cache_lock(void)

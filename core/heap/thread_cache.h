@@ -152,8 +152,8 @@ static inline struct lifo_entry *thread_cache_newest_kept(
 	return cache->bins[class].lifo_top - 1;
 }
 
-/* Takes it, to store a live state. */
-struct lifo_entry thread_cache_take_kept(struct thread_cache *cache, unsigned class);
+/* Takes it off: the caller stores a live state. */
+void thread_cache_take_kept(struct thread_cache *cache, unsigned class);
 
 /* free=trust, LIFO full (or not yet in use): makes room in it. The first LIFO becomes one of full size, one of full size gives its older half back. */
 void thread_cache_spill(struct thread_cache *cache, unsigned class);
